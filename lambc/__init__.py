@@ -1,0 +1,1 @@
+"""The LAMBC family of PyTorch optimizers: layer-wise trust ratios, clipped and recorded."""

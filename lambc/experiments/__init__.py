@@ -1,0 +1,1 @@
+"""The experiments of the paper: data, models, the training loop."""

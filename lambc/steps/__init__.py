@@ -1,0 +1,1 @@
+"""How a step is computed: every path has the one signature."""
