@@ -1,0 +1,47 @@
+"""All layers at once through torch's multi-tensor operations: few kernels on a GPU, one temporary the model's size."""
+
+import torch
+from torch import Tensor
+
+from lambc import rule
+from lambc.norms import layer_norms
+from lambc.steps import Layers
+
+
+def step(layers: Layers, group: dict, lower: Tensor, upper: Tensor) -> Tensor:
+    """Algorithm 1, lines 7 to 17, for all layers together."""
+    beta1, beta2 = group["betas"]
+    torch._foreach_lerp_(layers.exp_avgs, layers.grads, 1 - beta1)
+    torch._foreach_mul_(layers.exp_avg_sqs, beta2)
+    torch._foreach_addcmul_(layers.exp_avg_sqs, layers.grads, layers.grads, value=1 - beta2)
+
+    updates = _update_directions(layers, group)
+    weight_norms = layer_norms(layers.params)
+    if not group["decay_in_ratio"]:
+        update_norms = layer_norms(updates)
+    if group["weight_decay"]:
+        torch._foreach_add_(updates, layers.params, alpha=group["weight_decay"])
+    if group["decay_in_ratio"]:
+        update_norms = layer_norms(updates)
+
+    ratios = rule.trust_ratio(weight_norms, update_norms, group["phi"])
+    clipped = rule.clip(ratios, lower, upper)
+    torch._foreach_addcmul_(layers.params, updates, (clipped * group["lr"]).unbind(), value=-1)
+    return torch.stack([weight_norms, update_norms, ratios, clipped])
+
+
+def _update_directions(layers: Layers, group: dict) -> tuple[Tensor, ...]:
+    """`rule.update_direction` of all layers, the bias corrections folded into scalars to save passes over memory."""
+    corrections1, corrections2 = layers.bias_corrections(group)
+    if group["eps_inside_sqrt"]:
+        roots = torch._foreach_div(layers.exp_avg_sqs, corrections2)
+        torch._foreach_add_(roots, group["eps"])
+        torch._foreach_sqrt_(roots)
+        torch._foreach_mul_(roots, corrections1)
+    else:
+        roots = torch._foreach_sqrt(layers.exp_avg_sqs)
+        torch._foreach_mul_(roots, [c1 / c2**0.5 for c1, c2 in zip(corrections1, corrections2, strict=True)])
+        torch._foreach_add_(roots, [group["eps"] * c1 for c1 in corrections1])
+    torch._foreach_reciprocal_(roots)
+    torch._foreach_mul_(roots, layers.exp_avgs)
+    return roots

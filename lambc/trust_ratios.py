@@ -1,0 +1,125 @@
+"""The record of a step's trust ratios, and the hook through which it is handed out."""
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+from torch.utils.hooks import RemovableHandle
+
+FIELDS = ("weight_norm", "update_norm", "trust_ratio", "clipped_ratio", "lower", "upper", "lr")
+
+
+@dataclass(frozen=True, slots=True)
+class TrustRatios:
+    """What one step did to every layer.
+
+    step: the first is 1; it goes on counting from a loaded state_dict.
+    layers: the layers' names, one for each parameter tensor, groups in order; the same tuple until a group is added.
+    table: float32 of shape [7, layers], on the first accelerator that holds a parameter, else on the CPU. Its rows, in
+        the order of `FIELDS`, are what the properties below name, each of shape [layers].
+
+    The table is written anew at each step: a hook copies what it keeps. A layer that had no gradient in this step has
+    NaN in every field.
+    """
+
+    step: int
+    layers: tuple[str, ...]
+    table: Tensor
+
+    @property
+    def weight_norm(self) -> Tensor:
+        """‖w‖ before the step, before φ."""
+        return self.table[0]
+
+    @property
+    def update_norm(self) -> Tensor:
+        """‖update‖ under the ratio: of r + λw for LAMB, before the learning rate."""
+        return self.table[1]
+
+    @property
+    def trust_ratio(self) -> Tensor:
+        """The ratio before clipping (Algorithm 1, line 13); 1 where a norm was zero or not finite."""
+        return self.table[2]
+
+    @property
+    def clipped_ratio(self) -> Tensor:
+        """The ratio that the step used (Algorithm 1, line 15)."""
+        return self.table[3]
+
+    @property
+    def lower(self) -> Tensor:
+        """The lower bound; 0 where there is none, 1 where the layer is not adapted."""
+        return self.table[4]
+
+    @property
+    def upper(self) -> Tensor:
+        """The upper bound; Inf where there is none, 1 where the layer is not adapted."""
+        return self.table[5]
+
+    @property
+    def lr(self) -> Tensor:
+        """The learning rate of the layer's group; NaN where the layer had no step."""
+        return self.table[6]
+
+
+TrustRatioHook = Callable[[TrustRatios], None]
+
+
+class TrustRatioHooks:
+    """The hooks of one optimizer and the table that they are shown."""
+
+    def __init__(self) -> None:
+        self._hooks: OrderedDict[int, TrustRatioHook] = OrderedDict()
+        self._layers: tuple[str, ...] = ()
+        self._table = torch.empty(0)
+
+    def __bool__(self) -> bool:
+        return bool(self._hooks)
+
+    def add(self, hook: TrustRatioHook) -> RemovableHandle:
+        """Have `hook` called after each step, until the handle that is returned removes it."""
+        handle = RemovableHandle(self._hooks)
+        self._hooks[handle.id] = hook
+        return handle
+
+    def begin(self, param_groups: list[dict]) -> None:
+        """Clear the table for a step of these groups."""
+        params = [param for group in param_groups for param in group["params"]]
+        if len(params) != len(self._layers):
+            self._layers = layer_names(param_groups)
+            device = next((param.device for param in params if param.device.type != "cpu"), torch.device("cpu"))
+            self._table = torch.empty(len(FIELDS), len(params), dtype=torch.float32, device=device)
+        self._table.fill_(math.nan)
+
+    def write(self, rows: list[int], ratios: Tensor, lower: Tensor, upper: Tensor, lr: float | Tensor) -> None:
+        """Enter what a step did to the layers `rows`: `ratios` is [4, rows], `lower` and `upper` are [rows]."""
+        for first, last in _runs(rows):
+            here, there = slice(rows[first], rows[last] + 1), slice(first, last + 1)
+            self._table[:4, here].copy_(ratios[:, there], non_blocking=True)
+            self._table[4, here].copy_(lower[there], non_blocking=True)
+            self._table[5, here].copy_(upper[there], non_blocking=True)
+            self._table[6, here].fill_(lr)
+
+    def call(self, step: int) -> None:
+        """Show the step to every hook."""
+        record = TrustRatios(step, self._layers, self._table)
+        for hook in tuple(self._hooks.values()):
+            hook(record)
+
+
+def layer_names(param_groups: list[dict]) -> tuple[str, ...]:
+    """A name for each parameter: the one it was given by `named_parameters()`, else its group and index (`0.3`)."""
+    names: list[str] = []
+    for index, group in enumerate(param_groups):
+        names += group.get("param_names") or [f"{index}.{position}" for position in range(len(group["params"]))]
+    return tuple(names)
+
+
+def _runs(rows: list[int]) -> Iterator[tuple[int, int]]:
+    """First and last position of each run of consecutive rows: a slice writes without an index on the device."""
+    breaks = [position for position, (a, b) in enumerate(pairwise(rows)) if b != a + 1]
+    yield from zip([0, *(position + 1 for position in breaks)], [*breaks, len(rows) - 1], strict=True)
