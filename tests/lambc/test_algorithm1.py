@@ -30,7 +30,7 @@ def draw_layers():
     """Weights, and gradients for each step, whose values float32 holds exactly; sizes differ by layer and by step."""
     random = np.random.default_rng(0)
     scales = [10.0 ** random.uniform(-2, 1) for _ in SHAPES]
-    weights = [(scale * random.normal(size=shape)).astype(np.float32) for scale, shape in zip(scales, SHAPES)]
+    weights = [(scale * random.normal(size=shape)).astype(np.float32) for scale, shape in zip(scales, SHAPES, strict=True)]
     gradients = [
         [(10.0 ** random.uniform(-4, 2) * random.normal(size=shape)).astype(np.float32) for shape in SHAPES]
         for _ in range(STEPS)

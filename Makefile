@@ -1,0 +1,38 @@
+# make demo            train three small runs, print what they show, serve the dashboard on 127.0.0.1:8501
+# make demo SERVE=0    stop after the training
+# make test            everything that can be tested on this machine
+# make lint            formatting, lint and types
+
+PYTHON ?= python3
+SERVE ?= 1
+BIN := .venv/bin
+
+.PHONY: demo test lint format clean
+
+demo: .venv/installed-all
+	$(BIN)/lambc demo $(if $(filter 0,$(SERVE)),--no-serve,--serve)
+
+# One thread a process: two processes that each wait for two threads slow each other down many times over.
+test: .venv/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "lambc needs Python 3.11 or later; name one with: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/installed-%: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$*]'
+	@touch $@
