@@ -1,0 +1,37 @@
+"""Files that are there whole or not at all, also after a power cut."""
+
+import os
+from pathlib import Path
+
+
+def temporary(path: Path) -> Path:
+    """Where to write what shall become `path`: beside it, so that a rename suffices, under a name no reader lists."""
+    return path.with_name(f".{path.name}.tmp")
+
+
+def publish(path: Path) -> None:
+    """Give the finished file at `temporary(path)` its name; a file of that name is replaced."""
+    written = temporary(path)
+    _sync(written)
+    os.replace(written, path)
+    _sync(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write or replace a small file."""
+    temporary(path).write_text(text, encoding="utf-8")
+    publish(path)
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove what a killed process had not yet published in `folder`."""
+    for leftover in folder.glob(".*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,223 @@
+"""The collector: what a user holds while a model trains."""
+
+import atexit
+import os
+import platform
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from collector.compact import finish_merge
+from collector.parts import list_parts
+from collector.recorder import Recorder
+from collector.run import Run, check_name
+from collector.schema import LOG_TABLES
+from collector.supersede import last_step
+from collector.writer import Writer
+
+
+class Collector:
+    """Records, for every layer at every step, norms, trust ratios, bounds and learning rate, as Parquet in a folder.
+
+        with Collector(optimizer, "runs", name="clip1", config={"lr": 1e-2}) as collector:
+            ...
+            optimizer.step()
+            collector.log({"train/loss": loss}, epoch=epoch)
+
+    optimizer: one that offers `register_trust_ratio_hook`, or several of them whose layers' names differ.
+    root: the folder of all runs; it is made if it is not there.
+    name: the run's name and its folder's in `root`; by default the time in UTC.
+    config: what the run is about, for run.json: numbers and strings by preference, anything else as its `str`.
+    resume: go on with the run `name`, from the optimizer's own count of steps on: rows of the log with that step or a
+        later one move to `superseded/`. If there is no such run, it begins.
+    model: gives the layers their depth order, where the optimizer's groups have another.
+    flush_seconds: about how long a row may wait in memory; what `kill -9` costs.
+
+    Nothing here waits for the device in a step. If the disk fails, training goes on: a warning says so once, rows are
+    kept in memory, and each flush tries again. In a job of several processes, one of them holds the collector.
+
+    As a context manager it notes how the run ended: 'finished', 'interrupted' (KeyboardInterrupt) or 'failed' (any
+    other exception, which goes on its way). Without `close()`, a process that ends notes 'interrupted'.
+
+    Raises TypeError for an optimizer without the hook, ValueError for a name that cannot be a folder's or for two
+    layers of one name, FileExistsError for a run that is there already, and OSError if `root` cannot be written to.
+    """
+
+    def __init__(
+        self,
+        optimizer: Any,
+        root: str | os.PathLike[str],
+        name: str | None = None,
+        *,
+        config: Mapping[str, Any] | None = None,
+        resume: bool = False,
+        model: torch.nn.Module | None = None,
+        flush_seconds: float = 10.0,
+    ) -> None:
+        optimizers = list(optimizer) if isinstance(optimizer, Sequence) else [optimizer]
+        for each in optimizers:
+            if not hasattr(each, "register_trust_ratio_hook"):
+                raise TypeError(
+                    f"{type(each).__name__} has no register_trust_ratio_hook: "
+                    "use an optimizer that offers it, as lambc.LAMBC"
+                )
+        if not flush_seconds > 0:
+            raise ValueError(f"flush_seconds={flush_seconds!r}: the seconds between two flushes are above 0")
+        if resume and name is None:
+            raise ValueError("resume=True needs the name of the run to go on with")
+        if name is not None:
+            check_name(name)
+        self._closed = True  # until all of it is there
+        folder = Path(root).absolute() / (name or _free_name(Path(root)))
+        resumed = resume and folder.is_dir()
+        self._recorder = Recorder(optimizers, model, resumed_after=_last_step(folder) if resumed else None)
+        try:
+            run = (Run.resume if resumed else Run.create)(folder, config, _environment(optimizers))
+            self._writer = Writer(run, self._recorder, flush_seconds)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise OSError(f"cannot write a run to {folder}: {error.strerror or error}; choose another root") from error
+        self._run = run
+        self._process = os.getpid()
+        self._warned = False
+        self._handles = [each.register_trust_ratio_hook(hook) for each, hook in self._recorder.hooks()]
+        self._handles += [each.register_trust_ratio_hook(self._warn) for each in optimizers[:1]]
+        self._closed = False
+        atexit.register(self._at_exit)
+
+    @property
+    def run(self) -> str:
+        """The run's name."""
+        return self.folder.name
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self._run.folder
+
+    @property
+    def step(self) -> int:
+        """The last step that was recorded; 0 before the first."""
+        return self._recorder.step
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of all rows that follow; 0 until it is set here or by `log`."""
+        return self._recorder.epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self._recorder.epoch = epoch
+
+    def log(self, metrics: Mapping[str, float | Tensor], *, step: int | None = None, epoch: int | None = None) -> None:
+        """Record values under their names, at the last recorded step or at `step`.
+
+        metrics: numbers, or tensors of one element, which stay on their device and are not waited for.
+        epoch: holds for these and for all rows that follow.
+
+        Raises TypeError for a value that is no number, ValueError for a tensor of several elements.
+        """
+        if self._closed:
+            raise RuntimeError(f"run {self.run!r} is closed; make a new Collector, with resume=True to go on")
+        self._warn()
+        self._recorder.log(metrics, step, epoch)
+
+    def flush(self) -> None:
+        """Return when all that was recorded is on the disk. Raises OSError if it cannot be; the rows are kept."""
+        if not self._closed:
+            self._writer.save()
+
+    def close(self) -> None:
+        """Bring everything to the disk and note that the run finished. What follows is not recorded."""
+        self._close("finished", None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+            return
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        try:
+            self._close(status, f"{type(error).__name__}: {error}")
+        except Exception as second:
+            error.add_note(f"closing the collector failed too: {second}")
+
+    def _close(self, status: str, failure: str | None) -> None:
+        if self._closed or os.getpid() != self._process:  # a forked child has a copy of it, but no writer
+            return
+        self._closed = True
+        atexit.unregister(self._at_exit)
+        for handle in self._handles:
+            handle.remove()
+        trouble = None
+        try:
+            self._writer.close(status, failure)
+        except Exception as error:
+            trouble = f"{type(error).__name__}: {error}"
+        if lost := self._recorder.lost_rows:
+            warnings.warn(f"run {self.run!r}: {lost} rows were lost; {trouble or self._writer.trouble}", stacklevel=3)
+        elif trouble:
+            warnings.warn(f"run {self.run!r}: all rows are saved, but not how it ended; {trouble}", stacklevel=3)
+
+    def _at_exit(self) -> None:
+        self._close("interrupted", None)
+
+    def _warn(self, record: object = None) -> None:
+        """Say once that rows cannot be written: on the training thread, where the user's filters hold."""
+        if self._writer.trouble and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"run {self.run!r} cannot be written, so its rows wait in memory for the next try: "
+                f"{self._writer.trouble}",
+                stacklevel=3,
+            )
+
+
+def _free_name(root: Path) -> str:
+    """The time in UTC, with a number behind it if there is a run of that second."""
+    now = datetime.now(UTC).strftime("%Y-%m-%d-%H%M%S")
+    names = (f"{now}-{number}" if number > 1 else now for number in range(1, sys.maxsize))
+    return next(name for name in names if not (root / name).exists())
+
+
+def _last_step(folder: Path) -> int:
+    """The last step in the log of a run, 0 if it has none. Raises OSError for a part that cannot be read."""
+    steps = [0]
+    for table in LOG_TABLES:
+        if (folder / table.folder).is_dir():
+            finish_merge(folder / table.folder)
+            for part in list_parts(folder / table.folder):
+                try:
+                    steps.append(last_step(part.path))
+                except Exception as error:
+                    raise OSError(f"{part.path} is damaged ({error}); move it out of the run to go on") from error
+    return max(steps)
+
+
+def _environment(optimizers: Sequence[Any]) -> dict[str, Any]:
+    """Where the run takes place."""
+    params = (param for each in optimizers for group in each.param_groups for param in group["params"])
+    device = next((param.device for param in params if param.device.type != "cpu"), torch.device("cpu"))
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or device.type
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": device.type,
+        "device_name": name,
+        "platform": platform.platform(),
+        "world_size": torch.distributed.get_world_size() if distributed else 1,
+        "optimizers": [type(each).__name__ for each in optimizers],
+    }

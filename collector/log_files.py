@@ -1,0 +1,169 @@
+"""What lies under a root, read without DuckDB: which files are good, what run.json says, and what is wrong.
+
+A file that is damaged or foreign would fail every query over the whole list, so each footer is read first; it takes
+50 µs, once for each version of a file in a process.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from collector.parts import list_files
+from collector.run import read_heartbeat, read_run
+from collector.schema import LOG_TABLES, LogTable
+
+_VERSIONS_KEPT = 2**16
+_TRIES = 10
+
+
+class Footer(NamedTuple):
+    """What a Parquet file says of itself. problem: why it can't be used, or ''. runs: the runs its rows name."""
+
+    problem: str
+    runs: frozenset[str] = frozenset()
+    last_step: int = 0
+
+
+@dataclass
+class RunFiles:
+    """A run as it lies on the disk.
+
+    name: what it is called here. contents: its run.json, or None if that cannot be read. files: the good ones of each
+    table. steps: the last step in the log. problems: pairs of a file and a sentence.
+    """
+
+    name: str
+    folder: Path
+    contents: dict[str, Any] | None = None
+    heartbeat: Path | None = None
+    files: dict[str, list[str]] = field(default_factory=lambda: {table.folder: [] for table in LOG_TABLES})
+    steps: int = 0
+    problems: list[tuple[str, str]] = field(default_factory=list)
+
+
+def read_runs(roots: Sequence[Path]) -> list[RunFiles]:
+    """The runs under `roots`, by name. Raises FileNotFoundError for a root that is not there."""
+    return [_read(name, folder) for name, folder in sorted(_named(roots))]
+
+
+def run_folders(root: Path) -> list[Path]:
+    """The folders in `root` that are runs. Raises FileNotFoundError if there is no such folder."""
+    if not root.is_dir():
+        raise FileNotFoundError(f"there is no folder {str(root)!r}; give the one that holds the runs")
+    with os.scandir(root) as entries:
+        folders = sorted(Path(entry) for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    return [folder for folder in folders if any((folder / name).exists() for name in _MARKS)]
+
+
+_MARKS = ("run.json", *(table.folder for table in LOG_TABLES))
+
+
+def _named(roots: Sequence[Path]) -> Iterator[tuple[str, Path]]:
+    """Each run's name and folder: the folder's name, after its root's where two roots have a run of that name."""
+    found = [(root, folder) for root in roots for folder in run_folders(root)]
+    names = [folder.name for _, folder in found]
+    of_one_name = len({root.name for root in roots}) < len(roots)
+    for root, folder in found:
+        twice = names.count(folder.name) > 1
+        yield f"{root if of_one_name else root.name}/{folder.name}" if twice else folder.name, folder
+
+
+def _read(name: str, folder: Path) -> RunFiles:
+    run = RunFiles(name, folder)
+    try:
+        run.contents = _contents(folder)
+    except ValueError as error:
+        run.problems.append((str(folder / "run.json"), str(error)))
+    if read_heartbeat(folder):
+        run.heartbeat = folder / "heartbeat"
+    others: set[str] = set()
+    for table in LOG_TABLES:
+        for path, footer in _footers(folder / table.folder, table):
+            if footer.problem:
+                run.problems.append((path, footer.problem))
+            elif footer.runs <= {folder.name}:
+                run.files[table.folder].append(path)
+                run.steps = max(run.steps, footer.last_step)
+            else:
+                others |= footer.runs - {folder.name}
+    if others:
+        is_called = ", ".join(repr(other) for other in sorted(others))
+        mend = f"its rows are left out until the folder is called {is_called} again"
+        run.problems.append((str(folder), f"the rows say that this run is called {is_called}: {mend}"))
+    return run
+
+
+def _footers(folder: Path, table: LogTable) -> list[tuple[str, Footer]]:
+    """The files of a table and their footers. A merge in between is no harm: the folder is listed anew."""
+    found: list[tuple[str, Footer]] = []
+    for _ in range(_TRIES):
+        try:
+            before = folder.stat().st_mtime_ns
+            found = [(str(path), _footer(path, table)) for path in list_files(folder)]
+            if folder.stat().st_mtime_ns == before:
+                return found
+        except FileNotFoundError:
+            if not folder.is_dir():
+                return []
+    return found
+
+
+def _footer(path: Path, table: LogTable) -> Footer:
+    status = path.stat()
+    return _read_footer(str(path), table.folder, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(_VERSIONS_KEPT)
+def _read_footer(path: str, folder: str, mtime_ns: int, size: int) -> Footer:
+    table = next(table for table in LOG_TABLES if table.folder == folder)
+    try:
+        metadata = pq.read_metadata(path)
+        schema = metadata.schema.to_arrow_schema()
+        if [(column.name, _plain_type(column.type)) for column in schema] != _columns(table):
+            return Footer(f"{path} has other columns than the log's {table.folder}: move it out of the folder")
+        return Footer("", *_runs_and_last_step(path, metadata))
+    except FileNotFoundError:
+        raise
+    except (OSError, pa.ArrowException) as error:
+        reason = str(error).partition("\n")[0]
+        return Footer(f"{path} is damaged ({reason}): its rows are left out; move it out of the folder")
+
+
+def _columns(table: LogTable) -> list[tuple[str, pa.DataType]]:
+    return [(column.name, column.type) for column in table.schema]
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _runs_and_last_step(path: str, metadata: pq.FileMetaData) -> tuple[frozenset[str], int]:
+    """From the statistics, which our own files have; from the rows of a file that was written by others."""
+    columns = metadata.schema.names
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    run = [group.column(columns.index("run")).statistics for group in groups]
+    step = [group.column(columns.index("step")).statistics for group in groups]
+    if all(each is not None and each.has_min_max for each in run + step):
+        names = frozenset(name for each in run for name in (each.min, each.max))
+        return names, max((each.max for each in step), default=0)
+    rows = pq.read_table(path, columns=["run", "step"], partitioning=None)
+    return frozenset(rows["run"].unique().to_pylist()), max(rows["step"].to_pylist(), default=0)
+
+
+def _contents(folder: Path) -> dict[str, Any]:
+    try:
+        status = (folder / "run.json").stat()
+    except OSError as error:
+        raise ValueError(f"{folder / 'run.json'} cannot be read: {error.strerror}") from error
+    return _read_contents(folder, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(_VERSIONS_KEPT)
+def _read_contents(folder: Path, mtime_ns: int, size: int) -> dict[str, Any]:
+    return read_run(folder)

@@ -1,0 +1,118 @@
+"""Parts: the Parquet files of a log, each written once, under a name that says which rows it holds.
+
+`step-000000000001-part-000007.parquet` is the seventh part that was flushed, and its first row is of step 1. A part
+that was merged of others carries the numbers of the first and the last of them (`…-part-000001-000016.parquet`), so
+what it stands for is known from its name alone: if a merge was cut short, the smaller parts that are still there are
+passed over, and each row is read once.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from collector import atomic
+from collector.schema import LogTable
+
+_NAME = re.compile(r"step-\d{12,}-part-(\d{6,})(?:-(\d{6,}))?\.parquet")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part on the disk, which stands for the flushes numbered `first` to `last`."""
+
+    path: Path
+    first: int
+    last: int
+
+
+def list_parts(folder: Path) -> list[Part]:
+    """The parts in `folder` in the order they were flushed; those that a merged part stands for are left out."""
+    return _split(folder)[0]
+
+
+def list_replaced(folder: Path) -> list[Path]:
+    """The parts in `folder` that a merged part stands for: what is left of a merge that was cut short."""
+    return _split(folder)[1]
+
+
+def list_files(folder: Path) -> list[Path]:
+    """Every Parquet file in `folder` that holds rows of the log, whoever wrote it; none if there is no such folder."""
+    if not folder.is_dir():
+        return []
+    replaced = set(list_replaced(folder))
+    return sorted(path for path in folder.glob("*.parquet") if path not in replaced)
+
+
+def write_part(rows: pa.Table, table: LogTable, folder: Path, first: int, last: int | None = None) -> Path:
+    """Write `rows`, which must be in order and at least one, as the part of the flushes `first` to `last`.
+
+    Raises OSError if the disk does, and FileExistsError rather than overwrite a part.
+    """
+    step = pc.min(rows["step"]).as_py()
+    numbers = f"{first:06}" if last is None else f"{first:06}-{last:06}"
+    path = folder / f"step-{step:012}-part-{numbers}.parquet"
+    if path.exists():
+        raise FileExistsError(f"{path} is there already; is another process writing to this run?")
+    replace_part(rows, table, path)
+    return path
+
+
+def replace_part(rows: pa.Table, table: LogTable, path: Path) -> None:
+    """Write `rows` under `path`, in one motion, whether or not there is such a file."""
+    written = atomic.temporary(path)
+    try:
+        pq.write_table(rows, written, **_parquet_options(table))
+        atomic.publish(path)
+    except BaseException:
+        written.unlink(missing_ok=True)  # a full disk needs the room
+        raise
+
+
+def in_order(rows: pa.Table, table: LogTable, layers: Sequence[str]) -> pa.Table:
+    """`rows` sorted by series, then by step: layers by their place in `layers`, metrics by their name."""
+    series = rows[table.series]
+    places = layers if table.series == "layer" else sorted(pc.unique(series).to_pylist())
+    keys = pa.table({"place": pc.index_in(series, value_set=pa.array(places, pa.string())), "step": rows["step"]})
+    order = pc.sort_indices(keys, sort_keys=[("place", "ascending"), ("step", "ascending")])
+    return rows.take(order).combine_chunks()
+
+
+def _parquet_options(table: LogTable) -> dict:
+    """How a part is encoded: what made a real log smallest (bench/collector_overhead.py measures bytes a row)."""
+    return {
+        "compression": "zstd",
+        "compression_level": 9,
+        "use_dictionary": ["run", table.series],
+        "column_encoding": {
+            **dict.fromkeys(("step", "epoch"), "DELTA_BINARY_PACKED"),
+            **dict.fromkeys(table.measured, "BYTE_STREAM_SPLIT"),
+        },
+        # Only where they let a reader pass over a part: they cost as much as a hundred rows each.
+        "write_statistics": ["run", "step", table.series],
+        "write_page_checksum": True,
+        "store_schema": False,  # Arrow's own copy of the schema; Parquet's says all that ours needs
+    }
+
+
+def _split(folder: Path) -> tuple[list[Part], list[Path]]:
+    """The parts that count, and the paths of those that a merged part stands for."""
+    found = []
+    for path in folder.iterdir():
+        if match := _NAME.fullmatch(path.name):
+            first, last = match.groups()
+            found.append(Part(path, int(first), int(last or first)))
+    # Wider first, so that a part that is stood for comes after the one that stands for it.
+    found.sort(key=lambda part: (part.first, -part.last))
+    parts: list[Part] = []
+    replaced: list[Path] = []
+    for part in found:
+        if parts and part.last <= parts[-1].last:
+            replaced.append(part.path)
+        else:
+            parts.append(part)
+    return parts, replaced

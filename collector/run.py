@@ -1,0 +1,199 @@
+"""A run on the disk: its folder, run.json and the heartbeat."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from collector import atomic
+from collector.schema import FORMAT, LOG_TABLES
+
+STATUSES = ("running", "finished", "failed", "interrupted")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A row of the layer table: one parameter tensor.
+
+    position: its place in depth order, from 0. parameters: how many elements it has. group: its parameter group.
+    """
+
+    layer: str
+    position: int
+    shape: tuple[int, ...]
+    parameters: int
+    group: int
+
+
+class Run:
+    """The run.json of a run that is being written; `save` brings it to the disk."""
+
+    def __init__(self, folder: Path, contents: dict[str, Any]) -> None:
+        self.folder = folder
+        self.contents = contents
+
+    @classmethod
+    def create(cls, folder: Path, config: Mapping | None, environment: Mapping[str, Any]) -> "Run":
+        """Make the folder of a new run. Raises FileExistsError if there is a run of that name."""
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError as error:
+            raise FileExistsError(
+                f"run {folder.name!r} is there already in {folder.parent}; take another name, or resume=True to go on"
+            ) from error
+        run = cls(
+            folder,
+            {
+                "format": FORMAT,
+                "run": folder.name,
+                "config": _plain(config or {}),
+                "environment": _plain(environment),
+                "layers": [],
+                "attempts": [],
+                "status": "running",
+                "started": _now(),
+                "finished": None,
+                "failure": None,
+            },
+        )
+        run._begin_attempt()
+        return run
+
+    @classmethod
+    def resume(cls, folder: Path, config: Mapping | None, environment: Mapping[str, Any]) -> "Run":
+        """Go on with a run that is there. Raises ValueError if its run.json cannot be read."""
+        run = cls(folder, read_run(folder))
+        run.contents |= {"environment": _plain(environment), "status": "running", "finished": None, "failure": None}
+        if config is not None:
+            run.contents["config"] = _plain(config)
+        for table in LOG_TABLES:
+            if (folder / table.folder).is_dir():
+                atomic.clear_leftovers(folder / table.folder)
+        run._begin_attempt()
+        return run
+
+    def _begin_attempt(self) -> None:
+        for table in LOG_TABLES:
+            (self.folder / table.folder).mkdir(exist_ok=True)
+        self.contents["attempts"].append({"started": _now(), "first_step": None})
+        self.save()
+
+    def save(self) -> None:
+        """Rewrite run.json in one motion."""
+        atomic.write_text(self.folder / "run.json", json.dumps(self.contents, indent=1, allow_nan=False))
+
+    @property
+    def layers(self) -> list[str]:
+        """The names of all layers that the run ever had, in depth order."""
+        return [layer["layer"] for layer in sorted(self.contents["layers"], key=lambda layer: layer["position"])]
+
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt; the first is 1."""
+        return len(self.contents["attempts"])
+
+    def set_layers(self, layers: Sequence[Layer]) -> None:
+        """Take over the layer table; layers that are no more stay at its end, since their rows are still there."""
+        now = [asdict(layer) for layer in layers]
+        names = {layer["layer"] for layer in now}
+        gone = [layer for layer in self.contents["layers"] if layer["layer"] not in names]
+        for position, layer in enumerate(gone, start=len(now)):
+            layer["position"] = position
+        self.contents["layers"] = now + gone
+
+    def begin_attempt_at(self, step: int) -> None:
+        """Note the first step of this attempt, or of a further one if this one has its first step already."""
+        if self.contents["attempts"][-1]["first_step"] is not None:
+            self.contents["attempts"].append({"started": _now(), "first_step": None})
+        self.contents["attempts"][-1]["first_step"] = step
+
+    def end(self, status: str, failure: str | None, lost_rows: int) -> None:
+        """Note how the run ended."""
+        self.contents |= {"status": status, "finished": _now(), "failure": failure}
+        if lost_rows:
+            self.contents["lost_rows"] = lost_rows
+
+    def beat(self, step: int) -> None:
+        """Rewrite the heartbeat: the run was alive just now, and its last step was `step`."""
+        atomic.write_text(self.folder / "heartbeat", json.dumps({"time": _now(), "step": step}))
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """The contents of a run.json. Raises ValueError, in one sentence, if it cannot be read or is not one of ours."""
+    path = folder / "run.json"
+    try:
+        contents = json.loads(path.read_text(encoding="utf-8"), parse_constant=str)
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    try:
+        _check(contents)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path} is not a run.json of format {FORMAT}: {error}") from error
+    return contents
+
+
+def read_heartbeat(folder: Path) -> dict[str, Any] | None:
+    """The heartbeat, {"time": ISO 8601, "step": int}; None if there is none that can be read."""
+    try:
+        beat = json.loads((folder / "heartbeat").read_text(encoding="utf-8"))
+        datetime.fromisoformat(beat["time"])
+        int(beat["step"])
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return beat
+
+
+def check_name(name: str) -> None:
+    """Raise ValueError, saying why, for a run name that cannot be a folder of its own."""
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"name={name!r}: a run needs a name of at least one character")
+    if name.startswith(".") or ".." in name or any(sign in name for sign in "/\\\0"):
+        raise ValueError(
+            f"name={name!r}: a run's name is a folder's: no '/', '\\', '..' or NUL, and no '.' at its start"
+        )
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError as error:
+        raise ValueError(f"name={name!r} is not valid Unicode; take another name") from error
+    if size > 200:
+        raise ValueError(f"name={name[:20]!r}… takes {size} bytes, and 200 are the most; take a shorter one")
+
+
+def _check(contents: Any) -> None:
+    """Raise ValueError or TypeError, saying what it is, for what a reader of the log would stumble over."""
+    if not isinstance(contents, dict):
+        raise TypeError("it is no JSON object")
+    if contents.get("format") != FORMAT:
+        raise ValueError(f"its format is {contents.get('format')!r}")
+    kinds = {"config": dict, "layers": list, "attempts": list, "failure": str | None, "finished": str | None}
+    for key, kind in kinds.items():
+        if not isinstance(contents.get(key), kind):
+            raise TypeError(f"{key!r} is {contents.get(key)!r}")
+    if contents.get("status") not in STATUSES:
+        raise ValueError(f"its status is {contents.get('status')!r}")
+    for time in (contents.get("started"), contents["finished"]):
+        if time is not None and datetime.fromisoformat(time).tzinfo is None:
+            raise ValueError(f"the time {time!r} has no zone")
+    for layer in contents["layers"]:
+        whole = (*layer["shape"], layer["position"], layer["parameters"], layer["group"])
+        if not isinstance(layer["layer"], str) or not all(isinstance(n, int) and 0 <= n < 2**63 for n in whole):
+            raise ValueError(f"its layer table has {layer!r}")
+    json.dumps(contents, ensure_ascii=False).encode()  # a lone surrogate is valid JSON, but no text
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON can say it; what it cannot say (NaN, a path, an object) becomes its `str`."""
+    if isinstance(value, Mapping):
+        return {str(_plain(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    return str(value).encode(errors="replace").decode()  # a lone surrogate would make the file unreadable

@@ -1,0 +1,6 @@
+-- A row is a value that was logged, under the name that its run has here: two roots have a run of one name.
+--   SELECT DISTINCT run FROM log.metrics;
+CREATE VIEW log.metrics AS
+SELECT rows.* EXCLUDE (filename) REPLACE (files.run AS run)
+FROM read_parquet(getvariable('metrics_files'), hive_partitioning = false, filename = true) AS rows
+JOIN log.metrics_files AS files USING (filename);

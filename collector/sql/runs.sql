@@ -1,0 +1,18 @@
+-- A row is a run. Its status is what run.json says, or 'stalled' if that is 'running' without a heartbeat for a minute;
+-- steps is the last step in the log.
+--   SELECT run, status, now() - heartbeat AS silent FROM runs ORDER BY started DESC;
+CREATE VIEW runs AS
+SELECT
+    run,
+    CASE
+        WHEN status = 'running' AND coalesce(heartbeat < now() - INTERVAL 60 SECOND, true) THEN 'stalled'
+        ELSE status
+    END AS status,
+    started,
+    finished,
+    heartbeat,
+    steps,
+    config::JSON AS config,
+    failure
+FROM log.runs
+LEFT JOIN log.heartbeats USING (run);

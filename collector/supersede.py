@@ -1,0 +1,45 @@
+"""Taking rows out of a log that a resumed run writes anew."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from collector.compact import finish_merge, read_part
+from collector.parts import list_parts, replace_part
+from collector.schema import LogTable
+
+
+def supersede(
+    table: LogTable, folder: Path, destination: Path, first_step: int, layers: Sequence[str] | None = None
+) -> None:
+    """Move the rows of `folder` with a step of `first_step` or later, of `layers` or of all, to `destination`.
+
+    The rows that stay are rewritten in one motion, after those that go were written. Killed in between, a row is still
+    in the log, once, and the next resume moves it.
+    """
+    finish_merge(folder)
+    for part in list_parts(folder):
+        if last_step(part.path) < first_step:
+            continue
+        rows = read_part(part.path, table)
+        goes = pc.greater_equal(rows["step"], first_step)
+        if layers is not None:
+            goes = pc.and_(goes, pc.is_in(rows[table.series], value_set=pa.array(layers, pa.string())))
+        if not pc.any(goes).as_py():
+            continue
+        destination.mkdir(parents=True, exist_ok=True)
+        if pc.all(goes).as_py():
+            part.path.rename(destination / part.path.name)
+        else:
+            replace_part(rows.filter(goes), table, destination / part.path.name)
+            replace_part(rows.filter(pc.invert(goes)), table, part.path)
+
+
+def last_step(path: Path) -> int:
+    """The last step in a part, from its footer."""
+    metadata = pq.read_metadata(path)
+    step = metadata.schema.names.index("step")
+    return max(metadata.row_group(group).column(step).statistics.max for group in range(metadata.num_row_groups))

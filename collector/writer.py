@@ -1,0 +1,136 @@
+"""The thread that brings what was recorded to the disk: Parquet parts, run.json, heartbeat."""
+
+import threading
+import time
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from collector.compact import finish_merge, merge_small
+from collector.parts import in_order, list_parts, write_part
+from collector.recorder import Block, MetricBlock, Recorder, Rewind, TrustRatioBlock
+from collector.run import Layer, Run
+from collector.schema import LOG_TABLES, METRICS, TRUST_RATIOS, LogTable
+from collector.supersede import supersede
+
+_HEARTBEAT_SECONDS = 5.0
+
+
+class Writer:
+    """Saves what a `Recorder` holds, every `flush_seconds` on a thread of its own, or when `save` is called.
+
+    trouble: what went wrong when the thread last tried, in a sentence; None while all is well. Rows that could not be
+    written stay with the recorder, and every save tries them again.
+    """
+
+    def __init__(self, run: Run, recorder: Recorder, flush_seconds: float) -> None:
+        self.trouble: str | None = None
+        self._run = run
+        self._recorder = recorder
+        self._flush_seconds = flush_seconds
+        self._layers: Sequence[Layer] = ()
+        self._disk = threading.Lock()  # the thread, flush() and close() may all save
+        self._stopping = False
+        for table in LOG_TABLES:
+            finish_merge(run.folder / table.folder)
+        self._write_layers(recorder.layers)
+        run.beat(recorder.step)
+        self._thread = threading.Thread(target=self._work, name=f"collector {run.folder.name}", daemon=True)
+        self._thread.start()
+
+    def save(self, *, closing: bool = False) -> None:
+        """Bring all that was recorded to the disk. Raises OSError if the disk does; the rows are kept then."""
+        with self._disk:
+            blocks = self._recorder.take(closing=closing)
+            try:
+                self._write(blocks)
+            except BaseException:
+                self._recorder.give_back(blocks)
+                raise
+        self.trouble = None
+
+    def close(self, status: str, failure: str | None) -> None:
+        """Stop the thread, save what is left, merge the parts and note how the run ended. Raises OSError as `save`."""
+        self._stopping = True
+        self._recorder.filled.set()
+        self._thread.join()
+        try:
+            self.save(closing=True)
+            self._merge(at_least=2)
+        finally:
+            self._recorder.drop_all()  # what even this save could not write
+            self._run.end(status, failure, self._recorder.lost_rows)
+            self._run.beat(self._recorder.step)
+            self._run.save()
+
+    def _work(self) -> None:
+        next_beat = next_save = time.monotonic() + min(_HEARTBEAT_SECONDS, self._flush_seconds)
+        while True:
+            filled = self._recorder.filled.wait(max(0.0, min(next_beat, next_save) - time.monotonic()))
+            if self._stopping:
+                return
+            try:
+                if time.monotonic() >= next_beat:
+                    next_beat = time.monotonic() + _HEARTBEAT_SECONDS
+                    self._run.beat(self._recorder.step)
+                if filled or time.monotonic() >= next_save:
+                    next_save = time.monotonic() + self._flush_seconds
+                    self.save()
+                    self._merge()
+            except Exception as error:  # whatever it is, training goes on, and is told
+                self.trouble = f"{type(error).__name__}: {error}"
+
+    def _write(self, blocks: list[Block]) -> None:
+        """Write `blocks` in their order, and take each out of the list once it is on the disk."""
+        while blocks:
+            first = blocks[0]
+            if isinstance(first, Rewind):
+                self._rewind(first)
+                blocks.remove(first)
+                continue
+            until = next((at for at, block in enumerate(blocks) if isinstance(block, Rewind)), len(blocks))
+            steps = [block for block in blocks[:until] if isinstance(block, TrustRatioBlock)]
+            values = [block for block in blocks[:until] if isinstance(block, MetricBlock)]
+            if steps:
+                self._write_layers(steps[-1].layers)
+                self._note_first_step(steps[0].steps[0])
+            for table, group in ((TRUST_RATIOS, steps), (METRICS, values)):
+                rows = [block.rows(self._run.folder.name) for block in group]
+                self._write_rows(table, rows)
+                for block in group:
+                    blocks.remove(block)
+
+    def _write_rows(self, table: LogTable, rows: list[pa.Table]) -> None:
+        together = pa.concat_tables([table.schema.empty_table(), *rows])
+        if not together.num_rows:  # no layer had a step: a part holds at least one row
+            return
+        folder = self._run.folder / table.folder
+        parts = list_parts(folder)
+        number = parts[-1].last + 1 if parts else 1
+        write_part(in_order(together, table, self._run.layers), table, folder, number)
+
+    def _write_layers(self, layers: Sequence[Layer]) -> None:
+        if layers is not self._layers:
+            self._run.set_layers(layers)
+            self._run.save()
+            self._layers = layers
+
+    def _note_first_step(self, step: int) -> None:
+        if self._run.contents["attempts"][-1]["first_step"] is None:
+            self._run.begin_attempt_at(step)
+            self._run.save()
+
+    def _rewind(self, rewind: Rewind) -> None:
+        old = self._run.folder / "superseded" / f"attempt-{self._run.attempt}"
+        for table in LOG_TABLES:
+            if table is TRUST_RATIOS or rewind.metrics:
+                layers = rewind.layers if table is TRUST_RATIOS else None
+                supersede(table, self._run.folder / table.folder, old / table.folder, rewind.first_step, layers)
+        if rewind.metrics:
+            self._run.begin_attempt_at(rewind.first_step)
+            self._run.save()
+
+    def _merge(self, **options: int) -> None:
+        with self._disk:
+            for table in LOG_TABLES:
+                merge_small(table, self._run.folder / table.folder, self._run.layers, **options)
