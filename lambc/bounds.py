@@ -1,8 +1,71 @@
-"""Clip bounds: between which limits a trust ratio may act (Eq. 3)."""
+"""Clip bounds: between which limits a trust ratio may act (Eq. 3).
+
+`clip=` takes any of them, in the optimizer or in a parameter group. The paper's own is `Fixed`; the others are what it
+tried (`DynamicBound`, §3) and what it calls for (`Scheduled`, §4.2; `Deviation`, per layer, §5). A bound of your own
+has what `Bound` names; a ceiling that follows the largest ratio seen so far, for example:
+
+    @dataclass(frozen=True)
+    class Ceiling:
+        share: float = 0.5
+        state: ClassVar = {"largest": 0.0}
+
+        def limits(self, state):
+            largest = state["largest"]
+            return 0.0, torch.where(largest > 0, self.share * largest, math.inf)
+
+        def learn(self, state, ratio, usable):
+            return {"largest": torch.where(usable, torch.maximum(state["largest"], ratio), state["largest"])}
+
+    LAMBC(model.named_parameters(), clip=Ceiling(0.5))
+"""
 
 import math
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
+
+import torch
+from torch import Tensor
+
+Limit: TypeAlias = float | Tensor
+
+
+@runtime_checkable
+class Bound(Protocol):
+    """What `clip=` takes beside numbers.
+
+    state: what the bound keeps for each layer: a name and its value before the first step. The optimizer stores one
+        float32 number per layer and name, beside the layer's moments, so that it lies in `state_dict()`.
+    """
+
+    state: ClassVar[Mapping[str, float]]
+
+    def limits(self, state: Mapping[str, Tensor]) -> tuple[Limit, Limit]:
+        """Lower and upper limit of the step to come: numbers, or tensors of shape [layers].
+
+        `state` holds a float32 tensor of shape [layers] a name. Nothing here may wait for the device.
+        """
+        ...
+
+    def learn(self, state: Mapping[str, Tensor], ratio: Tensor, usable: Tensor) -> Mapping[str, Tensor]:
+        """The state after a step whose unclipped ratios were `ratio`, float32 of shape [layers].
+
+        `usable` is False where the ratio was set to 1 since a norm was zero or not finite.
+        """
+        ...
+
+
+def _check_limits(lower: float, upper: float, clip: str) -> None:
+    if math.isnan(lower) or math.isnan(upper):
+        raise ValueError(f"{clip}: a bound is NaN; give numbers, or clip=None for no clipping")
+    if lower < 0:
+        raise ValueError(f"{clip}: the lower bound is negative, but a trust ratio never is; give 0 or more")
+    if upper <= 0:
+        raise ValueError(f"{clip}: the upper bound is not above 0, so that no layer could move; give more than 0")
+    if lower == math.inf:
+        raise ValueError(f"{clip}: the lower bound is infinite; give a finite one")
+    if lower > upper:
+        raise ValueError(f"{clip}: the lower bound is above the upper one; give them as (lower, upper)")
 
 
 @dataclass(frozen=True)
@@ -14,29 +77,179 @@ class Fixed:
 
     upper: float
     lower: float = 0.0
+    state: ClassVar[Mapping[str, float]] = {}
 
     def __post_init__(self) -> None:
-        clip = f"clip=({self.lower}, {self.upper})"
-        if math.isnan(self.lower) or math.isnan(self.upper):
-            raise ValueError(f"{clip}: a bound is NaN; give numbers, or clip=None for no clipping")
-        if self.lower < 0:
-            raise ValueError(f"{clip}: the lower bound is negative, but a trust ratio never is; give 0 or more")
-        if self.upper <= 0:
-            raise ValueError(f"{clip}: the upper bound is not above 0, so that no layer could move; give more than 0")
-        if self.lower == math.inf:
-            raise ValueError(f"{clip}: the lower bound is infinite; give a finite one")
-        if self.lower > self.upper:
-            raise ValueError(f"{clip}: the lower bound is above the upper one; give them as (lower, upper)")
+        _check_limits(self.lower, self.upper, f"clip=({self.lower}, {self.upper})")
+
+    def limits(self, state: Mapping[str, Tensor]) -> tuple[float, float]:
+        """The two limits, whatever was seen."""
+        return self.lower, self.upper
+
+    def learn(self, state: Mapping[str, Tensor], ratio: Tensor, usable: Tensor) -> Mapping[str, Tensor]:
+        """Nothing."""
+        return {}
+
+
+class LARC(Fixed):
+    """NVCaffe's clip of LARS (the paper's reference 13): a layer's own rate never exceeds the global one.
+
+    Only for `LARS`, whose ratio it divides by lr: trust_ratio = η‖w‖ / (‖u‖·lr), at most 1.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(upper=1.0)
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """Large ratios at first, and a tighter bound as the weights settle (§4.2's insight).
+
+    The upper limit goes from `start` to `end` over a layer's first `steps` steps, and stays there.
+    """
+
+    start: float
+    end: float
+    steps: int
+    curve: Literal["linear", "cosine", "exponential"] = "linear"
+    lower: float = 0.0
+    state: ClassVar[Mapping[str, float]] = {"age": 0.0}
+
+    def __post_init__(self) -> None:
+        for name in ("start", "end"):
+            upper = getattr(self, name)
+            _check_limits(self.lower, upper, f"Scheduled with lower={self.lower}, {name}={upper}")
+            if upper == math.inf:
+                raise ValueError(f"Scheduled({name}=inf): a curve needs finite ends; give a number")
+        if self.steps < 1:
+            raise ValueError(f"Scheduled(steps={self.steps}): give the number of steps from start to end, 1 or more")
+        if self.curve not in ("linear", "cosine", "exponential"):
+            raise ValueError(f"Scheduled(curve={self.curve!r}): give 'linear', 'cosine' or 'exponential'")
+
+    def limits(self, state: Mapping[str, Tensor]) -> tuple[float, Tensor]:
+        """The curve at each layer's age."""
+        progress = (state["age"] / self.steps).clamp(max=1.0)
+        if self.curve == "exponential":
+            return self.lower, self.start * (self.end / self.start) ** progress
+        if self.curve == "cosine":
+            progress = (1 - torch.cos(math.pi * progress)) / 2
+        return self.lower, self.start + (self.end - self.start) * progress
+
+    def learn(self, state: Mapping[str, Tensor], ratio: Tensor, usable: Tensor) -> Mapping[str, Tensor]:
+        """That a step has gone by."""
+        return {"age": state["age"] + 1}
+
+
+@dataclass(frozen=True)
+class DynamicBound:
+    """AdaBound's limits around a final value: the adaptive method that the paper tried first (§3, its reference 15).
+
+    At step t: final · (1 - 1/(γt + 1)) and final · (1 + 1/(γt)); so nothing is clipped at first, and in the end every
+    ratio is `final`.
+    """
+
+    final: float
+    gamma: float = 1e-3
+    state: ClassVar[Mapping[str, float]] = {"age": 0.0}
+
+    def __post_init__(self) -> None:
+        for name in ("final", "gamma"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"DynamicBound({name}={getattr(self, name)}): give a finite number above 0")
+
+    def limits(self, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The two curves at each layer's age."""
+        reach = self.gamma * (state["age"] + 1)
+        return self.final * (1 - 1 / (reach + 1)), self.final * (1 + 1 / reach)
+
+    def learn(self, state: Mapping[str, Tensor], ratio: Tensor, usable: Tensor) -> Mapping[str, Tensor]:
+        """That a step has gone by."""
+        return {"age": state["age"] + 1}
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """`n` standard deviations around the running mean of a layer's ratio (§5, its reference 18).
+
+    Mean and deviation are exponential averages with decay `beta`, plain ones until 1/(1 - beta) ratios were seen; up to
+    then nothing is clipped. With `per_layer=False` the layers of a group (of one device and dtype) share them.
+    """
+
+    n: float = 2.0
+    beta: float = 0.99
+    per_layer: bool = True
+    state: ClassVar[Mapping[str, float]] = {"seen": 0.0, "mean": 0.0, "variance": 0.0}
+
+    def __post_init__(self) -> None:
+        if not 0 < self.n < math.inf:
+            raise ValueError(f"Deviation(n={self.n}): give a finite number of standard deviations above 0")
+        if not 0 <= self.beta < 1:
+            raise ValueError(f"Deviation(beta={self.beta}): give a decay in [0, 1)")
+
+    def limits(self, state: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """mean ± n deviations, where enough was seen."""
+        width = self.n * state["variance"].sqrt()
+        known = state["seen"] >= 1 / (1 - self.beta)
+        return (
+            torch.where(known, (state["mean"] - width).clamp(min=0), 0.0),
+            torch.where(known, state["mean"] + width, math.inf),
+        )
+
+    def learn(self, state: Mapping[str, Tensor], ratio: Tensor, usable: Tensor) -> Mapping[str, Tensor]:
+        """The ratio, unclipped."""
+        if not self.per_layer:
+            ratio = torch.where(usable, ratio, 0.0).sum() / usable.sum().clamp(min=1)
+            usable = usable.any().expand_as(usable)
+        seen, mean, variance = state["seen"], state["mean"], state["variance"]
+        weight = (1 / (seen + 1)).clamp(min=1 - self.beta)
+        distance = ratio - mean
+        learned = {
+            "seen": seen + 1,
+            "mean": mean + weight * distance,
+            "variance": (1 - weight) * (variance + weight * distance**2),
+        }
+        return {name: torch.where(usable, value, state[name]) for name, value in learned.items()}
+
+
+@dataclass(frozen=True)
+class Quantile:
+    """A bound that clips about a share of 1 - `q` of a layer's steps, wherever its ratios lie (§5).
+
+    The upper limit follows the running `q` quantile of the layer's ratio: a ratio above it raises it by a factor of
+    exp(rate · q), one below lowers it by exp(rate · (1 - q)). It starts at the first ratio that is seen.
+    """
+
+    q: float = 0.95
+    rate: float = 0.05
+    state: ClassVar[Mapping[str, float]] = {"level": math.inf}
+
+    def __post_init__(self) -> None:
+        if not 0 < self.q < 1:
+            raise ValueError(f"Quantile(q={self.q}): give a share in (0, 1)")
+        if not 0 < self.rate < math.inf:
+            raise ValueError(f"Quantile(rate={self.rate}): give a finite rate above 0")
+
+    def limits(self, state: Mapping[str, Tensor]) -> tuple[float, Tensor]:
+        """The running quantile; none before the first ratio."""
+        return 0.0, state["level"]
+
+    def learn(self, state: Mapping[str, Tensor], ratio: Tensor, usable: Tensor) -> Mapping[str, Tensor]:
+        """On which side of the limit the ratio fell."""
+        level = state["level"]
+        moved = level * torch.exp(self.rate * (self.q - (ratio <= level).float()))
+        return {"level": torch.where(usable, torch.where(level == math.inf, ratio, moved), level)}
 
 
 # What `clip=` takes: an upper bound, a pair (lower, upper), a bound, or None for no clipping.
-Clip: TypeAlias = float | tuple[float, float] | Fixed | None
+Clip: TypeAlias = float | tuple[float, float] | Bound | None
 
 EXEMPT = Fixed(upper=1.0, lower=1.0)
 """What a layer that is not adapted uses: its ratio is 1, whatever it would have been."""
 
+_KINDS = {kind.__name__: kind for kind in (Fixed, LARC, Scheduled, DynamicBound, Deviation, Quantile)}
 
-def as_bound(clip: Clip) -> Fixed:
+
+def as_bound(clip: Clip) -> Bound:
     """The bound that a value of `clip=` stands for.
 
     Raises ValueError where the limits make no sense, TypeError where it is none of the kinds that `clip=` takes.
@@ -44,14 +257,37 @@ def as_bound(clip: Clip) -> Fixed:
     match clip:
         case None:
             return Fixed(upper=math.inf)
-        case Fixed():
-            return clip
         case bool():
             pass
         case int() | float():
             return Fixed(upper=float(clip))
-        case (int() | float() as lower, int() | float() as upper):
+        case [int() | float() as lower, int() | float() as upper]:
             return Fixed(upper=float(upper), lower=float(lower))
+        case Bound():
+            return clip
     raise TypeError(
         f"clip={clip!r}: give an upper bound, a pair (lower, upper), a bound of lambc.bounds, or None for no clipping"
     )
+
+
+def to_plain(clip: Clip) -> Any:
+    """What stands for `clip` in a state_dict: plain numbers, since `torch.load` refuses objects."""
+    if not isinstance(clip, Bound):
+        return clip
+    kind = type(clip).__name__
+    return {"kind": kind, **asdict(clip)} if kind in _KINDS and kind != "LARC" else {"kind": kind}  # type: ignore[call-overload]
+
+
+def from_plain(plain: Any, current: Clip) -> Clip:
+    """The inverse of `to_plain`, for a group whose bound is `current` now: one of the user's own stays what it is.
+
+    Raises ValueError where the saved bound is of a kind that is neither ours nor that of `current`.
+    """
+    if not isinstance(plain, dict):
+        return plain
+    kind, options = plain["kind"], {name: value for name, value in plain.items() if name != "kind"}
+    if kind in _KINDS:
+        return _KINDS[kind](**options)
+    if type(current).__name__ == kind:
+        return current
+    raise ValueError(f"the state_dict was saved with the clip bound {kind}: make the optimizer with clip={kind}(...)")

@@ -34,11 +34,16 @@ def trust_ratio(weight_norm: Tensor, update_norm: Tensor, phi: tuple[float, floa
     Both norms have shape [layers]. φ is the identity, or clamps ‖w‖ to `phi`. Where a norm is zero, Inf or NaN, or the
     ratio is not finite, γ is 1, as in Adam: so a layer that starts at zero moves, and a bad element spoils no other.
     """
-    usable = (weight_norm > 0) & (weight_norm < torch.inf) & (update_norm > 0) & (update_norm < torch.inf)
+    divisible = usable(weight_norm, update_norm)
     numerator = weight_norm if phi is None else weight_norm.clamp(*phi)
     # The denominator is made safe before it divides: a `where` after the division has a NaN gradient.
-    ratio = numerator / torch.where(usable, update_norm, 1.0)
-    return torch.where(usable & ratio.isfinite(), ratio, 1.0)
+    ratio = numerator / torch.where(divisible, update_norm, 1.0)
+    return torch.where(divisible & ratio.isfinite(), ratio, 1.0)
+
+
+def usable(weight_norm: Tensor, update_norm: Tensor) -> Tensor:
+    """Where both norms are above zero and finite; elsewhere the trust ratio falls back to 1."""
+    return (weight_norm > 0) & (weight_norm < torch.inf) & (update_norm > 0) & (update_norm < torch.inf)
 
 
 def clip(ratio: Tensor, lower: Tensor, upper: Tensor) -> Tensor:

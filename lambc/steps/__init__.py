@@ -1,33 +1,66 @@
-"""How a LAMB step is computed: every path has one signature, and gives what `lambc.rule` says.
+"""How a step is computed: every path has one signature, and gives what `lambc.rule` says.
 
-    step(layers, group, lower, upper) -> ratios
+    step(layers, group, lower, upper, found_inf=None) -> ratios
 
 updates moments and parameters in place, and returns ‖w‖, ‖update‖ and the trust ratio before and after clipping as a
 tensor of shape [4, layers]. `group` is the parameter group, which holds the options under the names that the optimizer
-gives them; `lower` and `upper` have shape [layers], and the parameters' dtype and device.
+gives them; `lower` and `upper` have shape [layers], and the parameters' dtype and device. `found_inf` is GradScaler's
+flag, a tensor on the device: where it is 1 nothing is updated. Only the fused paths are handed one.
 """
 
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor
+
+Corrections: TypeAlias = list[Any]
+"""One number or tensor of no dimension a layer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """Layers of one group that take a step together: one device, one dtype (float32 or float64).
+    """Layers of one group that take a step together: one device, and one dtype, float32 or float64.
 
-    steps: t of each layer, this step included; a number, on the host.
+    params, grads: the parameters and their gradients.
+    states: what the optimizer keeps for each: `step` (t, this step included) and the moments.
+    grad_factor: what the gradients are to be multiplied by, a tensor of no dimension on their device; None for 1.
     """
 
     params: list[Tensor]
     grads: list[Tensor]
-    exp_avgs: list[Tensor]
-    exp_avg_sqs: list[Tensor]
-    steps: list[float]
+    states: list[dict[str, Tensor]]
+    grad_factor: Tensor | None = None
 
-    def bias_corrections(self, group: dict) -> tuple[list[float], list[float]]:
-        """1 - β1^t and 1 - β2^t of each layer (Algorithm 1, lines 9 and 10, with the exponent that it leaves out)."""
-        if not group["bias_correction"]:
-            return [1.0] * len(self.steps), [1.0] * len(self.steps)
+    def __getitem__(self, chunk: slice) -> "Layers":
+        return Layers(self.params[chunk], self.grads[chunk], self.states[chunk], self.grad_factor)
+
+    def state(self, name: str) -> list[Tensor]:
+        """One entry of every layer's state."""
+        return [state[name] for state in self.states]
+
+    def scaled_grads(self) -> list[Tensor]:
+        """The gradients times `grad_factor`; the gradients themselves are never written to."""
+        return self.grads if self.grad_factor is None else list(torch._foreach_mul(self.grads, self.grad_factor))
+
+    def ascending_grads(self, group: dict) -> list[Tensor]:
+        """`scaled_grads`, turned round where the group is to go up its gradient."""
+        grads = self.scaled_grads()
+        return list(torch._foreach_neg(grads)) if group["maximize"] else grads
+
+    def bias_corrections(self, group: dict) -> tuple[Corrections, Corrections]:
+        """1 - β1^t and 1 - β2^t of each layer (Algorithm 1, lines 9 and 10, with the exponent that it leaves out).
+
+        Numbers where the steps are counted on the host, else tensors of no dimension on the layers' device.
+        """
+        steps = self.state("step")
         beta1, beta2 = group["betas"]
-        return [1 - beta1**step for step in self.steps], [1 - beta2**step for step in self.steps]
+        if not group["bias_correction"]:
+            return [1.0] * len(steps), [1.0] * len(steps)
+        if steps[0].is_cpu and not torch.compiler.is_compiling():
+            numbers = [step.item() for step in steps]
+            return [1 - beta1**number for number in numbers], [1 - beta2**number for number in numbers]
+        # 1 - 0.999 has lost five digits in float32.
+        counts = torch.stack(steps).double()
+        dtype = self.params[0].dtype
+        return list((1 - beta1**counts).to(dtype).unbind()), list((1 - beta2**counts).to(dtype).unbind())

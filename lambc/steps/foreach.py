@@ -5,17 +5,20 @@ from torch import Tensor
 
 from lambc import rule
 from lambc.norms import layer_norms
-from lambc.steps import Layers
+from lambc.steps import Corrections, Layers
 
 
-def step(layers: Layers, group: dict, lower: Tensor, upper: Tensor) -> Tensor:
+def step(layers: Layers, group: dict, lower: Tensor, upper: Tensor, found_inf: Tensor | None = None) -> Tensor:
     """Algorithm 1, lines 7 to 17, for all layers together."""
     beta1, beta2 = group["betas"]
-    torch._foreach_lerp_(layers.exp_avgs, layers.grads, 1 - beta1)
-    torch._foreach_mul_(layers.exp_avg_sqs, beta2)
-    torch._foreach_addcmul_(layers.exp_avg_sqs, layers.grads, layers.grads, value=1 - beta2)
+    exp_avgs, exp_avg_sqs = layers.state("exp_avg"), layers.state("exp_avg_sq")
+    grads = layers.ascending_grads(group)
+    torch._foreach_lerp_(exp_avgs, grads, 1 - beta1)
+    torch._foreach_mul_(exp_avg_sqs, beta2)
+    torch._foreach_addcmul_(exp_avg_sqs, grads, grads, value=1 - beta2)
+    del grads  # one temporary of the model's size at a time
 
-    updates = _update_directions(layers, group)
+    updates = _update_directions(exp_avgs, exp_avg_sqs, *layers.bias_corrections(group), group)
     weight_norms = layer_norms(layers.params)
     if not group["decay_in_ratio"]:
         update_norms = layer_norms(updates)
@@ -30,18 +33,23 @@ def step(layers: Layers, group: dict, lower: Tensor, upper: Tensor) -> Tensor:
     return torch.stack([weight_norms, update_norms, ratios, clipped])
 
 
-def _update_directions(layers: Layers, group: dict) -> tuple[Tensor, ...]:
+def _update_directions(
+    exp_avgs: list[Tensor],
+    exp_avg_sqs: list[Tensor],
+    corrections1: Corrections,
+    corrections2: Corrections,
+    group: dict,
+) -> tuple[Tensor, ...]:
     """`rule.update_direction` of all layers, the bias corrections folded into scalars to save passes over memory."""
-    corrections1, corrections2 = layers.bias_corrections(group)
     if group["eps_inside_sqrt"]:
-        roots = torch._foreach_div(layers.exp_avg_sqs, corrections2)
+        roots = torch._foreach_div(exp_avg_sqs, corrections2)
         torch._foreach_add_(roots, group["eps"])
         torch._foreach_sqrt_(roots)
         torch._foreach_mul_(roots, corrections1)
     else:
-        roots = torch._foreach_sqrt(layers.exp_avg_sqs)
+        roots = torch._foreach_sqrt(exp_avg_sqs)
         torch._foreach_mul_(roots, [c1 / c2**0.5 for c1, c2 in zip(corrections1, corrections2, strict=True)])
         torch._foreach_add_(roots, [group["eps"] * c1 for c1 in corrections1])
     torch._foreach_reciprocal_(roots)
-    torch._foreach_mul_(roots, layers.exp_avgs)
+    torch._foreach_mul_(roots, exp_avgs)
     return roots

@@ -1,4 +1,4 @@
-"""One layer after the other, in the words of `lambc.rule`: the path to read, and to check the others by."""
+"""One layer after the other, in the words of `lambc.rule`: the path to read, and the one that autograd can follow."""
 
 import torch
 from torch import Tensor
@@ -8,29 +8,27 @@ from lambc.norms import layer_norms
 from lambc.steps import Layers
 
 
-def step(layers: Layers, group: dict, lower: Tensor, upper: Tensor) -> Tensor:
+def step(layers: Layers, group: dict, lower: Tensor, upper: Tensor, found_inf: Tensor | None = None) -> Tensor:
     """Algorithm 1, lines 7 to 17, for each layer in turn."""
     beta1, beta2 = group["betas"]
     ratios = []
-    for index, (param, grad, exp_avg, exp_avg_sq, correction1, correction2) in enumerate(
-        zip(
-            layers.params,
-            layers.grads,
-            layers.exp_avgs,
-            layers.exp_avg_sqs,
-            *layers.bias_corrections(group),
-            strict=True,
-        )
+    for index, (param, grad, state, correction1, correction2) in enumerate(
+        zip(layers.params, layers.ascending_grads(group), layers.states, *layers.bias_corrections(group), strict=True)
     ):
-        exp_avg.lerp_(grad, 1 - beta1)
-        exp_avg_sq.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
+        state["exp_avg"].lerp_(grad, 1 - beta1)
+        state["exp_avg_sq"].mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
         update = rule.update_direction(
-            exp_avg, exp_avg_sq, correction1, correction2, eps=group["eps"], eps_inside_sqrt=group["eps_inside_sqrt"]
+            state["exp_avg"],
+            state["exp_avg_sq"],
+            correction1,
+            correction2,
+            eps=group["eps"],
+            eps_inside_sqrt=group["eps_inside_sqrt"],
         )
         decayed = update.add(param, alpha=group["weight_decay"]) if group["weight_decay"] else update
         norms = layer_norms([param, decayed if group["decay_in_ratio"] else update])
         ratio = rule.trust_ratio(norms[0], norms[1], group["phi"])
         clipped = rule.clip(ratio, lower[index], upper[index])
-        param.sub_(decayed * (group["lr"] * clipped))
+        param.sub_(decayed * (clipped * group["lr"]))
         ratios.append(torch.stack([*norms, ratio, clipped]))
     return torch.stack(ratios, dim=1)

@@ -10,6 +10,7 @@ from lambc import LAMBC
 from tests.lambc.algorithm1 import Algorithm1
 
 STEPS = 20
+PATHS = [{"fused": True}, {"foreach": True}, {"foreach": False}]
 OPTIONS = {
     "clip": [None, 1.0, (0.5, 2.0)],
     "weight_decay": [0.0, 0.1],
@@ -21,16 +22,18 @@ OPTIONS = {
     "maximize": [False, True],
 }
 COMBINATIONS = [dict(zip(OPTIONS, values, strict=True)) for values in product(*OPTIONS.values())]
-SHAPES = [(), (1,), (7,), (5000,), (3, 5), (2, 70, 40), (4, 3, 3, 3), (3,), (3,), (6,), (0,), (2, 0)]
+SHAPES = [(), (5000,), (3, 5), (4, 3, 3, 3), (3,), (3,), (6,), (0,)]
 MANY_ELEMENTS = [layer for layer, shape in enumerate(SHAPES) if np.prod(shape) > 1]
-ZERO_WEIGHTS, ZERO_GRADIENTS, ZERO_BOTH = 7, 8, 9
+CHANNELS_LAST, ZERO_WEIGHTS, ZERO_GRADIENTS, ZERO_BOTH = 3, 4, 5, 6
 
 
 def draw_layers():
     """Weights, and gradients for each step, whose values float32 holds exactly; sizes differ by layer and by step."""
     random = np.random.default_rng(0)
     scales = [10.0 ** random.uniform(-2, 1) for _ in SHAPES]
-    weights = [(scale * random.normal(size=shape)).astype(np.float32) for scale, shape in zip(scales, SHAPES, strict=True)]
+    weights = [
+        (scale * random.normal(size=shape)).astype(np.float32) for scale, shape in zip(scales, SHAPES, strict=True)
+    ]
     gradients = [
         [(10.0 ** random.uniform(-4, 2) * random.normal(size=shape)).astype(np.float32) for shape in SHAPES]
         for _ in range(STEPS)
@@ -54,7 +57,7 @@ GRADIENT_TENSORS = {
 def train(dtype, **options):
     """Weights after all steps, and what the hook was shown: [steps, 4, layers]."""
     params = [torch.tensor(weight, dtype=dtype) for weight in WEIGHTS]
-    params[6] = params[6].contiguous(memory_format=torch.channels_last)
+    params[CHANNELS_LAST] = params[CHANNELS_LAST].contiguous(memory_format=torch.channels_last)
     optimizer = LAMBC(params, **options)
     records = []
     optimizer.register_trust_ratio_hook(lambda record: records.append(record.table[:4].clone()))
@@ -82,8 +85,10 @@ def test_every_combination_of_options_follows_algorithm_1(options):
         ]
     )
     for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
-        for foreach in (None, False):
-            weights, records = train(dtype, foreach=foreach, **options)
+        for path in PATHS:
+            if path == {"fused": True} and options["eps_inside_sqrt"]:
+                continue  # torch's kernel has it not
+            weights, records = train(dtype, **path, **options)
             for got, layer in zip(weights, reference, strict=True):
                 assert_close(got, layer.w, tolerance)
             # What the hook is shown is float32, whatever the step was computed in. Where r and λw of a layer of one

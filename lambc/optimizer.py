@@ -1,0 +1,237 @@
+"""What the layer-wise optimizers share: groups, state, the hook, and the way from gradients to a path of a step."""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.optimizer import Optimizer, ParamsT
+from torch.utils.hooks import RemovableHandle
+
+from lambc import rule
+from lambc.bounds import EXEMPT, Bound, as_bound, from_plain, to_plain
+from lambc.norms import layer_norms
+from lambc.steps import Layers
+from lambc.trust_ratios import TrustRatioHook, TrustRatioHooks
+
+Path = Callable[[Layers, dict[str, Any], Tensor, Tensor, Tensor | None], Tensor]
+
+
+class LayerwiseOptimizer(Optimizer):
+    """An optimizer that takes each layer's step at a trust ratio of its own.
+
+    A child names the tensors that it keeps for each parameter in `moments`, chooses the path of a step in `_path`, and
+    checks its own options in `_check`.
+    """
+
+    moments: tuple[str, ...]
+
+    def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
+        self._check(defaults)
+        self._hooks = TrustRatioHooks()
+        super().__init__(params, defaults)
+
+    def _path(self, group: dict[str, Any], device: torch.device) -> Path:
+        raise NotImplementedError
+
+    def _counts_on_device(self, group: dict[str, Any], device: torch.device) -> bool:
+        """Whether a parameter's step is counted on its device; on the host it is at hand without a wait."""
+        return group["capturable"]
+
+    @staticmethod
+    def _check(options: dict[str, Any]) -> None:
+        """Raise ValueError, with the value and what to give instead, where an option makes no sense."""
+        lr, decay, phi = options["lr"], options["weight_decay"], options["phi"]
+        if isinstance(lr, Tensor):
+            if lr.numel() != 1:
+                raise ValueError(f"lr has {lr.numel()} elements: give a number or a tensor of one element")
+        elif not 0 <= lr < math.inf:
+            raise ValueError(f"lr={lr}: the learning rate must be 0 or more, and finite")
+        if not 0 <= decay < math.inf:
+            raise ValueError(f"weight_decay={decay}: λ must be 0 or more, and finite")
+        if phi is not None and not 0 < phi[0] <= phi[1]:
+            raise ValueError(f"phi={phi}: φ clamps ‖w‖ to (low, high), which needs 0 < low <= high")
+        if options["max_grad_norm"] is not None and not 0 < options["max_grad_norm"] < math.inf:
+            raise ValueError(
+                f"max_grad_norm={options['max_grad_norm']}: give a finite norm above 0, or None for no limit"
+            )
+        as_bound(options["clip"])
+
+    def register_trust_ratio_hook(self, hook: TrustRatioHook) -> RemovableHandle:
+        """Have `hook(record)` called after each step with its `TrustRatios`, until the returned handle removes it."""
+        return self._hooks.add(hook)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group, whose own options stand above the defaults (torch.optim.Optimizer.add_param_group)."""
+        self._check({**self.defaults, **param_group})
+        super().add_param_group(param_group)
+        # The count of steps lies in the groups, which a state_dict holds; every group has the same.
+        self.param_groups[-1]["step"] = self.param_groups[0].get("step", 0)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore from a pickle, a deep copy or a state_dict; hooks stay with the optimizer they were registered at."""
+        super().__setstate__(state)
+        if not hasattr(self, "_hooks"):
+            self._hooks = TrustRatioHooks()
+        for group in self.param_groups:
+            for option, default in {**self.defaults, "step": 0}.items():
+                group.setdefault(option, default)
+
+    def state_dict(self) -> dict[str, Any]:
+        """As torch.optim.Optimizer.state_dict, in plain numbers and tensors that `torch.load` takes back."""
+        state_dict = super().state_dict()
+        for group in state_dict["param_groups"]:
+            group["clip"] = to_plain(group["clip"])
+        return state_dict
+
+    @torch.no_grad()
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load what `state_dict()` gave (torch.optim.Optimizer.load_state_dict); steps go on counting from there."""
+        bounds = [group["clip"] for group in self.param_groups]
+        super().load_state_dict(state_dict)
+        saved_ids = [saved for group in state_dict["param_groups"] for saved in group["params"]]
+        for group, bound in zip(self.param_groups, bounds, strict=True):
+            group["clip"] = from_plain(group["clip"], bound)
+            for param in group["params"]:
+                saved = state_dict["state"].get(saved_ids.pop(0), {})
+                # torch casts state to the parameter's dtype, which would round what half-precision parameters keep in
+                # float32, and lets it keep a layout that may not be the parameter's, which the fused kernels need.
+                for name, value in saved.items():
+                    if name in self.moments:
+                        self.state[param][name] = self._zeros(param).copy_(value)
+                    elif name == "step" and self._counts_on_device(group, param.device):
+                        self.state[param][name] = value.to(param.device, torch.float32, copy=True)
+                    else:
+                        self.state[param][name] = value.to("cpu" if name == "step" else param.device, copy=True)
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take one step; returns what `closure`, which may compute loss and gradients anew, returned."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        with torch.set_grad_enabled(self.defaults["differentiable"]):
+            self._step()
+        return loss
+
+    def _step(self) -> None:
+        if self._hooks:
+            self._hooks.begin(self.param_groups)
+        total_norm = self._total_norm()
+        first_row = 0
+        for group in self.param_groups:
+            group["step"] += 1
+            for rows in self._rows_by_kind(group):
+                self._step_layers(group, rows, first_row, total_norm)
+            first_row += len(group["params"])
+        if self._hooks:
+            self._hooks.call(self.param_groups[0]["step"])
+
+    def _rows_by_kind(self, group: dict[str, Any]) -> list[list[int]]:
+        """Positions of the parameters that have a gradient, those of one device and dtype together."""
+        kinds: dict[tuple[torch.device, torch.dtype], list[int]] = defaultdict(list)
+        for row, param in enumerate(group["params"]):
+            if param.grad is not None:
+                self._refuse_sparse_and_complex(group, row)
+                kinds[param.device, param.dtype].append(row)
+        return list(kinds.values())
+
+    def _refuse_sparse_and_complex(self, group: dict[str, Any], row: int) -> None:
+        param = group["params"][row]
+        if param.grad.is_sparse or param.is_complex():
+            kind = "complex" if param.is_complex() else "sparse"
+            name = group["param_names"][row] if "param_names" in group else f"number {row} of its group"
+            raise RuntimeError(f"{type(self).__name__} takes no {kind} gradients, but parameter {name} has one")
+
+    def _step_layers(self, group: dict[str, Any], rows: list[int], first_row: int, total_norm: Tensor | None) -> None:
+        """Take the step of some layers of a group, all of one device and dtype, and enter it in the record."""
+        params = [group["params"][row] for row in rows]
+        device, dtype = params[0].device, _working_dtype(params[0])
+        working = [param.to(dtype) for param in params]  # themselves, unless they are of half precision
+        grads = [param.grad.to(dtype) for param in params]
+        bound = as_bound(group["clip"]) if group["adapt"] else EXEMPT
+        states = [self._state(group, param, bound) for param in params]
+        layers = Layers(working, grads, states, self._grad_factor(group, total_norm, device))
+        torch._foreach_add_(layers.state("step"), 1)
+
+        bound_state = {name: torch.stack(layers.state(f"clip_{name}")) for name in bound.state}
+        lower, upper = (
+            limit.to(dtype)
+            if isinstance(limit, Tensor)
+            else torch.full((len(rows),), limit, dtype=dtype, device=device)
+            for limit in bound.limits(bound_state)
+        )
+        found_inf = self._amp("found_inf", device)
+        ratios = self._path(group, device)(layers, group, lower, upper, found_inf)
+        if dtype != params[0].dtype:
+            torch._foreach_copy_(params, working)
+        if bound_state:
+            self._learn(bound, bound_state, layers, ratios, found_inf)
+        if self._hooks:
+            lr = group["lr"] if found_inf is None else torch.where(found_inf == 1, math.nan, group["lr"])
+            self._hooks.write([first_row + row for row in rows], ratios, lower, upper, lr)
+
+    def _learn(
+        self, bound: Bound, before: dict[str, Tensor], layers: Layers, ratios: Tensor, found_inf: Tensor | None
+    ) -> None:
+        weight_norm, update_norm, ratio, _ = ratios.float()
+        for name, value in bound.learn(before, ratio, rule.usable(weight_norm, update_norm)).items():
+            if found_inf is not None:
+                value = torch.where(found_inf == 1, before[name], value)
+            torch._foreach_copy_(layers.state(f"clip_{name}"), list(value.unbind()))
+
+    def _state(self, group: dict[str, Any], param: Tensor, bound: Bound) -> dict[str, Tensor]:
+        state = self.state[param]
+        if not state:
+            device = param.device if self._counts_on_device(group, param.device) else torch.device("cpu")
+            state["step"] = torch.zeros((), dtype=torch.float32, device=device)
+            for moment in self.moments:
+                state[moment] = self._zeros(param)
+        for name, value in bound.state.items():
+            if f"clip_{name}" not in state:
+                state[f"clip_{name}"] = torch.full((), value, dtype=torch.float32, device=param.device)
+        return state
+
+    @staticmethod
+    def _zeros(param: Tensor) -> Tensor:
+        """A moment of `param` before its first step: in its working dtype, and in its layout if that is dense."""
+        return torch.zeros_like(param, dtype=_working_dtype(param), memory_format=torch.preserve_format)
+
+    def _total_norm(self) -> Tensor | None:
+        """The norm over all gradients, on the first one's device, where a group wants it limited."""
+        if all(group["max_grad_norm"] is None for group in self.param_groups):
+            return None
+        grads: dict[torch.device, list[Tensor]] = defaultdict(list)
+        for group in self.param_groups:
+            for param in group["params"]:
+                if param.grad is not None:
+                    grads[param.device].append(param.grad.to(_working_dtype(param)))
+        if not grads:
+            return None
+        first = next(iter(grads))
+        norms = [torch.linalg.vector_norm(layer_norms(each)).to(first, non_blocking=True) for each in grads.values()]
+        return torch.linalg.vector_norm(torch.stack(norms))
+
+    def _grad_factor(self, group: dict[str, Any], total_norm: Tensor | None, device: torch.device) -> Tensor | None:
+        """What a group's gradients are multiplied by: GradScaler's scale taken back, and `max_grad_norm` kept."""
+        scale = self._amp("grad_scale", device)
+        factor = None if scale is None else 1 / scale
+        if total_norm is not None and group["max_grad_norm"] is not None:
+            norm = total_norm.to(device, non_blocking=True) * (1 if factor is None else factor)
+            limit = (group["max_grad_norm"] / norm).clamp(max=1.0)
+            # A norm that is not finite says nothing about the size of the finite elements.
+            limit = torch.where(norm.isfinite(), limit, 1.0)
+            factor = limit if factor is None else factor * limit
+        return factor
+
+    def _amp(self, name: str, device: torch.device) -> Tensor | None:
+        """`grad_scale` or `found_inf`, which GradScaler sets for a step of an optimizer that can use it."""
+        value = getattr(self, name, None)
+        return None if value is None else value.to(device, non_blocking=True)
+
+
+def _working_dtype(param: Tensor) -> torch.dtype:
+    """The dtype of a parameter's moments and arithmetic: its own, or float32 where that is of half precision."""
+    return torch.promote_types(param.dtype, torch.float32)
