@@ -115,7 +115,7 @@ class Collector:
 
     @epoch.setter
     def epoch(self, epoch: int) -> None:
-        self._recorder.epoch = epoch
+        self._recorder.set_epoch(epoch)
 
     def log(self, metrics: Mapping[str, float | Tensor], *, step: int | None = None, epoch: int | None = None) -> None:
         """Record values under their names, at the last recorded step or at `step`.

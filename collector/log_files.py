@@ -76,6 +76,10 @@ def _named(roots: Sequence[Path]) -> Iterator[tuple[str, Path]]:
 
 def _read(name: str, folder: Path) -> RunFiles:
     run = RunFiles(name, folder)
+    if _printable(folder) != str(folder):
+        run.name = _printable(Path(name))
+        run.problems.append((_printable(folder), "its name is not UTF-8, which DuckDB needs: rename it"))
+        return run
     try:
         run.contents = _contents(folder)
     except ValueError as error:
@@ -86,9 +90,9 @@ def _read(name: str, folder: Path) -> RunFiles:
     for table in LOG_TABLES:
         for path, footer in _footers(folder / table.folder, table):
             if footer.problem:
-                run.problems.append((path, footer.problem))
+                run.problems.append((_printable(path), footer.problem))
             elif footer.runs <= {folder.name}:
-                run.files[table.folder].append(path)
+                run.files[table.folder].append(str(path))
                 run.steps = max(run.steps, footer.last_step)
             else:
                 others |= footer.runs - {folder.name}
@@ -99,13 +103,13 @@ def _read(name: str, folder: Path) -> RunFiles:
     return run
 
 
-def _footers(folder: Path, table: LogTable) -> list[tuple[str, Footer]]:
+def _footers(folder: Path, table: LogTable) -> list[tuple[Path, Footer]]:
     """The files of a table and their footers. A merge in between is no harm: the folder is listed anew."""
-    found: list[tuple[str, Footer]] = []
+    found: list[tuple[Path, Footer]] = []
     for _ in range(_TRIES):
         try:
             before = folder.stat().st_mtime_ns
-            found = [(str(path), _footer(path, table)) for path in list_files(folder)]
+            found = [(path, _footer(path, table)) for path in list_files(folder)]
             if folder.stat().st_mtime_ns == before:
                 return found
         except FileNotFoundError:
@@ -114,7 +118,14 @@ def _footers(folder: Path, table: LogTable) -> list[tuple[str, Footer]]:
     return found
 
 
+def _printable(path: Path) -> str:
+    """The path as text; bytes in it that are not UTF-8 become question marks."""
+    return str(path).encode(errors="replace").decode()
+
+
 def _footer(path: Path, table: LogTable) -> Footer:
+    if _printable(path) != str(path):
+        return Footer("its name is not UTF-8, which DuckDB needs: rename it")
     status = path.stat()
     return _read_footer(str(path), table.folder, status.st_mtime_ns, status.st_size)
 
@@ -126,13 +137,13 @@ def _read_footer(path: str, folder: str, mtime_ns: int, size: int) -> Footer:
         metadata = pq.read_metadata(path)
         schema = metadata.schema.to_arrow_schema()
         if [(column.name, _plain_type(column.type)) for column in schema] != _columns(table):
-            return Footer(f"{path} has other columns than the log's {table.folder}: move it out of the folder")
+            return Footer(f"it has other columns than the log's {table.folder}: move it out of the folder")
         return Footer("", *_runs_and_last_step(path, metadata))
     except FileNotFoundError:
         raise
     except (OSError, pa.ArrowException) as error:
         reason = str(error).partition("\n")[0]
-        return Footer(f"{path} is damaged ({reason}): its rows are left out; move it out of the folder")
+        return Footer(f"it is damaged ({reason}), so its rows are left out: move it out of the folder")
 
 
 def _columns(table: LogTable) -> list[tuple[str, pa.DataType]]:

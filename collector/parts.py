@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from collector import atomic
+from collector.arrays import strings
 from collector.schema import LogTable
 
 _NAME = re.compile(r"step-\d{12,}-part-(\d{6,})(?:-(\d{6,}))?\.parquet")
@@ -77,7 +78,7 @@ def in_order(rows: pa.Table, table: LogTable, layers: Sequence[str]) -> pa.Table
     """`rows` sorted by series, then by step: layers by their place in `layers`, metrics by their name."""
     series = rows[table.series]
     places = layers if table.series == "layer" else sorted(pc.unique(series).to_pylist())
-    keys = pa.table({"place": pc.index_in(series, value_set=pa.array(places, pa.string())), "step": rows["step"]})
+    keys = pa.table({"place": pc.index_in(series, value_set=strings(places)), "step": rows["step"]})
     order = pc.sort_indices(keys, sort_keys=[("place", "ascending"), ("step", "ascending")])
     return rows.take(order).combine_chunks()
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from collector.arrays import numbers, of_buffer, strings
 from collector.ring import HostCopy, Ring
 from collector.run import Layer
 from collector.schema import METRICS, TRUST_RATIOS
@@ -33,7 +34,7 @@ class Rewind(NamedTuple):
     metrics: bool
 
 
-@dataclass
+@dataclass(eq=False)
 class TrustRatioBlock:
     """Consecutive steps of one optimizer. `values` is float32 of shape [steps, 7, layers]."""
 
@@ -57,13 +58,13 @@ class TrustRatioBlock:
         """As rows of the log, by layer and step. Waits for the device."""
         values = self.values.wait().permute(1, 2, 0)  # [7, layers, steps]
         stepped = ~values[TRUST_RATIOS.measured.index("lr")].isnan()
-        layer, step = stepped.nonzero(as_tuple=True)
+        layer, step = (index.contiguous() for index in stepped.nonzero(as_tuple=True))
         columns = [
-            pa.repeat(run, len(layer)),
-            pa.array(torch.tensor(self.steps, device="cpu")[step].numpy()),
-            pa.array(torch.tensor(self.epochs, dtype=torch.int32, device="cpu")[step].numpy()),
-            pa.array(self.names, pa.string()).take(pa.array(layer.numpy())),
-            *(pa.array(column.numpy()) for column in values[:, stepped]),
+            pa.repeat(strings([run])[0], len(layer)),
+            numbers(self.steps, pa.int64()).take(of_buffer(step.numpy(), pa.int64())),
+            numbers(self.epochs, pa.int32()).take(of_buffer(step.numpy(), pa.int64())),
+            strings(self.names).take(of_buffer(layer.numpy(), pa.int64())),
+            *(of_buffer(column.numpy(), pa.float32()) for column in values[:, stepped]),
         ]
         return pa.table(columns, schema=TRUST_RATIOS.schema)
 
@@ -81,7 +82,7 @@ class MetricRow(NamedTuple):
     value: float | None
 
 
-@dataclass
+@dataclass(eq=False)
 class MetricBlock:
     """Values that were logged, and those of them that came as tensors: float of shape [values], in their order."""
 
@@ -103,12 +104,12 @@ class MetricBlock:
         late = iter(self.values.wait().tolist() if self.values else ())
         steps, epochs, times, names, values = zip(*self.entries, strict=True)
         columns = [
-            pa.repeat(run, self.count),
-            pa.array(steps, pa.int64()),
-            pa.array(epochs, pa.int32()),
-            pa.array(times, METRICS.schema.field("time").type),
-            pa.array(names, pa.string()),
-            pa.array([next(late) if value is None else value for value in values], pa.float64()),
+            pa.repeat(strings([run])[0], self.count),
+            numbers(steps, pa.int64()),
+            numbers(epochs, pa.int32()),
+            numbers(times, METRICS.schema.field("time").type),
+            strings(names),
+            numbers((next(late) if value is None else value for value in values), pa.float64()),
         ]
         return pa.table(columns, schema=METRICS.schema)
 
@@ -163,12 +164,12 @@ class Recorder:
     def log(self, metrics: Mapping[str, float | Tensor], step: int | None, epoch: int | None) -> None:
         """Take values (Collector.log). Either all of `metrics` is taken, or an error is raised and none is."""
         checked = {_metric_name(name): _metric_value(name, value) for name, value in metrics.items()}
-        if step is not None and step < 0:
-            raise ValueError(f"step={step}: a step is 0 or more")
+        if step is not None and not (isinstance(step, int) and 0 <= step < 2**63):
+            raise ValueError(f"step={step!r}: a step is a whole number, 0 or more")
+        if epoch is not None:
+            self.set_epoch(epoch)
         now = time.time_ns() // 1000
         with self._lock:
-            if epoch is not None:
-                self.epoch = epoch
             if step is None and not self._holding:
                 step = self.step
             for name, value in checked.items():
@@ -176,6 +177,12 @@ class Recorder:
                 self._entries.append(MetricRow(step, self.epoch, now, name, on_host))
                 if isinstance(value, Tensor):
                     self._push_scalar(value)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Have `epoch` hold for all rows that follow. Raises ValueError for what is no int32 of 0 or more."""
+        if not (isinstance(epoch, int) and 0 <= epoch < 2**31):
+            raise ValueError(f"epoch={epoch!r}: an epoch is a whole number, 0 or more")
+        self.epoch = epoch
 
     def take(self, *, closing: bool = False) -> list[Block]:
         """All that was recorded and not yet taken, in its order; the copies from the device may still be under way."""

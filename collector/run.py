@@ -83,7 +83,9 @@ class Run:
 
     def save(self) -> None:
         """Rewrite run.json in one motion."""
-        atomic.write_text(self.folder / "run.json", json.dumps(self.contents, indent=1, allow_nan=False))
+        # A line for each key; json's own indent would take 20 ms, and the training loop's turn, for 62 layers.
+        lines = (f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in self.contents.items())
+        atomic.write_text(self.folder / "run.json", "{\n" + ",\n".join(lines) + "\n}\n")
 
     @property
     def layers(self) -> list[str]:

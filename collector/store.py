@@ -3,10 +3,10 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -17,33 +17,24 @@ from collector.schema import LOG_TABLES, LogTable
 
 Roots = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
-STATEMENTS = ("runs", "layers", "trust_ratios", "metrics", "clip_hits", "problems")
+STATEMENTS = (
+    "runs",
+    "layers",
+    "trust_ratios",
+    "metrics",
+    "clip_hits",
+    "problems",
+    # What the dashboard asks: macros with a row for each cell or point that it draws.
+    "cell_width",
+    "heatmap",
+    "ratio_curve",
+    "metric_curve",
+    "metric_epochs",
+    "hit_rate_by_layer",
+    "hit_rate_over_time",
+    "run_results",
+)
 """What `connect` runs, in this order, once the rows are there: each is a file in collector/sql/."""
-
-_RUNS = pa.schema(
-    [
-        ("run", pa.string()),
-        ("status", pa.string()),
-        ("started", pa.timestamp("us", tz="UTC")),
-        ("finished", pa.timestamp("us", tz="UTC")),
-        ("steps", pa.int64()),
-        ("config", pa.string()),
-        ("failure", pa.string()),
-    ]
-)
-_LAYERS = pa.schema(
-    [
-        ("run", pa.string()),
-        ("layer", pa.string()),
-        ("position", pa.int32()),
-        ("shape", pa.list_(pa.int64())),
-        ("parameters", pa.int64()),
-        ("group", pa.int32()),
-    ]
-)
-_PROBLEMS = pa.schema([("run", pa.string()), ("file", pa.string()), ("problem", pa.string())])
-_FILES = pa.schema([("filename", pa.string()), ("run", pa.string())])
-_HEARTBEATS = pa.schema([("run", pa.string()), ("heartbeat", pa.timestamp("us", tz="UTC")), ("step", pa.int64())])
 
 
 def connect(root: Roots) -> duckdb.DuckDBPyConnection:
@@ -61,9 +52,9 @@ def connect(root: Roots) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
     _run_statement(connection, "log")
-    _create(connection, "log.runs", _RUNS, (_run_row(run) for run in runs))
-    _create(connection, "log.layers", _LAYERS, (row for run in runs for row in _layer_rows(run)))
-    _create(connection, "log.problems", _PROBLEMS, ((run.name, *problem) for run in runs for problem in run.problems))
+    _set_rows(connection, "runs", [_run_row(run) for run in runs])
+    _set_rows(connection, "layers", [row for run in runs for row in _layer_rows(run)])
+    _set_rows(connection, "problems", [row for run in runs for row in _problem_rows(run)])
     for table in LOG_TABLES:
         _create_log_table(connection, table, runs)
     _create_heartbeats(connection, runs)
@@ -98,50 +89,39 @@ def _run_statement(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     connection.execute(resources.files("collector").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8"))
 
 
-def _create(connection: duckdb.DuckDBPyConnection, name: str, schema: pa.Schema, rows: Iterable[tuple]) -> None:
-    columns = list(zip(*rows, strict=True)) or [()] * len(schema)
-    arrays = [pa.array(column, kind.type) for column, kind in zip(columns, schema, strict=True)]
-    connection.from_arrow(pa.table(arrays, schema=schema)).create(name)
+def _set_rows(connection: duckdb.DuckDBPyConnection, name: str, rows: list[dict[str, Any]]) -> None:
+    """Hand small tables over as JSON in a variable: their types stand in the SQL that reads them."""
+    connection.execute(f"SET VARIABLE {name} = ?", [json.dumps(rows)])
 
 
 def _create_log_table(connection: duckdb.DuckDBPyConnection, table: LogTable, runs: Sequence[RunFiles]) -> None:
     """The rows of a table as `log.<table>`; read_parquet refuses an empty list, so no files are an empty table."""
-    files = [(file, run.name) for run in runs for file in run.files[table.folder]]
+    files = [{"filename": file, "run": run.name} for run in runs for file in run.files[table.folder]]
     if not files:
-        _create(connection, f"log.{table.folder}", table.schema, [])
+        connection.from_arrow(pa.Table.from_batches([], table.schema)).create(f"log.{table.folder}")
         return
-    connection.execute(f"SET VARIABLE {table.folder}_files = ?", [[file for file, _ in files]])
+    connection.execute(f"SET VARIABLE {table.folder}_files = ?", [[file["filename"] for file in files]])
     renamed = any(run.name != run.folder.name for run in runs)
     if renamed:
-        _create(connection, f"log.{table.folder}_files", _FILES, files)
+        _set_rows(connection, f"{table.folder}_runs", files)
     _run_statement(connection, f"log_renamed_{table.folder}" if renamed else f"log_{table.folder}")
 
 
 def _create_heartbeats(connection: duckdb.DuckDBPyConnection, runs: Sequence[RunFiles]) -> None:
-    files = [(str(run.heartbeat), run.name) for run in runs if run.heartbeat]
-    if not files:
-        _create(connection, "log.heartbeats", _HEARTBEATS, [])
-        return
-    connection.execute("SET VARIABLE heartbeat_files = ?", [[file for file, _ in files]])
-    _create(connection, "log.heartbeat_files", _FILES, files)
-    _run_statement(connection, "log_heartbeats")
+    files = [{"filename": str(run.heartbeat), "run": run.name} for run in runs if run.heartbeat]
+    connection.execute("SET VARIABLE heartbeat_files = ?", [[file["filename"] for file in files]])
+    _set_rows(connection, "heartbeat_runs", files)
+    _run_statement(connection, "log_heartbeats" if files else "log_no_heartbeats")
 
 
-def _run_row(run: RunFiles) -> tuple:
-    if run.contents is None:
-        return (run.name, None, None, None, run.steps, None, None)
-    contents = run.contents
-    return (
-        run.name,
-        contents["status"],
-        datetime.fromisoformat(contents["started"]),
-        datetime.fromisoformat(contents["finished"]) if contents["finished"] else None,
-        run.steps,
-        json.dumps(contents["config"]),
-        contents["failure"],
-    )
+def _run_row(run: RunFiles) -> dict[str, Any]:
+    keys = ("status", "started", "finished", "config", "failure")
+    return {"run": run.name, "steps": run.steps} | {key: run.contents[key] for key in keys if run.contents}
 
 
-def _layer_rows(run: RunFiles) -> list[tuple]:
-    keys = ("layer", "position", "shape", "parameters", "group")
-    return [(run.name, *(layer[key] for key in keys)) for layer in (run.contents or {"layers": []})["layers"]]
+def _layer_rows(run: RunFiles) -> list[dict[str, Any]]:
+    return [{"run": run.name} | layer for layer in (run.contents or {"layers": []})["layers"]]
+
+
+def _problem_rows(run: RunFiles) -> list[dict[str, Any]]:
+    return [{"run": run.name, "file": file, "problem": problem} for file, problem in run.problems]

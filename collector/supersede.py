@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from collector.arrays import strings
 from collector.compact import finish_merge, read_part
 from collector.parts import list_parts, replace_part
 from collector.schema import LogTable
@@ -27,7 +27,7 @@ def supersede(
         rows = read_part(part.path, table)
         goes = pc.greater_equal(rows["step"], first_step)
         if layers is not None:
-            goes = pc.and_(goes, pc.is_in(rows[table.series], value_set=pa.array(layers, pa.string())))
+            goes = pc.and_(goes, pc.is_in(rows[table.series], value_set=strings(layers)))
         if not pc.any(goes).as_py():
             continue
         destination.mkdir(parents=True, exist_ok=True)

@@ -101,9 +101,10 @@ class Writer:
                     blocks.remove(block)
 
     def _write_rows(self, table: LogTable, rows: list[pa.Table]) -> None:
-        together = pa.concat_tables([table.schema.empty_table(), *rows])
-        if not together.num_rows:  # no layer had a step: a part holds at least one row
+        rows = [each for each in rows if each.num_rows]
+        if not rows:  # no layer had a step: a part holds at least one row
             return
+        together = pa.concat_tables(rows)
         folder = self._run.folder / table.folder
         parts = list_parts(folder)
         number = parts[-1].last + 1 if parts else 1

@@ -3,7 +3,9 @@
 CREATE VIEW log.heartbeats AS
 SELECT
     run,
-    (content ->> 'time')::TIMESTAMPTZ AS heartbeat,
-    (content ->> 'step')::BIGINT AS step
-FROM read_text(getvariable('heartbeat_files'))
-JOIN log.heartbeat_files USING (filename);
+    try_cast(try(content ->> 'time') AS TIMESTAMPTZ) AS heartbeat,
+    try_cast(try(content ->> 'step') AS BIGINT) AS step
+FROM read_text(getvariable('heartbeat_files')) AS files
+JOIN (
+    SELECT unnest(from_json(getvariable('heartbeat_runs'), '[{"filename": "VARCHAR", "run": "VARCHAR"}]'), max_depth := 2)
+) AS runs USING (filename);

@@ -1,6 +1,8 @@
 -- A row is a value that was logged, under the name that its run has here: two roots have a run of one name.
 --   SELECT DISTINCT run FROM log.metrics;
 CREATE VIEW log.metrics AS
-SELECT rows.* EXCLUDE (filename) REPLACE (files.run AS run)
+SELECT rows.* EXCLUDE (filename) REPLACE (runs.run AS run)
 FROM read_parquet(getvariable('metrics_files'), hive_partitioning = false, filename = true) AS rows
-JOIN log.metrics_files AS files USING (filename);
+JOIN (
+    SELECT unnest(from_json(getvariable('metrics_runs'), '[{"filename": "VARCHAR", "run": "VARCHAR"}]'), max_depth := 2)
+) AS runs USING (filename);

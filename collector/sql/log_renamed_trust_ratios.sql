@@ -1,6 +1,8 @@
 -- A row is a layer in a step, under the name that its run has here: two roots have a run of one name.
 --   SELECT DISTINCT run FROM log.trust_ratios;
 CREATE VIEW log.trust_ratios AS
-SELECT rows.* EXCLUDE (filename) REPLACE (files.run AS run)
+SELECT rows.* EXCLUDE (filename) REPLACE (runs.run AS run)
 FROM read_parquet(getvariable('trust_ratios_files'), hive_partitioning = false, filename = true) AS rows
-JOIN log.trust_ratios_files AS files USING (filename);
+JOIN (
+    SELECT unnest(from_json(getvariable('trust_ratios_runs'), '[{"filename": "VARCHAR", "run": "VARCHAR"}]'), max_depth := 2)
+) AS runs USING (filename);

@@ -1,5 +1,5 @@
 -- A row is a run. Its status is what run.json says, or 'stalled' if that is 'running' without a heartbeat for a minute;
--- steps is the last step in the log.
+-- NULL if run.json cannot be read. steps is the last step in the log.
 --   SELECT run, status, now() - heartbeat AS silent FROM runs ORDER BY started DESC;
 CREATE VIEW runs AS
 SELECT
@@ -12,7 +12,17 @@ SELECT
     finished,
     heartbeat,
     steps,
-    config::JSON AS config,
+    config,
     failure
-FROM log.runs
+FROM (
+    SELECT
+        unnest(
+            from_json(
+                getvariable('runs'),
+                '[{"run": "VARCHAR", "status": "VARCHAR", "started": "TIMESTAMPTZ", "finished": "TIMESTAMPTZ",
+                   "steps": "BIGINT", "config": "JSON", "failure": "VARCHAR"}]'
+            ),
+            max_depth := 2
+        )
+) AS runs
 LEFT JOIN log.heartbeats USING (run);

@@ -1,0 +1,16 @@
+-- A row is a step of one layer. Of every `columns`-th part of the steps it keeps the first and last step and those with
+-- the smallest and the largest ratio, so that a line through the rows hides no spike. `rows` is how many there were.
+--   SELECT step, trust_ratio, clipped_ratio, upper FROM ratio_curve('demo', 'fc.weight', 1, 1000, 300) ORDER BY step;
+CREATE MACRO ratio_curve(run, layer, first_step, last_step, columns) AS TABLE
+SELECT
+    rows.step, rows.epoch, rows.trust_ratio, rows.clipped_ratio, rows.lower, rows.upper, rows.outcome,
+    rows.weight_norm, rows.update_norm, rows.relative_step,
+    count(*) OVER () AS rows
+FROM trust_ratios AS rows
+WHERE rows.run = run AND rows.layer = layer AND rows.step BETWEEN first_step AND last_step
+WINDOW cell AS (PARTITION BY (rows.step - first_step) // cell_width(first_step, last_step, columns))
+QUALIFY
+    row_number() OVER (cell ORDER BY rows.step) = 1
+    OR row_number() OVER (cell ORDER BY rows.step DESC) = 1
+    OR row_number() OVER (cell ORDER BY rows.trust_ratio, rows.step) = 1
+    OR row_number() OVER (cell ORDER BY rows.trust_ratio DESC, rows.step) = 1;
