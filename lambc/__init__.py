@@ -10,12 +10,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lambc import bounds
     from lambc.lamb import LAMB, LAMBC
+    from lambc.lars import LARS
     from lambc.trust_ratios import TrustRatios
 
 __version__ = version("lambc")
-__all__ = ["LAMB", "LAMBC", "TrustRatios", "bounds"]
+__all__ = ["LAMB", "LAMBC", "LARS", "TrustRatios", "bounds"]
 
-_MODULES = {"LAMB": "lambc.lamb", "LAMBC": "lambc.lamb", "TrustRatios": "lambc.trust_ratios", "bounds": "lambc.bounds"}
+_MODULES = {
+    "LAMB": "lambc.lamb",
+    "LAMBC": "lambc.lamb",
+    "LARS": "lambc.lars",
+    "TrustRatios": "lambc.trust_ratios",
+    "bounds": "lambc.bounds",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from lambc.bounds import Clip
+from lambc.bounds import LARC, Clip
 from lambc.optimizer import LayerwiseOptimizer, Path
 from lambc.steps import foreach, fused_adam, loop
 
@@ -98,6 +98,8 @@ class LAMBC(LayerwiseOptimizer):
                 raise ValueError(f"betas={options['betas']}: β{index} must lie in [0, 1)")
         if not 0 < options["eps"] < math.inf:
             raise ValueError(f"eps={options['eps']}: ε must be above 0, and finite, or a zero gradient divides by zero")
+        if isinstance(options["clip"], LARC):
+            raise ValueError("clip=LARC() divides the ratio by lr, which only LARS can; give LAMBC an upper bound")
         if options["fused"] and not fused_adam.AVAILABLE:
             raise ValueError("fused=True: this torch has no _fused_adam_; leave fused out")
         if options["fused"] and (options["foreach"] or options["differentiable"] or options["eps_inside_sqrt"]):

@@ -28,14 +28,20 @@ def update_direction(
     return exp_avg / correction1 / root
 
 
-def trust_ratio(weight_norm: Tensor, update_norm: Tensor, phi: tuple[float, float] | None = None) -> Tensor:
+def trust_ratio(
+    weight_norm: Tensor,
+    update_norm: Tensor,
+    phi: tuple[float, float] | None = None,
+    coefficient: float | Tensor = 1.0,
+) -> Tensor:
     """Algorithm 1, line 13 (the factor of Eq. 2): γ = φ(‖w‖) / ‖update‖, one value a layer.
 
-    Both norms have shape [layers]. φ is the identity, or clamps ‖w‖ to `phi`. Where a norm is zero, Inf or NaN, or the
-    ratio is not finite, γ is 1, as in Adam: so a layer that starts at zero moves, and a bad element spoils no other.
+    Both norms have shape [layers]. φ is the identity, or clamps ‖w‖ to `phi`; `coefficient` is LARS's η. Where a norm
+    is zero, Inf or NaN, or the ratio is not finite, γ is 1, as in Adam: so a layer that starts at zero moves, and a bad
+    element spoils no other.
     """
     divisible = usable(weight_norm, update_norm)
-    numerator = weight_norm if phi is None else weight_norm.clamp(*phi)
+    numerator = coefficient * (weight_norm if phi is None else weight_norm.clamp(*phi))
     # The denominator is made safe before it divides: a `where` after the division has a NaN gradient.
     ratio = numerator / torch.where(divisible, update_norm, 1.0)
     return torch.where(divisible & ratio.isfinite(), ratio, 1.0)

@@ -8,29 +8,22 @@ a float32 parameter, where fused Adam has 28 and the multi-tensor operations hav
 public way to the same step.
 """
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
 from lambc import rule
 from lambc.norms import layer_norms
-from lambc.steps import Layers
+from lambc.steps import Layers, chunk_slices, in_chunks
 
 AVAILABLE = hasattr(torch, "_fused_adam_")
 
-# Elements of scratch, which small layers share and a larger one has to itself. On a CPU what is in the cache is free to
-# read again, so layers take turns; a GPU wants few launches, yet no temporary of the model's size.
-SCRATCH = {"cpu": 1 << 16, "cuda": 1 << 26}
-
 
 def step(layers: Layers, group: dict, lower: Tensor, upper: Tensor, found_inf: Tensor | None = None) -> Tensor:
-    """Algorithm 1, lines 7 to 17, for as many layers at a time as the scratch buffer holds."""
-    capacity = SCRATCH.get(layers.params[0].device.type, SCRATCH["cuda"])
-    chunks = list(_chunks([param.numel() for param in layers.params], capacity))
-    scratch = layers.params[0].new_empty(max(sum(p.numel() for p in layers.params[chunk]) for chunk in chunks))
-    ratios = [_step_chunk(layers[chunk], group, lower[chunk], upper[chunk], found_inf, scratch) for chunk in chunks]
-    return ratios[0] if len(ratios) == 1 else torch.cat(ratios, dim=1)
+    """Algorithm 1, lines 7 to 17, for as many layers at a time as share the scratch buffer."""
+    sizes = [param.numel() for param in layers.params]
+    largest = max(sum(sizes[chunk]) for chunk in chunk_slices(sizes, layers.params[0].device))
+    scratch = layers.params[0].new_empty(largest)
+    return in_chunks(_step_chunk, layers, group, lower, upper, found_inf, scratch)
 
 
 def _step_chunk(
@@ -73,14 +66,3 @@ def _step_chunk(
     for param, update, distance in zip(params, negated, distances.unbind(), strict=True):
         param.addcmul_(update, distance)
     return torch.stack([weight_norms, update_norms, ratios, clipped])
-
-
-def _chunks(sizes: list[int], capacity: int) -> Iterator[slice]:
-    """Slices of consecutive layers that together hold at most `capacity` elements, or are a single larger one."""
-    first, held = 0, 0
-    for index, size in enumerate(sizes):
-        if held and held + size > capacity:
-            yield slice(first, index)
-            first, held = index, 0
-        held += size
-    yield slice(first, len(sizes))
