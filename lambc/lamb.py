@@ -120,7 +120,8 @@ class LAMBC(LayerwiseOptimizer):
         if group["fused"] is not None:
             return group["fused"]
         rest = group["foreach"] is not None or group["differentiable"] or group["eps_inside_sqrt"]
-        return fused_adam.AVAILABLE and not rest
+        # A compiler fuses the public operations by itself, and cannot look into the private kernel.
+        return fused_adam.AVAILABLE and not rest and not torch.compiler.is_compiling()
 
 
 class LAMB(LAMBC):

@@ -154,7 +154,11 @@ class LayerwiseOptimizer(Optimizer):
         bound = as_bound(group["clip"]) if group["adapt"] else EXEMPT
         states = [self._state(group, param, bound) for param in params]
         layers = Layers(working, grads, states, self._grad_factor(group, total_norm, device))
-        torch._foreach_add_(layers.state("step"), 1)
+        found_inf = self._amp("found_inf", device)
+        if found_inf is None:
+            torch._foreach_add_(layers.state("step"), 1)
+        else:
+            torch._foreach_add_(layers.state("step"), 1 - found_inf)
 
         bound_state = {name: torch.stack(layers.state(f"clip_{name}")) for name in bound.state}
         lower, upper = (
@@ -163,7 +167,6 @@ class LayerwiseOptimizer(Optimizer):
             else torch.full((len(rows),), limit, dtype=dtype, device=device)
             for limit in bound.limits(bound_state)
         )
-        found_inf = self._amp("found_inf", device)
         ratios = self._path(group, device)(layers, group, lower, upper, found_inf)
         if dtype != params[0].dtype:
             torch._foreach_copy_(params, working)

@@ -18,6 +18,7 @@ from lambc.steps import Layers, chunk_slices, in_chunks
 AVAILABLE = hasattr(torch, "_fused_adam_")
 
 
+@torch.compiler.disable
 def step(layers: Layers, group: dict, lower: Tensor, upper: Tensor, found_inf: Tensor | None = None) -> Tensor:
     """Algorithm 1, lines 7 to 17, for as many layers at a time as share the scratch buffer."""
     sizes = [param.numel() for param in layers.params]
@@ -60,9 +61,8 @@ def _step_chunk(
         torch._foreach_add_(negated, params, alpha=decay)
     ratios = rule.trust_ratio(weight_norms, update_norms, group["phi"])
     clipped = rule.clip(ratios, lower, upper)
-    distances = clipped * group["lr"]
-    if found_inf is not None:
-        distances = torch.where(found_inf == 1, 0.0, distances)
-    for param, update, distance in zip(params, negated, distances.unbind(), strict=True):
+    if found_inf is not None:  # the kernel has left m and v alone
+        scratch[: sum(sizes)].masked_fill_(found_inf == 1, 0.0)
+    for param, update, distance in zip(params, negated, (clipped * group["lr"]).unbind(), strict=True):
         param.addcmul_(update, distance)
     return torch.stack([weight_norms, update_norms, ratios, clipped])

@@ -26,7 +26,8 @@ def step(layers: Layers, group: dict, lower: Tensor, upper: Tensor, found_inf: T
             eps_inside_sqrt=group["eps_inside_sqrt"],
         )
         decayed = update.add(param, alpha=group["weight_decay"]) if group["weight_decay"] else update
-        norms = layer_norms([param, decayed if group["decay_in_ratio"] else update])
+        before = param.clone() if group["differentiable"] else param  # autograd keeps what a norm was taken of
+        norms = layer_norms([before, decayed if group["decay_in_ratio"] else update])
         ratio = rule.trust_ratio(norms[0], norms[1], group["phi"])
         clipped = rule.clip(ratio, lower[index], upper[index])
         param.sub_(decayed * (clipped * group["lr"]))
