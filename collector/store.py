@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -94,13 +95,19 @@ def _set_rows(connection: duckdb.DuckDBPyConnection, name: str, rows: list[dict[
     connection.execute(f"SET VARIABLE {name} = ?", [json.dumps(rows)])
 
 
+def _set_files(connection: duckdb.DuckDBPyConnection, name: str, files: Sequence[str]) -> None:
+    """DuckDB takes every path for a pattern: a run that is called `a*` must not bring the rows of `ab`."""
+    literal = [re.sub(r"[*?\[]", r"[\g<0>]", file) for file in files]
+    connection.execute(f"SET VARIABLE {name}_files = ?", [literal])
+
+
 def _create_log_table(connection: duckdb.DuckDBPyConnection, table: LogTable, runs: Sequence[RunFiles]) -> None:
     """The rows of a table as `log.<table>`; read_parquet refuses an empty list, so no files are an empty table."""
     files = [{"filename": file, "run": run.name} for run in runs for file in run.files[table.folder]]
     if not files:
         connection.from_arrow(pa.Table.from_batches([], table.schema)).create(f"log.{table.folder}")
         return
-    connection.execute(f"SET VARIABLE {table.folder}_files = ?", [[file["filename"] for file in files]])
+    _set_files(connection, table.folder, [file["filename"] for file in files])
     renamed = any(run.name != run.folder.name for run in runs)
     if renamed:
         _set_rows(connection, f"{table.folder}_runs", files)
@@ -109,7 +116,7 @@ def _create_log_table(connection: duckdb.DuckDBPyConnection, table: LogTable, ru
 
 def _create_heartbeats(connection: duckdb.DuckDBPyConnection, runs: Sequence[RunFiles]) -> None:
     files = [{"filename": str(run.heartbeat), "run": run.name} for run in runs if run.heartbeat]
-    connection.execute("SET VARIABLE heartbeat_files = ?", [[file["filename"] for file in files]])
+    _set_files(connection, "heartbeat", [file["filename"] for file in files])
     _set_rows(connection, "heartbeat_runs", files)
     _run_statement(connection, "log_heartbeats" if files else "log_no_heartbeats")
 

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from collector.arrays import strings
+from collector.arrays import numbers, strings
 from collector.compact import finish_merge, read_part
 from collector.parts import list_parts, replace_part
 from collector.schema import LogTable
@@ -25,7 +26,7 @@ def supersede(
         if last_step(part.path) < first_step:
             continue
         rows = read_part(part.path, table)
-        goes = pc.greater_equal(rows["step"], first_step)
+        goes = pc.greater_equal(rows["step"], numbers([first_step], pa.int64())[0])
         if layers is not None:
             goes = pc.and_(goes, pc.is_in(rows[table.series], value_set=strings(layers)))
         if not pc.any(goes).as_py():

@@ -1,8 +1,7 @@
-"""What the collector's tests train with, and how they look at a log: as somebody who has never heard of this project."""
+"""What the collector's tests train with, and how they look at a log: as if they had never heard of this project."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import duckdb
@@ -11,8 +10,7 @@ import pytest
 import torch
 
 from lambc import LAMBC
-
-FIELDS = ("weight_norm", "update_norm", "trust_ratio", "clipped_ratio", "lower", "upper", "lr")
+from tests.collector.emitter import Emitter
 
 
 class Training:
@@ -36,23 +34,12 @@ class Training:
             self.optimizer.step()
 
 
-class Emitter:
-    """An optimizer that says whatever it is told to: only the hook and the groups, as the collector knows one."""
-
-    def __init__(self, names: list[str]) -> None:
-        self.param_groups = [{"params": [torch.zeros(2, 3) for _ in names], "param_names": names}]
-        self.layers = tuple(names)
-        self._hooks: list[Callable] = []
-
-    def register_trust_ratio_hook(self, hook: Callable) -> Any:
-        self._hooks.append(hook)
-        return SimpleNamespace(remove=lambda: self._hooks.remove(hook))
-
-    def say(self, step: int, table: torch.Tensor | None = None) -> None:
-        if table is None:
-            table = torch.full((7, len(self.layers)), float(step))
-        for hook in list(self._hooks):
-            hook(SimpleNamespace(step=step, layers=self.layers, table=table))
+@pytest.fixture(autouse=True, scope="session")
+def no_fsync() -> Iterator[None]:
+    """No test cuts the power, and a hundred small files take a minute to sync."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture
