@@ -1,0 +1,238 @@
+"""The heatmap: every layer at every step, in depth order, and under it accuracy and loss on the same axis."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from app.charts.text import escape, ratio_text, ratio_ticks, shorten
+from app.charts.theme import LIGHT, Line, Theme
+
+MOST_DECADES = 2.0
+"""Colour saturates at a hundredth and at a hundredfold, so that one wild layer leaves the others their colours."""
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A column that the heatmap can show, and how: about 1, or from small to large, or as a share."""
+
+    column: str
+    label: str
+    kind: str
+    says: str
+
+
+QUANTITIES = (
+    Quantity("trust_ratio", "Trust ratio", "ratio", "Trust ratio before clipping: ‖w‖ / ‖update‖ of each layer."),
+    Quantity("clipped_ratio", "After clipping", "ratio", "Trust ratio that the step really used."),
+    Quantity("hit_rate", "Clip hits", "share", "Share of the steps in which the bound cut the ratio."),
+    Quantity("weight_norm", "Weight norm", "norm", "‖w‖ of each layer."),
+    Quantity("update_norm", "Update norm", "norm", "‖update‖ of each layer, before the trust ratio scales it."),
+)
+
+
+def heatmap(
+    cells: pd.DataFrame,
+    *,
+    value: str = "trust_ratio",
+    layers: Sequence[str],
+    detail: pd.DataFrame | None = None,
+    curves: dict[str, pd.DataFrame] | None = None,
+    line: Line | None = None,
+    bound: float | None = None,
+    theme: Theme = LIGHT,
+) -> go.Figure:
+    """Layers from input to output, steps from left to right.
+
+    cells: a row a cell: layer, step (its first), width (in steps) and the columns of `QUANTITIES`.
+    value: the column to show.
+    layers: all rows from top to bottom.
+    detail: finer cells for a part of the steps, drawn over `cells`.
+    curves: metrics to draw below, by name: step and value.
+    bound: an upper bound to mark on the colour bar.
+    """
+    quantity = next(quantity for quantity in QUANTITIES if quantity.column == value)
+    below = _panels_below(curves or {})
+    row_height = 18 if len(layers) <= 24 else 12 if len(layers) <= 70 else 4
+    map_height = min(max(row_height * len(layers), 260), 760)
+    below_height = 118 * len(below)
+    height = map_height + below_height + 70
+    figure = go.Figure(layout={"template": theme.template, "height": height})
+    low, high = _limits(cells, quantity)
+    for part in (cells, detail):
+        if part is not None and len(part):
+            figure.add_trace(_cells(part, quantity, layers))
+    figure.update_layout(
+        coloraxis=_colour_axis(quantity, low, high, bound, map_height / (height - 56), theme),
+        margin={"l": 196, "r": 92, "t": 10, "b": 46},
+        hovermode="closest",
+    )
+    map_bottom = 1 - map_height / (height - 56)
+    figure.update_yaxes(
+        domain=[map_bottom, 1],
+        type="category",
+        categoryorder="array",
+        categoryarray=[escape(layer) for layer in layers],
+        range=[len(layers) - 0.5, -0.5],
+        showgrid=False,
+        tickmode="array",
+        **_layer_ticks(layers, map_height),
+    )
+    first, last = _edges(cells)
+    figure.update_xaxes(
+        showgrid=False,
+        anchor=f"y{len(below) + 1}" if below else "y",
+        title="step",
+        autorangeoptions={"clipmin": first, "clipmax": last},
+    )
+    _draw_below(figure, below, map_bottom, line or Line(0, "solid"), theme)
+    return figure
+
+
+def _cells(cells: pd.DataFrame, quantity: Quantity, layers: Sequence[str]) -> go.Heatmap:
+    width = int(cells["width"].iloc[0])
+    first = int(cells["step"].min())
+    columns = (int(cells["step"].max()) - first) // width + 1
+    rows = {layer: row for row, layer in enumerate(layers)}
+    shown = np.full((len(layers), columns), np.nan, dtype=np.float32)
+    row = cells["layer"].map(rows).to_numpy()
+    known = ~pd.isna(row)
+    column = ((cells["step"] - first) // width).to_numpy()
+    shown[row[known].astype(int), column[known]] = cells[quantity.column].to_numpy(dtype=np.float32)[known]
+    drawn = np.log10(np.maximum(shown, 1e-12)) if quantity.kind != "share" else shown
+    number = ".0%" if quantity.kind == "share" else ".4~g"
+    steps = "step %{x}" if width == 1 else f"{width} steps from %{{x}}"
+    return go.Heatmap(
+        z=drawn,
+        x0=first + (width - 1) / 2 if width == 1 else first,
+        dx=width,
+        y=[escape(layer) for layer in layers],
+        customdata=shown,
+        coloraxis="coloraxis",
+        hovertemplate=f"<b>%{{y}}</b><br>{steps}<br>{quantity.label} <b>%{{customdata:{number}}}</b><extra></extra>",
+        hoverongaps=False,
+        zsmooth=False,
+    )
+
+
+def _edges(cells: pd.DataFrame) -> tuple[float, float]:
+    """Where the first cell begins and the last one ends."""
+    if cells.empty:
+        return 0.5, 1.5
+    return float(cells["step"].min()) - 0.5, float((cells["step"] + cells["width"]).max()) - 0.5
+
+
+def _limits(cells: pd.DataFrame, quantity: Quantity) -> tuple[float, float]:
+    """The ends of the colour scale, in what is drawn."""
+    if quantity.kind == "share":
+        return 0.0, 1.0
+    if quantity.kind == "ratio":
+        # One scale for the ratio before and after clipping, so that switching between the two shows what clipping took.
+        both = cells[["trust_ratio", "clipped_ratio"]].to_numpy(dtype=float)
+        sizes = np.abs(np.log10(both[(both > 0) & np.isfinite(both)]))
+        reach = float(np.clip(np.quantile(sizes, 0.995) if len(sizes) else 1, 0.3, MOST_DECADES))
+        return -reach, reach
+    norms = cells[quantity.column].to_numpy(dtype=float)
+    logs = np.log10(norms[(norms > 0) & np.isfinite(norms)])
+    if not len(logs):
+        return 0.0, 1.0
+    low, high = float(np.quantile(logs, 0.002)), float(np.quantile(logs, 0.998))
+    return low, max(high, low + 0.1)
+
+
+def _colour_axis(
+    quantity: Quantity, low: float, high: float, bound: float | None, share: float, theme: Theme
+) -> dict[str, object]:
+    if quantity.kind == "share":
+        ticks, texts = [0.0, 0.25, 0.5, 0.75, 1.0], ["never", "25 %", "50 %", "75 %", "always"]
+    else:
+        ratios = ratio_ticks(low, high)
+        if quantity.kind == "ratio" and bound and low <= np.log10(bound) <= high:
+            ratios = [ratio for ratio in ratios if abs(np.log10(ratio / bound)) > 0.05 * (high - low)] + [bound]
+        ticks = [float(np.log10(ratio)) for ratio in ratios]
+        texts = [
+            f"<b>{ratio_text(ratio)} bound</b>" if ratio == bound and quantity.kind == "ratio" else ratio_text(ratio)
+            for ratio in ratios
+        ]
+    return {
+        "colorscale": theme.diverging_scale if quantity.kind == "ratio" else theme.sequential_scale,
+        "cmin": low,
+        "cmax": high,
+        "colorbar": {
+            "tickvals": ticks,
+            "ticktext": texts,
+            "tickfont": {"size": 11, "color": theme.faint},
+            "thickness": 10,
+            "outlinewidth": 0,
+            "len": share,
+            "y": 1,
+            "yanchor": "top",
+            "x": 1.012,
+            "ypad": 0,
+        },
+    }
+
+
+def _layer_ticks(layers: Sequence[str], height: int) -> dict[str, list[str]]:
+    """As many layers' names as there is room for."""
+    every = max(1, -(-len(layers) * 11 // height))
+    named = layers[::every]
+    return {
+        "tickvals": [escape(layer) for layer in named],
+        "ticktext": [escape(shorten(layer)) for layer in named],
+    }
+
+
+def _panels_below(curves: dict[str, pd.DataFrame]) -> list[tuple[str, dict[str, pd.DataFrame]]]:
+    panels = []
+    for kind in ("accuracy", "loss"):
+        drawn = {name: curve for name, curve in curves.items() if name.endswith(f"/{kind}") and len(curve)}
+        if drawn:
+            panels.append((kind, drawn))
+    return panels
+
+
+def _draw_below(
+    figure: go.Figure,
+    panels: list[tuple[str, dict[str, pd.DataFrame]]],
+    top: float,
+    line: Line,
+    theme: Theme,
+) -> None:
+    share = top / len(panels) if panels else 0
+    for place, (kind, curves) in enumerate(panels):
+        axis = f"y{place + 2}"
+        start = top - share * (place + 1)
+        figure.update_layout(
+            {
+                f"yaxis{place + 2}": {
+                    "domain": [start, start + share * 0.84],
+                    "anchor": "x",
+                    "title": {"text": kind, "standoff": 6},
+                    "tickformat": ".0%" if kind == "accuracy" else "~g",
+                    "nticks": 4,
+                    "fixedrange": True,
+                    "type": "log" if kind == "loss" else "linear",
+                }
+            }
+        )
+        for name, curve in curves.items():
+            figure.add_trace(_curve(name, curve, axis, line, theme))
+
+
+def _curve(name: str, curve: pd.DataFrame, axis: str, line: Line, theme: Theme) -> go.Scatter:
+    test = name.startswith("test/")
+    number = ".2%" if name.endswith("accuracy") else ".4~g"
+    return go.Scatter(
+        x=curve["step"],
+        y=curve["value"],
+        yaxis=axis,
+        name=name,
+        mode="lines+markers" if test and len(curve) <= 60 else "lines",
+        line={"color": line.colour(theme) if test else theme.faint, "width": 2 if test else 1},
+        marker={"size": 4},
+        opacity=1 if test else 0.7,
+        hovertemplate=f"{name} <b>%{{y:{number}}}</b><br>step %{{x}}<extra></extra>",
+    )

@@ -1,0 +1,80 @@
+"""The chart component: a Plotly figure whose cells can be clicked and whose zoom is known and kept.
+
+`st.plotly_chart` reports neither a heatmap's cells nor a zoom, and loses the zoom at every refresh.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import plotly
+import plotly.graph_objects as go
+import plotly.io as pio
+import streamlit as st
+
+PLOTLY_FOLDER = Path(plotly.__file__).parent / "package_data"
+"""Where pip put Plotly's own file: it is served from there, and no page asks the network for it."""
+
+PLOTLY_ADDRESS = "/plotly"
+
+_HTML = '<div class="lambc-chart"></div><div class="lambc-loading">drawing…</div>'
+_CSS = """
+.lambc-chart { width: 100%; }
+.lambc-loading { position: absolute; top: 0.5rem; left: 0.75rem; font-size: 0.85rem; opacity: 0.6; }
+.lambc-loading[hidden] { display: none; }
+"""
+
+
+_component = st.components.v2.component(
+    "lambc_plotly",
+    html=_HTML,
+    css=_CSS,
+    js=resources.files("app.plotly_view").joinpath("view.js").read_text(encoding="utf-8"),
+    isolate_styles=False,
+)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the reader did. range: the first and last x shown, None for all; cell: what was clicked just now."""
+
+    range: tuple[float, float] | None
+    cell: dict | None
+
+
+def plotly_view(
+    figure: go.Figure,
+    *,
+    key: str,
+    keep_zoom: str = "",
+    on_cell: Callable[[], None] | None = None,
+) -> Seen:
+    """Draw a figure that has a height.
+
+    key: the chart's identity: under one key the zoom is kept from refresh to refresh.
+    keep_zoom: when this changes, as with another run, the zoom is let go.
+    on_cell: called before the next run of the page when something is clicked; `session_state[key].cell` says what.
+    """
+    drawn = pio.to_json(figure, validate=False)
+    token = hashlib.sha256((drawn + keep_zoom).encode()).hexdigest()[:16]
+    base = st.get_option("server.baseUrlPath").strip("/")
+    result = _component(
+        key=key,
+        data={
+            "figure": drawn,
+            "token": token,
+            "keep_zoom": keep_zoom or key,
+            "height": figure.layout.height,
+            "plotly": f"{'/' + base if base else ''}{PLOTLY_ADDRESS}/plotly.min.js?v={plotly.__version__}",
+        },
+        on_range_change=_nothing,
+        on_cell_change=on_cell or _nothing,
+    )
+    shown = result.get("range")
+    return Seen(range=tuple(shown) if shown else None, cell=result.get("cell"))
+
+
+def _nothing() -> None:
+    """A callback, since the component knows its events by them."""

@@ -1,0 +1,176 @@
+"""What the pages ask of the store, answered once for each state of the log."""
+
+import os
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import streamlit as st
+
+from collector.store import connect, fingerprint
+
+CELLS = 150_000
+"""The most cells of an overview; as many again may show a part of it finer. The browser draws 300,000 in its stride."""
+
+COLUMNS = 1000
+"""More columns than this, and a cell is narrower than a pixel."""
+
+POINTS = 500
+"""Parts of a curve of which each keeps four points: more than a chart has pixels."""
+
+
+@dataclass
+class Log:
+    """A connection for all sessions; `ask` lets one in at a time."""
+
+    connection: duckdb.DuckDBPyConnection
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def ask(self, statement: str, **parameters: Any) -> pd.DataFrame:
+        """The rows of a statement."""
+        with self.lock:
+            table: pd.DataFrame = self.connection.sql(statement, params=parameters).to_arrow_table().to_pandas()
+        return table
+
+
+@dataclass(frozen=True)
+class RunState:
+    """A run as far as the log has it: answers about it hold until this changes."""
+
+    run: str
+    steps: int
+    version: str
+
+
+def roots() -> tuple[str, ...]:
+    """The folders of runs that are there: from LAMBC_RUNS, or `runs`."""
+    named = os.environ.get("LAMBC_RUNS") or "runs"
+    return tuple(folder for folder in named.split(os.pathsep) if folder and Path(folder).is_dir())
+
+
+def log_version() -> str:
+    """Changes when anything in the log does, but for heartbeats."""
+    return fingerprint(list(roots()))
+
+
+def runs() -> pd.DataFrame:
+    """All runs in the order in which they started, with their status of this moment."""
+    return _log().ask("FROM runs ORDER BY started NULLS LAST, run")
+
+
+def problems() -> pd.DataFrame:
+    """Files that were left out, and why."""
+    return _log().ask("FROM problems ORDER BY file")
+
+
+def run_state(row: pd.Series) -> RunState:
+    """What answers about a run depend on; a run that has ended depends on no other run's news."""
+    steps = int(row["steps"]) if pd.notna(row["steps"]) else 0
+    ended = row["status"] in ("finished", "failed", "interrupted")
+    version = f"{row['started']} {row['finished']}" if ended else log_version()
+    return RunState(row["run"], steps, version)
+
+
+def results() -> pd.DataFrame:
+    """A row a run: accuracies on the test set, the last loss."""
+    return _of_log(log_version(), "FROM run_results")
+
+
+def layers(state: RunState) -> list[str]:
+    """The layers of a run that have rows, in depth order."""
+    return list(hit_rates(state)["layer"])
+
+
+def upper_bound(state: RunState) -> float | None:
+    """The upper bound that most layers of a run have; None if it has none."""
+    found = hit_rates(state).query("adapted > 0")["upper"]
+    most = found[found < float("inf")].mode()
+    return float(most.iloc[0]) if len(most) else None
+
+
+def cells(state: RunState, first: int, last: int) -> pd.DataFrame:
+    """The heatmap's cells for a part of a run's steps."""
+    columns = max(1, min(COLUMNS, CELLS // max(1, len(layers(state)))))
+    return _of_run(
+        state,
+        """FROM heatmap($run, $first, $last, $columns) ORDER BY "position" NULLS LAST, layer, step""",
+        first=first,
+        last=last,
+        columns=columns,
+    )
+
+
+def ratio_curve(state: RunState, layer: str, first: int, last: int) -> pd.DataFrame:
+    """One layer's ratio before and after clipping."""
+    return _of_run(
+        state,
+        "FROM ratio_curve($run, $layer, $first, $last, $columns) ORDER BY step",
+        layer=layer,
+        first=first,
+        last=last,
+        columns=POINTS,
+    )
+
+
+def metric_curve(state: RunState, name: str) -> pd.DataFrame:
+    """One metric by step."""
+    return _of_run(
+        state,
+        "FROM metric_curve($run, $name, 0, $last, $columns) ORDER BY step",
+        name=name,
+        last=state.steps,
+        columns=POINTS,
+    )
+
+
+def metric_epochs(state: RunState, name: str) -> pd.DataFrame:
+    """One metric by epoch."""
+    return _of_run(state, "FROM metric_epochs($run, $name) ORDER BY epoch", name=name)
+
+
+def hit_rates(state: RunState) -> pd.DataFrame:
+    """How often each layer was clipped, in depth order."""
+    return _of_run(
+        state,
+        """FROM hit_rate_by_layer($run, 1, $last) ORDER BY "position" NULLS LAST, layer""",
+        last=state.steps,
+    )
+
+
+def hit_rate(state: RunState) -> float | None:
+    """The share of all layers' steps in which a run was clipped; None if none could be."""
+    rates = hit_rates(state)
+    adapted = int(rates["adapted"].sum())
+    return float(rates[["upper_hits", "lower_hits"]].to_numpy().sum()) / adapted if adapted else None
+
+
+def hit_rates_over_time(state: RunState) -> pd.DataFrame:
+    """How often the layers of a run were clipped, as it went on."""
+    return _of_run(
+        state,
+        "FROM hit_rate_over_time($run, 1, $last, 200) ORDER BY step",
+        last=state.steps,
+    )
+
+
+def _log() -> Log:
+    return _connected(roots(), log_version())
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _connected(folders: tuple[str, ...], version: str) -> Log:
+    return Log(connect(list(folders)))
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _of_log(version: str, statement: str) -> pd.DataFrame:
+    return _log().ask(statement)
+
+
+# An answer has 100,000 rows at most and a few megabytes; this many are a quarter of a gigabyte at worst.
+@st.cache_data(max_entries=128, show_spinner=False)
+def _of_run(state: RunState, statement: str, **parameters: Any) -> pd.DataFrame:
+    return _log().ask(statement, run=state.run, **parameters)

@@ -1,0 +1,1 @@
+"""What all pages share: navigation, the choice of runs, the watch on the log, and notices."""

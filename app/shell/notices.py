@@ -1,0 +1,61 @@
+"""What a page says when there is nothing to draw, or when something could not be read."""
+
+import os
+from pathlib import Path
+
+import streamlit as st
+
+from app import queries, words
+from app.shell.selection import Selection
+
+FIRST_STEPS = """
+lambc demo      # trains three small runs in about two minutes and opens this page
+lambc train     # trains one with your own settings
+"""
+
+
+def log_is_there() -> bool:
+    """Whether there are runs; if not, the page says how to get some."""
+    if queries.roots() and len(queries.runs()):
+        return True
+    folders = (os.environ.get("LAMBC_RUNS") or "runs").split(os.pathsep)
+    with st.container(border=True):
+        st.subheader("No runs yet")
+        st.write("This page shows a run as soon as its first rows are on the disk. It looks in")
+        for folder in folders:
+            st.code(str(Path(folder).absolute()), language=None)
+        st.write("To see something now:")
+        st.code(FIRST_STEPS.strip(), language="shell")
+        st.write("In your own training loop, three lines record it:")
+        st.code(
+            'with Collector(optimizer, "runs", name="my-run") as collector:\n'
+            "    ...                                  # loss.backward(); optimizer.step()\n"
+            '    collector.log({"train/loss": loss})',
+            language="python",
+        )
+    return False
+
+
+def something_to_draw(chosen: Selection, states: dict[str, queries.RunState]) -> bool:
+    """Whether a chosen run has steps; if not, the page says what is missing."""
+    if chosen.runs.empty:
+        st.info("Choose one or several runs in the sidebar.", icon=":material/arrow_back:")
+    elif not states:
+        st.info(
+            "The chosen runs have no steps on the disk yet. The first appear about ten seconds after training begins.",
+            icon=":material/hourglass_empty:",
+        )
+    return bool(states)
+
+
+def problems() -> None:
+    """One quiet notice for all files that were left out."""
+    found = queries.problems()
+    if found.empty:
+        return
+    files = "1 file was" if len(found) == 1 else f"{len(found)} files were"
+    with st.expander(f"{files} left out because they could not be read", icon=":material/draft:"):
+        for _, row in found.head(20).iterrows():
+            st.markdown(f"**{words.plain(Path(row['file']).name)}** {words.plain(row['problem'])}")
+        if len(found) > 20:
+            st.caption(f"and {len(found) - 20} more; `lambc sql 'FROM problems'` lists them all")

@@ -1,0 +1,47 @@
+"""The sidebar: which runs, how they stand, and the watch that follows a run which is still training."""
+
+import streamlit as st
+
+from app import queries, words
+from app.charts.text import shorten
+from app.shell.selection import PRESELECTED, RUNS, selection
+
+SECONDS = 2
+"""How often the log is looked at. A look reads no file, only the folders."""
+
+HUES = ("blue", "orange", "green", "violet", "yellow", "red", "gray")
+"""The runs' hues by the names that Streamlit's text has for them (.streamlit/config.toml)."""
+
+
+def choose_runs() -> None:
+    """The choice of runs, which lives in the URL; the newest are chosen at first."""
+    names = list(queries.runs()["run"])[::-1]
+    st.multiselect(
+        "Runs",
+        names,
+        default=names[:PRESELECTED],
+        format_func=lambda name: shorten(name, 40),
+        key=RUNS,
+        bind="query-params",
+        placeholder="Choose runs",
+    )
+
+
+@st.fragment(run_every=SECONDS)
+def watch() -> None:
+    """How the chosen runs stand; the page runs again when the log has changed."""
+    seen = _pulse()
+    if st.session_state.setdefault("pulse", seen) != seen:
+        st.session_state["pulse"] = seen
+        st.rerun()
+    chosen = selection()
+    for _, run in chosen.runs.iloc[::-1].iterrows():
+        hue = HUES[chosen.lines[run["run"]].hue]
+        colour = words.COLOURS.get(run["status"], "red")
+        sentence = words.plain(shorten(words.status_sentence(run), 90))
+        st.markdown(f":{hue}[:material/square:] **{words.plain(shorten(run['run'], 34))}**  \n:{colour}[{sentence}]")
+
+
+def _pulse() -> tuple[str, ...]:
+    """The log's version and the runs' statuses: a run stalls by silence, which changes no file."""
+    return (queries.log_version(), *queries.runs()["status"].astype(str))

@@ -1,0 +1,74 @@
+"""How often the chosen runs' layers are clipped."""
+
+import pandas as pd
+import streamlit as st
+
+from app import queries, words
+from app.charts import hit_rates
+from app.charts.text import shorten
+from app.plotly_view import plotly_view
+from app.shell.selection import Selection
+
+GUIDE = """
+- A **hit** is a layer in a step whose trust ratio was cut by its bound: orange by the upper, blue by the lower one. A
+  ratio that is 1 for another reason (a zero norm, a layer that is not adapted) is no hit.
+- A layer that is clipped **in all steps** never sees LAMB's ratio: its step is Adam's times the bound.
+- A bound that **nobody hits** does nothing; at a bound of 1 it is often the one-dimensional layers alone that hit it.
+"""
+
+
+def draw_numbers(states: dict[str, queries.RunState]) -> None:
+    """A card a run: its hit rate, and how many layers it comes from."""
+    for column, state in zip(st.columns(max(3, len(states))), states.values(), strict=False):
+        rates = queries.hit_rates(state)
+        hits, adapted = int(rates[["upper_hits", "lower_hits"]].sum().sum()), int(rates["adapted"].sum())
+        clipped = int(((rates["upper_hits"] + rates["lower_hits"]) > 0).sum())
+        column.metric(
+            words.plain(shorten(state.run, 32)),
+            words.percent(hits / adapted if adapted else None),
+            f"{clipped} of {len(rates)} layers were ever clipped",
+            delta_color="off",
+            delta_arrow="off",
+            border=True,
+        )
+
+
+def draw_by_layer(chosen: Selection, states: dict[str, queries.RunState]) -> None:
+    """A bar a layer, a panel a run."""
+    st.subheader("How often each layer is clipped", anchor=False)
+    rates = {run: queries.hit_rates(state) for run, state in states.items()}
+    layers = list(dict.fromkeys(layer for frame in rates.values() for layer in frame["layer"]))
+    st.caption("Share of the steps in which the bound cut the layer's trust ratio.")
+    plotly_view(
+        hit_rates.hit_rates_by_layer(rates, layers=layers, lines=chosen.lines, theme=chosen.theme), key="hits_by_layer"
+    )
+
+
+def draw_over_time(chosen: Selection, states: dict[str, queries.RunState]) -> None:
+    """A line a run."""
+    st.subheader("Hits over time", anchor=False)
+    rates = {run: queries.hit_rates_over_time(state) for run, state in states.items()}
+    st.caption("Share of the layers that are clipped, as training goes on.")
+    plotly_view(hit_rates.hit_rates_over_time(rates, lines=chosen.lines, theme=chosen.theme), key="hits_over_time")
+
+
+def draw_table(states: dict[str, queries.RunState]) -> None:
+    """The layers of all chosen runs, those first that are clipped most."""
+    st.subheader("Layers that are clipped most", anchor=False)
+    frames = [queries.hit_rates(state).assign(run=run) for run, state in states.items()]
+    rows = pd.concat(frames).sort_values(["upper_rate", "lower_rate"], ascending=False, kind="stable")
+    st.dataframe(
+        rows[["run", "layer", "upper_rate", "lower_rate", "first_hit", "last_hit", "rows", "parameters"]],
+        hide_index=True,
+        height=320,
+        column_config={
+            "upper_rate": st.column_config.ProgressColumn("upper hits", format="percent", min_value=0, max_value=1),
+            "lower_rate": st.column_config.ProgressColumn("lower hits", format="percent", min_value=0, max_value=1),
+            "first_hit": st.column_config.NumberColumn("first hit", format="localized", help="The step"),
+            "last_hit": st.column_config.NumberColumn("last hit", format="localized", help="The step"),
+            "rows": st.column_config.NumberColumn("steps", format="localized"),
+            "parameters": st.column_config.NumberColumn(format="localized"),
+        },
+    )
+    with st.expander("How to read this", icon=":material/help:"):
+        st.markdown(GUIDE)

@@ -1,0 +1,99 @@
+"""How things are said: status, durations and names in plain words."""
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+
+ICONS = {
+    "running": ":material/play_circle:",
+    "finished": ":material/check_circle:",
+    "stalled": ":material/hourglass_disabled:",
+    "failed": ":material/error:",
+    "interrupted": ":material/stop_circle:",
+}
+COLOURS = {"running": "green", "finished": "gray", "stalled": "orange", "failed": "red", "interrupted": "orange"}
+
+
+def status_sentence(run: pd.Series, now: datetime | None = None) -> str:
+    """How a run stands, in one sentence."""
+    status = run["status"]
+    now = now or datetime.now(UTC)
+    if status == "running":
+        return f"training, last word {duration(now - run['heartbeat'])} ago"
+    if status == "stalled":
+        if pd.isna(run["heartbeat"]):
+            return "no word since it started; the run did not finish"
+        return f"no word for {duration(now - run['heartbeat'])}; the run did not finish"
+    if status == "failed":
+        return f"failed at step {steps(run)}: {run['failure'] or 'no reason was noted'}"
+    if status == "interrupted":
+        return f"interrupted at step {steps(run)}"
+    if status == "finished":
+        return "finished"
+    return "its run.json cannot be read"
+
+
+def steps(run: pd.Series) -> str:
+    """A run's last step, with separators."""
+    return f"{int(run['steps']):,}" if pd.notna(run["steps"]) else "0"
+
+
+def duration(time: Any) -> str:
+    """A span of time in the unit that one would say: 40 seconds, 4 minutes, 2.5 hours."""
+    seconds = max(0.0, pd.Timedelta(time).total_seconds())
+    if seconds < 90:
+        return _many(round(seconds), "second")
+    if seconds < 90 * 60:
+        return _many(round(seconds / 60), "minute")
+    if seconds < 36 * 3600:
+        return f"{seconds / 3600:.1f} hours"
+    return f"{seconds / 86400:.1f} days"
+
+
+def time_taken(run: pd.Series, now: datetime | None = None) -> pd.Timedelta | None:
+    """From a run's start to its end, or to its last sign of life."""
+    if pd.isna(run["started"]):
+        return None
+    end = run["finished"] if pd.notna(run["finished"]) else run["heartbeat"]
+    if pd.isna(end):
+        return None
+    return pd.Timestamp(end) - pd.Timestamp(run["started"])
+
+
+def config(run: pd.Series) -> dict[str, Any]:
+    """A run's config; empty if it has none."""
+    if not isinstance(run["config"], str):
+        return {}
+    read = json.loads(run["config"])
+    return read if isinstance(read, dict) else {}
+
+
+def bound(run: pd.Series) -> str:
+    """The clip bound of a run's config."""
+    options = config(run)
+    if "clip" not in options:
+        return "not said"
+    clip = options["clip"]
+    if clip is None:
+        return "none"
+    if isinstance(clip, list) and len(clip) == 2:
+        return f"{clip[0]} to {clip[1]}"
+    return str(clip)
+
+
+def percent(share: Any, digits: int = 1) -> str:
+    """A share as a percentage; a dash where there is none."""
+    return f"{share:.{digits}%}" if pd.notna(share) else "—"
+
+
+def plain(name: str) -> str:
+    """A name for Streamlit's Markdown, in which nothing of it is read as markup."""
+    flat = re.sub(r"\s+", " ", name)
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", flat)
+
+
+def _many(count: int, unit: str) -> str:
+    return f"{count} {unit}" if count == 1 else f"{count} {unit}s"
