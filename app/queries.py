@@ -58,12 +58,12 @@ def log_version() -> str:
 
 def runs() -> pd.DataFrame:
     """All runs in the order in which they started, with their status of this moment."""
-    return _log().ask("FROM runs ORDER BY started NULLS LAST, run")
+    return _ask("FROM runs ORDER BY started NULLS LAST, run")
 
 
 def problems() -> pd.DataFrame:
     """Files that were left out, and why."""
-    return _log().ask("FROM problems ORDER BY file")
+    return _ask("FROM problems ORDER BY file")
 
 
 def run_state(row: pd.Series) -> RunState:
@@ -167,10 +167,16 @@ def _connected(folders: tuple[str, ...], version: str) -> Log:
 
 @st.cache_data(max_entries=8, show_spinner=False)
 def _of_log(version: str, statement: str) -> pd.DataFrame:
-    return _log().ask(statement)
+    return _ask(statement)
 
 
-# An answer has 100,000 rows at most and a few megabytes; this many are a quarter of a gigabyte at worst.
-@st.cache_data(max_entries=128, show_spinner=False)
+@st.cache_data(max_entries=512, max_size="256MB", show_spinner=False)
 def _of_run(state: RunState, statement: str, **parameters: Any) -> pd.DataFrame:
-    return _log().ask(statement, run=state.run, **parameters)
+    return _ask(statement, run=state.run, **parameters)
+
+
+def _ask(statement: str, **parameters: Any) -> pd.DataFrame:
+    try:
+        return _log().ask(statement, **parameters)
+    except duckdb.IOException:  # parts were merged since they were listed: list them again
+        return _log().ask(statement, **parameters)

@@ -14,6 +14,9 @@ ICONS = {
     "failed": ":material/error:",
     "interrupted": ":material/stop_circle:",
 }
+SIGNS = {"running": "▶", "finished": "✓", "stalled": "◌", "failed": "✕", "interrupted": "■"}
+"""For tables, whose cells hold plain text."""
+
 COLOURS = {"running": "green", "finished": "gray", "stalled": "orange", "failed": "red", "interrupted": "orange"}
 
 
@@ -75,13 +78,13 @@ def bound(run: pd.Series) -> str:
     """The clip bound of a run's config."""
     options = config(run)
     if "clip" not in options:
-        return "not said"
+        return "bound not noted"
     clip = options["clip"]
     if clip is None:
-        return "none"
+        return "no bound"
     if isinstance(clip, list) and len(clip) == 2:
-        return f"{clip[0]} to {clip[1]}"
-    return str(clip)
+        return f"bound {_number(clip[0])} to {_number(clip[1])}"
+    return f"bound {_number(clip)}"
 
 
 def percent(share: Any, digits: int = 1) -> str:
@@ -93,6 +96,10 @@ def plain(name: str) -> str:
     """A name for Streamlit's Markdown, in which nothing of it is read as markup."""
     flat = re.sub(r"\s+", " ", name)
     return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", flat)
+
+
+def _number(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
 def _many(count: int, unit: str) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from app.charts.text import escape, ratio_text, ratio_ticks, shorten
+from app.charts.text import escape, label_margin, layer_ticks, ratio_text, ratio_ticks
 from app.charts.theme import LIGHT, Line, Theme
 
 MOST_DECADES = 2.0
@@ -39,6 +39,7 @@ def heatmap(
     value: str = "trust_ratio",
     layers: Sequence[str],
     detail: pd.DataFrame | None = None,
+    shown: tuple[int, int] | None = None,
     curves: dict[str, pd.DataFrame] | None = None,
     line: Line | None = None,
     bound: float | None = None,
@@ -50,12 +51,13 @@ def heatmap(
     value: the column to show.
     layers: all rows from top to bottom.
     detail: finer cells for a part of the steps, drawn over `cells`.
+    shown: the first and last step to show; None for all.
     curves: metrics to draw below, by name: step and value.
     bound: an upper bound to mark on the colour bar.
     """
     quantity = next(quantity for quantity in QUANTITIES if quantity.column == value)
     below = _panels_below(curves or {})
-    row_height = 18 if len(layers) <= 24 else 12 if len(layers) <= 70 else 4
+    row_height = 18 if len(layers) <= 24 else 13 if len(layers) <= 70 else 4
     map_height = min(max(row_height * len(layers), 260), 760)
     below_height = 118 * len(below)
     height = map_height + below_height + 70
@@ -66,7 +68,7 @@ def heatmap(
             figure.add_trace(_cells(part, quantity, layers))
     figure.update_layout(
         coloraxis=_colour_axis(quantity, low, high, bound, map_height / (height - 56), theme),
-        margin={"l": 196, "r": 92, "t": 10, "b": 46},
+        margin={"l": label_margin(layers), "r": 92, "t": 10, "b": 46},
         hovermode="closest",
     )
     map_bottom = 1 - map_height / (height - 56)
@@ -77,8 +79,9 @@ def heatmap(
         categoryarray=[escape(layer) for layer in layers],
         range=[len(layers) - 0.5, -0.5],
         showgrid=False,
+        fixedrange=True,
         tickmode="array",
-        **_layer_ticks(layers, map_height),
+        **layer_ticks(layers, map_height),
     )
     first, last = _edges(cells)
     figure.update_xaxes(
@@ -86,6 +89,7 @@ def heatmap(
         anchor=f"y{len(below) + 1}" if below else "y",
         title="step",
         autorangeoptions={"clipmin": first, "clipmax": last},
+        range=[shown[0] - 0.5, shown[1] + 0.5] if shown else None,
     )
     _draw_below(figure, below, map_bottom, line or Line(0, "solid"), theme)
     return figure
@@ -172,16 +176,6 @@ def _colour_axis(
             "x": 1.012,
             "ypad": 0,
         },
-    }
-
-
-def _layer_ticks(layers: Sequence[str], height: int) -> dict[str, list[str]]:
-    """As many layers' names as there is room for."""
-    every = max(1, -(-len(layers) * 11 // height))
-    named = layers[::every]
-    return {
-        "tickvals": [escape(layer) for layer in named],
-        "ticktext": [escape(shorten(layer)) for layer in named],
     }
 
 

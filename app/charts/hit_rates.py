@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
-from app.charts.text import escape, shorten
+from app.charts.text import escape, label_margin, layer_ticks, shorten
 from app.charts.theme import LIGHT, Line, Theme
 
 
@@ -14,21 +14,22 @@ def hit_rates_by_layer(
 ) -> go.Figure:
     """A panel a run, a row a layer: how often the upper bound cut it, to the right, and the lower one, to the left.
 
-    rates: by run: layer, upper_rate, lower_rate, first_hit.
+    rates: by run: layer, upper_rate, lower_rate, upper_hits, lower_hits, first_hit.
     layers: all rows from top to bottom, the same in every panel.
     """
     height = min(max(18 * len(layers), 220), 820)
     figure = go.Figure(layout={"template": theme.template, "height": height + 78})
     lowest = max((frame["lower_rate"].max() for frame in rates.values() if len(frame)), default=0)
     left = -1.0 if pd.notna(lowest) and lowest > 0 else 0.0
-    share = 1 / max(1, len(rates))
+    gap = 0.05
+    share = (1 + gap) / max(1, len(rates))
     for place, (run, frame) in enumerate(rates.items()):
         axis = "" if place == 0 else str(place + 1)
         start = place * share
         figure.update_layout(
             {
                 f"xaxis{axis}": {
-                    "domain": [start + (0.012 if place else 0), start + share],
+                    "domain": [start, min(1.0, start + share - gap)],
                     "range": [left * 1.02, 1.02],
                     "tickvals": [-1, -0.5, 0, 0.5, 1] if left else [0, 0.5, 1],
                     "ticktext": ["100 %", "50 %", "0", "50 %", "100 %"] if left else ["0", "50 %", "100 %"],
@@ -42,9 +43,19 @@ def hit_rates_by_layer(
         ):
             if sign == 1 or left:
                 figure.add_trace(_bars(frame, column, sign, name, colour, f"x{axis}"))
+        if not (frame["upper_hits"] + frame["lower_hits"]).any():
+            figure.add_annotation(
+                text="never clipped",
+                x=left / 2 + 0.5,
+                xref=f"x{axis}",
+                y=0.5,
+                yref="paper",
+                showarrow=False,
+                font={"color": theme.faint},
+            )
         figure.add_annotation(
             text=f"<b>{escape(shorten(run, max(14, 84 // len(rates))))}</b>",
-            x=start + (0.012 if place else 0),
+            x=start,
             xref="paper",
             xanchor="left",
             y=1,
@@ -54,20 +65,17 @@ def hit_rates_by_layer(
             showarrow=False,
             font={"color": lines[run].colour(theme), "size": 13},
         )
-    every = max(1, -(-len(layers) * 11 // height))
     figure.update_layout(
         barmode="overlay",
         bargap=0.25,
-        margin={"l": 196, "r": 24, "t": 34, "b": 44},
+        margin={"l": label_margin(layers), "r": 24, "t": 34, "b": 44},
         yaxis={
             "type": "category",
             "categoryorder": "array",
             "categoryarray": [escape(layer) for layer in layers],
             "range": [len(layers) - 0.5, -0.5],
-            "tickvals": [escape(layer) for layer in layers[::every]],
-            "ticktext": [escape(shorten(layer)) for layer in layers[::every]],
-            "showgrid": False,
             "fixedrange": True,
+            **layer_ticks(layers, height),
         },
     )
     return figure

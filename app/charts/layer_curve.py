@@ -26,7 +26,13 @@ def layer_curve(rows: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
         hovermode="x unified",
         xaxis={"title": "step", "anchor": "y2", "showgrid": False},
         yaxis={"domain": [0.42, 1], "type": "log", "title": "trust ratio", **_log_ticks(before, after)},
-        yaxis2={"domain": [0, 0.34], "type": "log", "title": "norm", "nticks": 4, "anchor": "x", "exponentformat": "e"},
+        yaxis2={
+            "domain": [0, 0.34],
+            "type": "log",
+            "title": "norm",
+            "anchor": "x",
+            **_log_ticks(rows["weight_norm"], rows["update_norm"]),
+        },
     )
     _label_ends(figure, theme)
     return figure
@@ -55,12 +61,23 @@ def _draw_bounds(figure: go.Figure, rows: pd.DataFrame, theme: Theme) -> None:
             line = _line(rows["step"], bounds, name, colour, 1)
             line.line.dash = "dash"
             figure.add_trace(line)
+            figure.add_annotation(
+                x=1,
+                xref="paper",
+                xanchor="right",
+                y=float(np.log10(bounds.dropna().iloc[-1])),
+                yref="y",
+                yanchor="bottom" if column == "lower" else "top",
+                text=f"{name} {ratio_text(bounds.dropna().iloc[-1])}",
+                showarrow=False,
+                font={"size": 11, "color": colour},
+            )
 
 
 def _label_ends(figure: go.Figure, theme: Theme) -> None:
     """Name each line at its right end; of two that would overlap, the later one gives way."""
     taken: dict[str, list[float]] = {}
-    for trace in figure.data:
+    for trace in (trace for trace in figure.data if trace.line.dash != "dash"):
         ends = pd.Series(np.asarray(trace.y, dtype=float)).dropna()
         if ends.empty or ends.iloc[-1] <= 0:
             continue
@@ -92,7 +109,7 @@ def _reach(figure: go.Figure, axis: str) -> float:
 
 def _log_ticks(*values: pd.Series) -> dict[str, list]:
     every = pd.concat(values)
-    logs = np.log10(every[np.isfinite(every)])
+    logs = np.log10(every[np.isfinite(every) & (every > 0)])
     ticks = ratio_ticks(float(logs.min()) - 0.1, float(logs.max()) + 0.1) if len(logs) else [1.0]
     return {"tickvals": ticks, "ticktext": [ratio_text(tick) for tick in ticks]}
 

@@ -27,19 +27,19 @@ def metric_curves(
     named: set[str] = set()
     for place, (metric, title) in enumerate(PANELS):
         number = "" if place == 0 else str(place + 1)
-        left, top = (place % 2) * 0.54, 1 - (place // 2) * 0.54
+        left, top = (place % 2) * 0.53, 1 - (place // 2) * 0.56
         accuracy = metric.endswith("accuracy")
         figure.update_layout(
             {
                 f"xaxis{number}": {
-                    "domain": [left, left + 0.46],
+                    "domain": [left, left + 0.47],
                     "anchor": f"y{number}",
                     "matches": "x" if place else None,
                     "title": by if place >= 2 else None,
                     "showgrid": False,
                 },
                 f"yaxis{number}": {
-                    "domain": [max(0.0, top - 0.46), top],
+                    "domain": [max(0.0, top - 0.44), top],
                     "anchor": f"x{number}",
                     "type": "linear" if accuracy else "log",
                     "tickformat": ".0%" if accuracy else "~g",

@@ -3,6 +3,7 @@
 import html
 import math
 import unicodedata
+from collections.abc import Sequence
 
 ISOLATE = "\u2068{}\u2069"
 """Keeps a name that is written from right to left from turning round the text beside it."""
@@ -36,3 +37,20 @@ def ratio_ticks(lowest: float, highest: float) -> list[float]:
     ticks = [step * 10.0**decade for decade in decades for step in steps]
     within = [tick for tick in ticks if lowest - 1e-9 <= math.log10(tick) <= highest + 1e-9]
     return within or [10.0 ** ((lowest + highest) / 2)]
+
+
+def layer_ticks(layers: Sequence[str], height: int) -> dict[str, object]:
+    """An axis with as many layers' names as there is room for in `height` pixels."""
+    every = max(1, -(-len(layers) * 11 // height))
+    named = layers[::every]
+    return {
+        "tickvals": [escape(layer) for layer in named],
+        "ticktext": [escape(shorten(layer)) for layer in named],
+        "ticklabelstandoff": 5,
+    }
+
+
+def label_margin(layers: Sequence[str]) -> int:
+    """Room for the layers' names beside the axis, in pixels."""
+    longest = max((len(shorten(layer)) for layer in layers), default=0)
+    return max(76, 20 + round(5.9 * longest))

@@ -13,4 +13,4 @@ if notices.something_to_draw(chosen, states):
     hit_rates.draw_numbers(states)
     hit_rates.draw_over_time(chosen, states)
     hit_rates.draw_by_layer(chosen, states)
-    hit_rates.draw_table(states)
+    hit_rates.draw_table(chosen, states)

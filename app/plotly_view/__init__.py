@@ -48,13 +48,17 @@ def plotly_view(
     figure: go.Figure,
     *,
     key: str,
+    label: str,
     keep_zoom: str = "",
+    report_zoom: bool = False,
     on_cell: Callable[[], None] | None = None,
 ) -> Seen:
     """Draw a figure that has a height.
 
     key: the chart's identity: under one key the zoom is kept from refresh to refresh.
+    label: what it shows, for those who hear the page.
     keep_zoom: when this changes, as with another run, the zoom is let go.
+    report_zoom: whether the page runs again with the new `range` when the reader zooms.
     on_cell: called before the next run of the page when something is clicked; `session_state[key].cell` says what.
     """
     drawn = pio.to_json(figure, validate=False)
@@ -65,7 +69,9 @@ def plotly_view(
         data={
             "figure": drawn,
             "token": token,
+            "label": label,
             "keep_zoom": keep_zoom or key,
+            "report_zoom": report_zoom,
             "height": figure.layout.height,
             "plotly": f"{'/' + base if base else ''}{PLOTLY_ADDRESS}/plotly.min.js?v={plotly.__version__}",
         },

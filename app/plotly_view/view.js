@@ -35,7 +35,7 @@ async function draw(view) {
     displaylogo: false,
     displayModeBar: false,
     responsive: false,
-    doubleClick: "reset",
+    doubleClick: "autosize",
     showTips: false,
   };
   await Plotly.react(view.chart, figure.data, figure.layout, config);
@@ -46,6 +46,7 @@ async function draw(view) {
 }
 
 function report(view) {
+  if (!view.component.data.report_zoom) return;
   const range = shownRange(view.chart);
   if (JSON.stringify(range) === JSON.stringify(view.reported)) return;
   view.reported = range;
@@ -82,6 +83,8 @@ export default function (component) {
   view.component = component;
   view.gone = false;
   view.chart.style.height = data.height + "px";
+  view.chart.setAttribute("role", "img");
+  view.chart.setAttribute("aria-label", data.label);
   draw(view).catch((error) => {
     view.loading.hidden = false;
     view.loading.textContent = error.message;

@@ -23,9 +23,12 @@ page = st.navigation(
         st.Page(PAGES / "compare.py", title="Compare", icon=":material/compare_arrows:"),
     ]
 )
-if notices.log_is_there():
-    with st.sidebar:
+drawn = sidebar.pulse()
+there = notices.log_is_there()
+with st.sidebar:
+    if there:
         sidebar.choose_runs()
-        sidebar.watch()
+    sidebar.watch(drawn)
+if there:
     page.run()
     notices.problems()

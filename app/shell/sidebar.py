@@ -15,11 +15,11 @@ HUES = ("blue", "orange", "green", "violet", "yellow", "red", "gray")
 
 def choose_runs() -> None:
     """The choice of runs, which lives in the URL; the newest are chosen at first."""
-    names = list(queries.runs()["run"])[::-1]
+    names = list(queries.runs()["run"])
     st.multiselect(
         "Runs",
-        names,
-        default=names[:PRESELECTED],
+        names[::-1],
+        default=names[-PRESELECTED:],
         format_func=lambda name: shorten(name, 40),
         key=RUNS,
         bind="query-params",
@@ -28,20 +28,18 @@ def choose_runs() -> None:
 
 
 @st.fragment(run_every=SECONDS)
-def watch() -> None:
-    """How the chosen runs stand; the page runs again when the log has changed."""
-    seen = _pulse()
-    if st.session_state.setdefault("pulse", seen) != seen:
-        st.session_state["pulse"] = seen
+def watch(drawn: tuple[str, ...]) -> None:
+    """How the chosen runs stand; the page runs again when the log is no longer as `drawn`."""
+    if pulse() != drawn:
         st.rerun()
     chosen = selection()
-    for _, run in chosen.runs.iloc[::-1].iterrows():
+    for _, run in chosen.runs.iterrows():
         hue = HUES[chosen.lines[run["run"]].hue]
         colour = words.COLOURS.get(run["status"], "red")
         sentence = words.plain(shorten(words.status_sentence(run), 90))
-        st.markdown(f":{hue}[:material/square:] **{words.plain(shorten(run['run'], 34))}**  \n:{colour}[{sentence}]")
+        st.markdown(f":{hue}[■] **{words.plain(shorten(run['run'], 34))}**  \n:small[:{colour}[{sentence}]]")
 
 
-def _pulse() -> tuple[str, ...]:
+def pulse() -> tuple[str, ...]:
     """The log's version and the runs' statuses: a run stalls by silence, which changes no file."""
     return (queries.log_version(), *queries.runs()["status"].astype(str))

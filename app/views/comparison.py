@@ -7,6 +7,7 @@ from app import queries, words
 from app.charts.metrics import PANELS, metric_curves
 from app.charts.text import shorten
 from app.plotly_view import plotly_view
+from app.shell import address
 from app.shell.selection import Selection
 
 GUIDE = """
@@ -38,16 +39,17 @@ def draw_numbers(chosen: Selection) -> None:
 
 def choose_axis() -> str:
     """Whether curves are drawn by step or by epoch."""
+    address.recall("along", ("step", "epoch"), "step")
     axis = st.segmented_control(
         "Along",
         ["step", "epoch"],
-        default="step",
         required=True,
         key="along",
         persist_state="session",
         format_func=lambda axis: f"by {axis}",
         label_visibility="collapsed",
     )
+    address.note("along", axis, "step")
     return str(axis)
 
 
@@ -61,7 +63,12 @@ def draw_curves(chosen: Selection, states: dict[str, queries.RunState], *, by: s
             icon=":material/show_chart:",
         )
         return
-    plotly_view(metric_curves(curves, by=by, lines=chosen.lines, theme=chosen.theme), key="compare", keep_zoom=by)
+    plotly_view(
+        metric_curves(curves, by=by, lines=chosen.lines, theme=chosen.theme),
+        key="compare",
+        label="Accuracy and loss of the runs",
+        keep_zoom=by,
+    )
     with st.expander("How to read this", icon=":material/help:"):
         st.markdown(GUIDE)
 

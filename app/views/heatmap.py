@@ -1,14 +1,18 @@
 """The heatmap of a run: a switch for the run and the quantity, the chart, and the cell that was clicked."""
 
+import re
+
+import pandas as pd
 import streamlit as st
 
 from app import queries
 from app.charts.heatmap import QUANTITIES, Quantity, heatmap
 from app.charts.text import shorten
 from app.plotly_view import plotly_view
+from app.shell import address
 from app.shell.selection import Selection
 
-CHART = "layers_heatmap"
+CHART = "heatmap"
 LAYER = "layer"
 """The key of the layer that is looked at."""
 
@@ -16,69 +20,81 @@ CURVES = ("test/accuracy", "train/accuracy", "test/loss", "train/loss")
 
 GUIDE = """
 - A **row** is a layer, from the network's input at the top to its output; a **column** is a step, or several of them.
-- A ratio of **1** has the page's colour. Orange is a layer whose weights are large against its update: LAMB takes a
-  long step there, and an upper bound cuts it. Blue is a layer that LAMB holds back.
+- A ratio of **1** has the page's colour. **Orange** is a layer whose weights are large against its update: LAMB takes a
+  long step there, and an upper bound cuts it. **Blue** is a layer that LAMB holds back.
 - A cell that stands for many steps shows the ratio **furthest from 1** among them, so that no spike is averaged away.
-- **Drag** to zoom, and finer cells are fetched for what you see; a **double click** shows everything again.
+- **Drag** over some steps to zoom, and finer cells are fetched for them; a **double click** shows everything again.
 - **Click** a cell to open its layer below.
 """
 
 
 def choose(states: dict[str, queries.RunState]) -> tuple[str, Quantity]:
     """Which run is shown, and which of its quantities."""
-    names = list(states)
+    labels = {quantity.column: quantity.label for quantity in QUANTITIES}
     left, right = st.columns([3, 2], vertical_alignment="bottom")
     with left:
-        label = st.segmented_control(
+        address.recall("show", labels, "trust_ratio")
+        column = st.segmented_control(
             "Show",
-            [quantity.label for quantity in QUANTITIES],
-            default=QUANTITIES[0].label,
+            list(labels),
             required=True,
-            key="quantity",
+            key="show",
+            format_func=lambda name: labels[name],
             persist_state="session",
         )
+        address.note("show", column, "trust_ratio")
     with right:
+        address.recall("run", states, list(states)[-1])
         run = st.selectbox(
-            "of run",
-            names,
-            index=len(names) - 1,
-            format_func=lambda name: shorten(name, 60),
-            key="run",
-            persist_state="session",
+            "of run", list(states), key="run", format_func=lambda name: shorten(name, 60), persist_state="session"
         )
-    return str(run), next(quantity for quantity in QUANTITIES if quantity.label == label)
+        address.note("run", run, list(states)[-1])
+    return str(run), next(quantity for quantity in QUANTITIES if quantity.column == column)
 
 
 def draw(chosen: Selection, state: queries.RunState, quantity: Quantity) -> None:
     """The heatmap with accuracy and loss under it; finer where the reader has zoomed in."""
     layers = queries.layers(state)
     overview = queries.cells(state, 1, state.steps)
-    first, last = shown_steps(state)
-    detail = queries.cells(state, first, last) if (first, last) != (1, state.steps) else None
+    shown = shown_steps(state)
+    detail = queries.cells(state, *shown) if shown and overview["width"].iloc[0] > 1 else None
     figure = heatmap(
         overview,
         value=quantity.column,
         layers=layers,
         detail=detail,
+        shown=shown,
         curves={name: queries.metric_curve(state, name) for name in CURVES},
         line=chosen.lines[state.run],
         bound=queries.upper_bound(state),
         theme=chosen.theme,
     )
-    st.caption(f"{quantity.says} {_cells_sentence(overview if detail is None else detail)}")
-    plotly_view(figure, key=CHART, keep_zoom=state.run, on_cell=lambda: _open_layer(layers))
+    st.caption(f"{quantity.says} {_cells_sentence(overview if detail is None or detail.empty else detail)}")
+    plotly_view(
+        figure,
+        key=CHART,
+        label=f"{quantity.label} of every layer at every step",
+        # Another run shows the same steps; one that has none of them shows all of its own.
+        keep_zoom="" if shown else state.run,
+        report_zoom=True,
+        on_cell=lambda: _open_layer(layers),
+    )
+    address.note("steps", f"{shown[0]}-{shown[1]}" if shown else None)
     with st.expander("How to read this", icon=":material/help:"):
         st.markdown(GUIDE)
 
 
-def shown_steps(state: queries.RunState) -> tuple[int, int]:
-    """The first and last step that the reader sees."""
-    seen = st.session_state.get(CHART)
-    if not seen or not seen.get("range") or st.session_state.get("zoomed_run") not in (None, state.run):
-        return 1, state.steps
-    first, last = (round(edge) for edge in seen["range"])
-    first, last = max(1, min(first, state.steps)), min(state.steps, max(last, 1))
-    return (first, last) if first < last else (1, state.steps)
+def shown_steps(state: queries.RunState) -> tuple[int, int] | None:
+    """The first and last step that the reader has zoomed to; None for all."""
+    if CHART in st.session_state:
+        edges = st.session_state[CHART].get("range")
+    else:  # nothing is drawn yet: a link may say what to show
+        named = re.fullmatch(r"(\d{1,15})-(\d{1,15})", st.query_params.get("steps", ""))
+        edges = named.groups() if named else None
+    if not edges:
+        return None
+    first, last = max(1, round(float(edges[0]))), min(state.steps, round(float(edges[1])))
+    return (first, last) if first < last and (first, last) != (1, state.steps) else None
 
 
 def _open_layer(layers: list[str]) -> None:
@@ -87,8 +103,8 @@ def _open_layer(layers: list[str]) -> None:
         st.session_state[LAYER] = layers[cell["row"]]
 
 
-def _cells_sentence(cells) -> str:  # type: ignore[no-untyped-def]
+def _cells_sentence(cells: pd.DataFrame) -> str:
     rows = int(cells["rows"].sum())
     width = int(cells["width"].iloc[0])
-    each = "a cell a step" if width == 1 else f"a cell for {width} steps"
+    each = "a cell a step" if width == 1 else f"a cell for {width:,} steps"
     return f"{rows:,} rows → {len(cells):,} cells, {each}."

@@ -40,7 +40,9 @@ def draw_by_layer(chosen: Selection, states: dict[str, queries.RunState]) -> Non
     layers = list(dict.fromkeys(layer for frame in rates.values() for layer in frame["layer"]))
     st.caption("Share of the steps in which the bound cut the layer's trust ratio.")
     plotly_view(
-        hit_rates.hit_rates_by_layer(rates, layers=layers, lines=chosen.lines, theme=chosen.theme), key="hits_by_layer"
+        hit_rates.hit_rates_by_layer(rates, layers=layers, lines=chosen.lines, theme=chosen.theme),
+        key="hits_by_layer",
+        label="How often each layer is clipped, by run",
     )
 
 
@@ -49,10 +51,14 @@ def draw_over_time(chosen: Selection, states: dict[str, queries.RunState]) -> No
     st.subheader("Hits over time", anchor=False)
     rates = {run: queries.hit_rates_over_time(state) for run, state in states.items()}
     st.caption("Share of the layers that are clipped, as training goes on.")
-    plotly_view(hit_rates.hit_rates_over_time(rates, lines=chosen.lines, theme=chosen.theme), key="hits_over_time")
+    plotly_view(
+        hit_rates.hit_rates_over_time(rates, lines=chosen.lines, theme=chosen.theme),
+        key="hits_over_time",
+        label="Clip hits over time",
+    )
 
 
-def draw_table(states: dict[str, queries.RunState]) -> None:
+def draw_table(chosen: Selection, states: dict[str, queries.RunState]) -> None:
     """The layers of all chosen runs, those first that are clipped most."""
     st.subheader("Layers that are clipped most", anchor=False)
     frames = [queries.hit_rates(state).assign(run=run) for run, state in states.items()]
@@ -62,8 +68,12 @@ def draw_table(states: dict[str, queries.RunState]) -> None:
         hide_index=True,
         height=320,
         column_config={
-            "upper_rate": st.column_config.ProgressColumn("upper hits", format="percent", min_value=0, max_value=1),
-            "lower_rate": st.column_config.ProgressColumn("lower hits", format="percent", min_value=0, max_value=1),
+            "upper_rate": st.column_config.ProgressColumn(
+                "upper hits", format="percent", min_value=0, max_value=1, color=chosen.theme.upper
+            ),
+            "lower_rate": st.column_config.ProgressColumn(
+                "lower hits", format="percent", min_value=0, max_value=1, color=chosen.theme.lower
+            ),
             "first_hit": st.column_config.NumberColumn("first hit", format="localized", help="The step"),
             "last_hit": st.column_config.NumberColumn("last hit", format="localized", help="The step"),
             "rows": st.column_config.NumberColumn("steps", format="localized"),

@@ -6,6 +6,7 @@ from app import queries, words
 from app.charts.layer_curve import layer_curve
 from app.charts.text import shorten
 from app.plotly_view import plotly_view
+from app.shell import address
 from app.shell.selection import Selection
 from app.views.heatmap import LAYER, shown_steps
 
@@ -13,8 +14,7 @@ from app.views.heatmap import LAYER, shown_steps
 def draw(chosen: Selection, state: queries.RunState) -> None:
     """The layer's ratio before and after clipping, over the steps that the heatmap shows."""
     layers = queries.layers(state)
-    if st.session_state.get(LAYER) not in layers:
-        st.session_state[LAYER] = most_clipped(state)
+    address.recall(LAYER, layers, most_clipped(state))
     st.subheader("One layer", anchor=False)
     layer = st.selectbox(
         "Layer",
@@ -24,13 +24,19 @@ def draw(chosen: Selection, state: queries.RunState) -> None:
         persist_state="session",
         help="A click on a cell of the heatmap opens its layer here.",
     )
-    first, last = shown_steps(state)
+    address.note(LAYER, layer, most_clipped(state))
+    first, last = shown_steps(state) or (1, state.steps)
     rows = queries.ratio_curve(state, layer, first, last)
     if rows.empty:
         st.info("This layer has no rows in these steps.", icon=":material/hourglass_empty:")
         return
     st.markdown(_facts(state, layer))
-    plotly_view(layer_curve(rows, theme=chosen.theme), key="layer_curve", keep_zoom=f"{state.run} {layer}")
+    plotly_view(
+        layer_curve(rows, theme=chosen.theme),
+        key="layer_curve",
+        label="Trust ratio of the layer",
+        keep_zoom=f"{state.run} {layer}",
+    )
     st.caption(
         f"{int(rows['rows'].iloc[0]):,} rows → {len(rows):,} points. The filled part is what clipping took away. "
         "The ratio is ‖w‖ / ‖update‖: it rises when the weights grow or the update shrinks."
@@ -48,7 +54,7 @@ def _facts(state: queries.RunState, layer: str) -> str:
     rates = queries.hit_rates(state)
     row = rates[rates["layer"] == layer].iloc[0]
     shape = " × ".join(str(side) for side in row["shape"]) if row["shape"] is not None else ""
-    size = f"{shape} · {int(row['parameters']):,} parameters · " if shape else ""
+    size = f"shape {shape} · {int(row['parameters']):,} parameters · " if shape else ""
     hits = int(row["upper_hits"] + row["lower_hits"])
     if not hits:
         return f"{size}never clipped in {int(row['rows']):,} steps"

@@ -15,7 +15,7 @@ MOST = 4
 def draw(chosen: Selection) -> None:
     """The newest of the chosen runs, beside each other."""
     results = queries.results().set_index("run")
-    runs = chosen.runs.iloc[::-1].head(MOST)
+    runs = chosen.runs.tail(MOST)
     if runs.empty:
         return
     for column, (_, run) in zip(st.columns(max(3, len(runs))), runs.iterrows(), strict=False):
@@ -25,7 +25,7 @@ def draw(chosen: Selection) -> None:
 
 def _card(chosen: Selection, run: pd.Series, result: pd.Series | None) -> None:
     hue = HUES[chosen.lines[run["run"]].hue]
-    st.markdown(f":{hue}[●] **{words.plain(shorten(run['run'], 40))}**")
+    st.markdown(f":{hue}[■] **{words.plain(shorten(run['run'], 40))}**")
     st.markdown(_badge(run))
     left, right = st.columns(2)
     if result is not None and pd.notna(result["last_test_accuracy"]):
@@ -36,6 +36,7 @@ def _card(chosen: Selection, run: pd.Series, result: pd.Series | None) -> None:
             delta_color="off",
             delta_arrow="off",
             chart_data=[float(value) for value in result["test_accuracies"]],
+            chart_type="area",
         )
     else:
         left.metric("Test accuracy", "—", "none yet", delta_color="off", delta_arrow="off")
@@ -44,10 +45,11 @@ def _card(chosen: Selection, run: pd.Series, result: pd.Series | None) -> None:
     right.metric(
         "Clip hits",
         words.percent(queries.hit_rate(state)),
-        f"bound {words.bound(run)}",
+        words.bound(run),
         delta_color="off",
         delta_arrow="off",
         chart_data=[float(value) for value in (over_time["upper_rate"] + over_time["lower_rate"]).fillna(0)],
+        chart_type="area",
     )
     st.caption(_health(run, state, result))
 

@@ -20,12 +20,12 @@ def draw() -> None:
             "status": st.column_config.TextColumn(width="medium"),
             "batch size": st.column_config.NumberColumn(format="localized"),
             "steps": st.column_config.NumberColumn(format="localized"),
-            "best": st.column_config.NumberColumn("best test acc.", format="percent"),
-            "last": st.column_config.NumberColumn("last test acc.", format="percent"),
+            "best": st.column_config.NumberColumn("best test", format="percent"),
+            "last": st.column_config.NumberColumn("last test", format="percent"),
             "hits": st.column_config.ProgressColumn(
                 "clip hits", format="percent", min_value=0, max_value=1, help="Share of layer steps that were clipped"
             ),
-            "accuracies": st.column_config.LineChartColumn("test accuracy", y_min=0, y_max=1),
+            "accuracies": st.column_config.LineChartColumn("test accuracy"),
         },
     )
 
@@ -42,12 +42,12 @@ def _row(run: pd.Series, result: pd.Series | None) -> dict:
     time = words.time_taken(run)
     return {
         "run": run["run"],
-        "status": words.status_sentence(run),
+        "status": f"{words.SIGNS.get(run['status'], '✕')} {words.status_sentence(run)}",
         "accuracies": None if result is None else result["test_accuracies"],
         "best": None if result is None else result["best_test_accuracy"],
         "last": None if result is None else result["last_test_accuracy"],
         "hits": queries.hit_rate(queries.run_state(run)),
-        "clip": words.bound(run),
+        "bound": words.bound(run).removeprefix("bound "),
         **{label: options.get(option) for option, label in OPTIONS.items()},
         "steps": run["steps"],
         "time": words.duration(time) if time is not None else None,

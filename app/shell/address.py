@@ -1,0 +1,22 @@
+"""The address: a page's switches stand in it, so that a link shows what its sender saw."""
+
+from collections.abc import Collection
+
+import streamlit as st
+
+
+def recall(key: str, options: Collection[str], default: str) -> None:
+    """Give the widget `key`, which comes next, its value in this session, or else the address's.
+
+    Streamlit's own `bind` forgets the widget of a page when another page is opened.
+    """
+    value = st.session_state.get(key, st.query_params.get(key))
+    st.session_state[key] = value if value in options else default
+
+
+def note(key: str, value: str | None, default: str | None = None) -> None:
+    """Put a value into the address; a default is left out."""
+    if value is None or value == default:
+        st.query_params.pop(key, None)
+    elif st.query_params.get(key) != value:
+        st.query_params[key] = value
