@@ -5,18 +5,21 @@ needed, since a part's name says which parts it stands for (collector.parts). A 
 
 1. writes the rows of the small parts beside them, under a name that no reader lists,
 2. gives that file its name, in one motion: from now on readers pass the small parts over,
-3. removes the small parts.
+3. moves the small parts to a folder beside theirs, where a query that has them on its list still finds them,
+4. removes them from there ten minutes later, or when the run ends.
 
 Killed before 2, all is as it was; after 2, whoever opens the run next goes on with 3.
 """
 
+import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from collector.parts import Part, in_order, list_parts, list_replaced, write_part
+from collector.parts import Part, in_order, list_parts, list_replaced, replaced_folder, write_part
 from collector.schema import LogTable
 
 SMALL = 2**17
@@ -24,6 +27,9 @@ SMALL = 2**17
 
 ENOUGH = 16
 """As many small parts are merged while a run goes on; each merge reads and writes at most `SMALL` rows or so."""
+
+KEPT_SECONDS = 600.0
+"""How long a replaced part can still be read; a query that takes longer lists the files again."""
 
 
 def merge_small(table: LogTable, folder: Path, layers: Sequence[str], *, at_least: int = ENOUGH) -> Path | None:
@@ -42,9 +48,23 @@ def merge_small(table: LogTable, folder: Path, layers: Sequence[str], *, at_leas
 
 
 def finish_merge(folder: Path) -> None:
-    """Remove the parts that a merged part stands for."""
+    """Move the parts that a merged part stands for out of `folder`."""
+    aside = replaced_folder(folder)
     for path in list_replaced(folder):
-        path.unlink(missing_ok=True)
+        aside.mkdir(exist_ok=True)
+        os.utime(path.rename(aside / path.name))
+
+
+def clear_replaced(folder: Path, *, seconds: float = KEPT_SECONDS) -> None:
+    """Remove the replaced parts of `folder` that were moved aside `seconds` ago or earlier, and their empty folder."""
+    aside = replaced_folder(folder)
+    if not aside.is_dir():
+        return
+    for path in aside.iterdir():
+        if time.time() - path.stat().st_mtime >= seconds:
+            path.unlink()
+    if not any(aside.iterdir()):
+        aside.rmdir()
 
 
 def read_part(path: Path, table: LogTable) -> pa.Table:

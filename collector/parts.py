@@ -41,6 +41,11 @@ def list_replaced(folder: Path) -> list[Path]:
     return _split(folder)[1]
 
 
+def replaced_folder(folder: Path) -> Path:
+    """Where parts of `folder` go that a merged part stands for; the store looks for them under this name."""
+    return folder.with_name(f"replaced_{folder.name}")
+
+
 def list_files(folder: Path) -> list[Path]:
     """Every Parquet file in `folder` that holds rows of the log, whoever wrote it; none if there is no such folder."""
     if not folder.is_dir():

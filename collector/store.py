@@ -34,6 +34,7 @@ STATEMENTS = (
     "hit_rate_by_layer",
     "hit_rate_over_time",
     "run_results",
+    "run_summaries",
 )
 """What `connect` runs, in this order, once the rows are there: each is a file in collector/sql/."""
 
@@ -44,24 +45,18 @@ def connect(root: Roots) -> duckdb.DuckDBPyConnection:
     root: the folder of all runs, or several of them; a run's name has its root's before it where two have one of that
         name. What a row of a view is, its file in collector/sql/ says.
 
-    It shows the files of now: for rows that were flushed later, connect again when `fingerprint` has changed. A file
-    that is damaged or foreign is left out and named in `problems`. `connection.sql(…).to_arrow_table()` gives Arrow.
+    It shows the files of now: for rows that were flushed later, connect again when `fingerprint` has changed. Files
+    that are merged meanwhile stay readable for ten minutes, or until their run ends; a query raises duckdb.IOException
+    then, and a new connection helps. A file that is damaged or foreign is left out and named in `problems`.
+    `connection.sql(…).to_arrow_table()` gives Arrow.
 
     Raises FileNotFoundError for a root that is not there.
     """
-    runs = read_runs(_folders(root))
-    connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")
-    _run_statement(connection, "log")
-    _set_rows(connection, "runs", [_run_row(run) for run in runs])
-    _set_rows(connection, "layers", [row for run in runs for row in _layer_rows(run)])
-    _set_rows(connection, "problems", [row for run in runs for row in _problem_rows(run)])
-    for table in LOG_TABLES:
-        _create_log_table(connection, table, runs)
-    _create_heartbeats(connection, runs)
-    for name in STATEMENTS:
-        _run_statement(connection, name)
-    return connection
+    roots = _folders(root)
+    try:
+        return _connect(read_runs(roots))
+    except duckdb.IOException:  # a run ended in between, and merged its parts
+        return _connect(read_runs(roots))
 
 
 def fingerprint(root: Roots) -> str:
@@ -86,6 +81,21 @@ def _folders(root: Roots) -> list[Path]:
     return list(dict.fromkeys(Path(each).absolute() for each in roots))
 
 
+def _connect(runs: Sequence[RunFiles]) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    _run_statement(connection, "log")
+    _set_rows(connection, "runs", [_run_row(run) for run in runs])
+    _set_rows(connection, "layers", [row for run in runs for row in _layer_rows(run)])
+    _set_rows(connection, "problems", [row for run in runs for row in _problem_rows(run)])
+    for table in LOG_TABLES:
+        _create_log_table(connection, table, runs)
+    _create_heartbeats(connection, runs)
+    for name in STATEMENTS:
+        _run_statement(connection, name)
+    return connection
+
+
 def _run_statement(connection: duckdb.DuckDBPyConnection, name: str) -> None:
     connection.execute(resources.files("collector").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8"))
 
@@ -95,28 +105,35 @@ def _set_rows(connection: duckdb.DuckDBPyConnection, name: str, rows: list[dict[
     connection.execute(f"SET VARIABLE {name} = ?", [json.dumps(rows)])
 
 
-def _set_files(connection: duckdb.DuckDBPyConnection, name: str, files: Sequence[str]) -> None:
-    """DuckDB takes every path for a pattern: a run that is called `a*` must not bring the rows of `ab`."""
-    literal = [re.sub(r"[*?\[]", r"[\g<0>]", file) for file in files]
-    connection.execute(f"SET VARIABLE {name}_files = ?", [literal])
+def _pattern(file: str) -> str:
+    """The pattern for this file alone: DuckDB takes every path for one, and `a*` must not bring the rows of `ab`."""
+    return re.sub(r"[*?\[]", r"[\g<0>]", file)
+
+
+def _part_pattern(run: RunFiles, table: LogTable, file: str) -> str:
+    """Finds a part of a run that goes on also where a merge moves it (collector.parts.replaced_folder)."""
+    if run.contents is None or run.contents["status"] != "running":
+        return _pattern(file)  # DuckDB has fewer folders to look into
+    return f"{_pattern(str(run.folder))}/*{table.folder}/{_pattern(Path(file).name)}"
 
 
 def _create_log_table(connection: duckdb.DuckDBPyConnection, table: LogTable, runs: Sequence[RunFiles]) -> None:
     """The rows of a table as `log.<table>`; read_parquet refuses an empty list, so no files are an empty table."""
-    files = [{"filename": file, "run": run.name} for run in runs for file in run.files[table.folder]]
-    if not files:
+    found = [(run, file) for run in runs for file in run.files[table.folder]]
+    if not found:
         connection.from_arrow(pa.Table.from_batches([], table.schema)).create(f"log.{table.folder}")
         return
-    _set_files(connection, table.folder, [file["filename"] for file in files])
+    patterns = [_part_pattern(run, table, file) for run, file in found]
+    connection.execute(f"SET VARIABLE {table.folder}_files = ?", [patterns])
     renamed = any(run.name != run.folder.name for run in runs)
     if renamed:
-        _set_rows(connection, f"{table.folder}_runs", files)
+        _set_rows(connection, f"{table.folder}_runs", [{"filename": file, "run": run.name} for run, file in found])
     _run_statement(connection, f"log_renamed_{table.folder}" if renamed else f"log_{table.folder}")
 
 
 def _create_heartbeats(connection: duckdb.DuckDBPyConnection, runs: Sequence[RunFiles]) -> None:
     files = [{"filename": str(run.heartbeat), "run": run.name} for run in runs if run.heartbeat]
-    _set_files(connection, "heartbeat", [file["filename"] for file in files])
+    connection.execute("SET VARIABLE heartbeat_files = ?", [[_pattern(file["filename"]) for file in files]])
     _set_rows(connection, "heartbeat_runs", files)
     _run_statement(connection, "log_heartbeats" if files else "log_no_heartbeats")
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from collector.compact import finish_merge, merge_small
+from collector.compact import clear_replaced, finish_merge, merge_small
 from collector.parts import in_order, list_parts, write_part
 from collector.recorder import Block, MetricBlock, Recorder, Rewind, TrustRatioBlock
 from collector.run import Layer, Run
@@ -57,6 +57,8 @@ class Writer:
         try:
             self.save(closing=True)
             self._merge(at_least=2)
+            for table in LOG_TABLES:
+                clear_replaced(self._run.folder / table.folder, seconds=0)
         finally:
             self._recorder.drop_all()  # what even this save could not write
             self._run.end(status, failure, self._recorder.lost_rows)
@@ -135,3 +137,4 @@ class Writer:
         with self._disk:
             for table in LOG_TABLES:
                 merge_small(table, self._run.folder / table.folder, self._run.layers, **options)
+                clear_replaced(self._run.folder / table.folder)

@@ -1,9 +1,11 @@
 """What a part holds is what was recorded, bit for bit, and a merged part stands for those it was merged of."""
 
+import os
 import struct
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import duckdb
@@ -15,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector import Collector, connect
-from collector.compact import ENOUGH, finish_merge, merge_small, read_part
-from collector.parts import in_order, list_files, list_parts, write_part
+from collector.compact import ENOUGH, clear_replaced, finish_merge, merge_small, read_part
+from collector.parts import in_order, list_files, list_parts, replaced_folder, write_part
 from collector.schema import METRICS, TRUST_RATIOS
 from tests.collector.emitter import Emitter
 
@@ -43,7 +45,7 @@ def rows_in(folder: Path) -> list[tuple[int, str]]:
     return sorted((row["step"], row["layer"]) for path in list_files(folder) for row in pq.read_table(path).to_pylist())
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.lists(st.lists(any_float32, min_size=7, max_size=7), min_size=1, max_size=20))
 def test_every_float32_comes_back_bit_for_bit(rows):
     """Also NaN with its payload, infinities, subnormals and the negative zero."""
@@ -58,7 +60,7 @@ def test_every_float32_comes_back_bit_for_bit(rows):
         assert found[name].to_numpy().tobytes() == row.numpy().tobytes()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.lists(st.tuples(metric_names, st.floats(width=64)), min_size=1, max_size=20))
 def test_every_metric_comes_back_bit_for_bit_under_its_name(values):
     with tempfile.TemporaryDirectory() as root:
@@ -130,10 +132,27 @@ def test_small_parts_become_one(tmp_path):
     write_part(trust_ratios([ENOUGH], ["a", "b"]), TRUST_RATIOS, tmp_path, ENOUGH)
     merged = merge_small(TRUST_RATIOS, tmp_path, ["b", "a"])
     assert list(tmp_path.iterdir()) == [merged]
+    assert len(list(replaced_folder(tmp_path).iterdir())) == ENOUGH
     assert [(part.first, part.last) for part in list_parts(tmp_path)] == [(1, ENOUGH)]
     rows = pq.read_table(merged)
     assert rows["layer"].to_pylist() == ["b"] * ENOUGH + ["a"] * ENOUGH
     assert rows["step"].to_pylist() == list(range(1, ENOUGH + 1)) * 2
+
+
+def test_replaced_parts_are_kept_for_a_while(tmp_path):
+    folder = tmp_path / "trust_ratios"
+    folder.mkdir()
+    for number in (1, 2):
+        write_part(trust_ratios([number], ["a"]), TRUST_RATIOS, folder, number)
+    merge_small(TRUST_RATIOS, folder, ["a"], at_least=2)
+    clear_replaced(folder)
+    assert len(list((tmp_path / "replaced_trust_ratios").iterdir())) == 2
+    old = next((tmp_path / "replaced_trust_ratios").iterdir())
+    os.utime(old, (time.time() - 601,) * 2)
+    clear_replaced(folder)
+    assert len(list((tmp_path / "replaced_trust_ratios").iterdir())) == 1
+    clear_replaced(folder, seconds=0)
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 def test_a_part_that_is_large_is_left_alone(tmp_path, monkeypatch):
@@ -146,7 +165,7 @@ def test_a_part_that_is_large_is_left_alone(tmp_path, monkeypatch):
     assert rows_in(tmp_path) == before
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.integers(2, 5), st.data())
 def test_merging_changes_no_row_wherever_it_is_cut_short(sizes, at_least, data):
     """However parts and merges follow each other, and whichever replaced parts are still there."""

@@ -1,0 +1,153 @@
+"""A run that goes on after a stop is one run, in which each step is there once."""
+
+import json
+
+import pytest
+import torch
+
+from collector import Collector, connect
+
+
+def attempts(collector: Collector) -> list[int]:
+    return [attempt["first_step"] for attempt in json.loads((collector.folder / "run.json").read_text())["attempts"]]
+
+
+def superseded_steps(collector: Collector, steps_of) -> list[int]:
+    return steps_of(collector.folder / "superseded" / "attempt-2")
+
+
+def test_a_resumed_run_replaces_what_lies_after_its_checkpoint(new_training, tmp_path):
+    first = new_training()
+    with Collector(first.optimizer, tmp_path, name="r") as collector:
+        first.steps(5)
+        checkpoint = first.optimizer.state_dict()
+        first.steps(5)
+    second = new_training()
+    second.optimizer.load_state_dict(checkpoint)
+    with Collector(second.optimizer, tmp_path, name="r", resume=True) as collector:
+        assert collector.step == 10
+        second.steps(7)
+    rows = connect(tmp_path).sql("SELECT step, layer, update_norm FROM trust_ratios").fetchall()
+    expected = {(step, layer): values[1] for step, layer, values in first.said if step <= 5}
+    expected |= {(step, layer): values[1] for step, layer, values in second.said}
+    assert len(rows) == 12 * 4
+    assert {(step, layer): norm for step, layer, norm in rows} == expected
+    assert attempts(collector) == [1, 6]
+
+
+def test_the_rows_that_were_replaced_stay_in_the_run(emitter, tmp_path, steps_of):
+    with Collector(emitter, tmp_path, name="r") as collector:
+        for step in (1, 2, 3):
+            emitter.say(step)
+        collector.flush()
+        for step in (4, 5):
+            emitter.say(step)
+    with Collector(emitter, tmp_path, name="r", resume=True) as collector:
+        emitter.say(3)
+    assert steps_of(collector.folder) == [1, 2, 3]
+    assert superseded_steps(collector, steps_of) == [3, 4, 5]
+
+
+def test_a_resume_without_an_overlap_replaces_nothing(emitter, tmp_path, steps_of):
+    with Collector(emitter, tmp_path, name="r") as collector:
+        emitter.say(1)
+    with Collector(emitter, tmp_path, name="r", resume=True) as collector:
+        emitter.say(2)
+    assert steps_of(collector.folder) == [1, 2]
+    assert not (collector.folder / "superseded").exists()
+    assert attempts(collector) == [1, 2]
+
+
+def test_metrics_are_replaced_with_the_steps_they_belong_to(emitter, tmp_path):
+    with Collector(emitter, tmp_path, name="r") as collector:
+        for step in (1, 2, 3):
+            emitter.say(step)
+            collector.log({"loss": float(step)})
+    with Collector(emitter, tmp_path, name="r", resume=True) as collector:
+        collector.log({"test/accuracy": 0.5})  # of the checkpoint, before any step
+        collector.flush()
+        emitter.say(3)
+        collector.log({"loss": 30.0})
+    rows = connect(tmp_path).sql("SELECT step, name, value FROM metrics ORDER BY ALL").fetchall()
+    assert rows == [(1, "loss", 1.0), (2, "loss", 2.0), (2, "test/accuracy", 0.5), (3, "loss", 30.0)]
+
+
+def test_a_resumed_run_that_never_steps_keeps_what_was_there(emitter, tmp_path, steps_of):
+    with Collector(emitter, tmp_path, name="r") as collector:
+        emitter.say(1)
+        emitter.say(2)
+    with Collector(emitter, tmp_path, name="r", resume=True) as collector:
+        collector.log({"test/accuracy": 0.5})
+    assert steps_of(collector.folder) == [1, 2]
+    assert connect(tmp_path).sql("SELECT step, value FROM metrics").fetchall() == [(2, 0.5)]
+    assert attempts(collector) == [1, None]
+
+
+def test_a_run_that_is_not_there_begins(emitter, tmp_path, steps_of):
+    with Collector(emitter, tmp_path, name="r", resume=True) as collector:
+        emitter.say(1)
+    assert steps_of(collector.folder) == [1]
+    assert attempts(collector) == [1]
+
+
+def test_a_checkpoint_loaded_on_the_way_is_a_resume_too(emitter, tmp_path, steps_of):
+    with Collector(emitter, tmp_path, name="r") as collector:
+        for step in (1, 2, 3, 4, 2, 3):
+            emitter.say(step)
+            collector.log({"loss": float(step)})
+    assert steps_of(collector.folder) == [1, 2, 3]
+    assert attempts(collector) == [1, 2]
+    assert connect(tmp_path).sql("SELECT step FROM metrics ORDER BY 1").fetchall() == [(1,), (2,), (3,)]
+
+
+def test_of_several_optimizers_each_replaces_its_own_layers(new_emitter, tmp_path, steps_of):
+    first, second = new_emitter(["a"]), new_emitter(["b"])
+    with Collector([first, second], tmp_path, name="r") as collector:
+        for step in (1, 2, 3, 4):
+            first.say(step)
+        second.say(1)
+        second.say(2)
+    with Collector([first, second], tmp_path, name="r", resume=True) as collector:
+        second.say(2)
+        first.say(4)
+    assert steps_of(collector.folder, "a") == [1, 2, 3, 4]
+    assert steps_of(collector.folder, "b") == [1, 2]
+
+
+def test_the_config_of_a_resumed_run_stays_unless_another_is_given(emitter, tmp_path):
+    def config(collector: Collector) -> dict:
+        return json.loads((collector.folder / "run.json").read_text())["config"]
+
+    Collector(emitter, tmp_path, name="r", config={"lr": 1}).close()
+    with Collector(emitter, tmp_path, name="r", resume=True) as collector:
+        assert config(collector) == {"lr": 1}
+    with Collector(emitter, tmp_path, name="r", resume=True, config={"lr": 2}) as collector:
+        assert config(collector) == {"lr": 2}
+        assert json.loads((collector.folder / "run.json").read_text())["status"] == "running"
+
+
+def test_a_layer_that_is_no_more_stays_in_the_table(new_emitter, tmp_path):
+    with Collector(new_emitter(["a", "b"]), tmp_path, name="r"):
+        pass
+    with Collector(new_emitter(["b", "c"]), tmp_path, name="r", resume=True):
+        pass
+    rows = connect(tmp_path).sql("SELECT layer, position FROM layers ORDER BY 2").fetchall()
+    assert rows == [("b", 0), ("c", 1), ("a", 2)]
+
+
+def test_resume_needs_a_name_and_a_readable_run(emitter, tmp_path):
+    with pytest.raises(ValueError, match="resume=True needs the name"):
+        Collector(emitter, tmp_path, resume=True)
+    Collector(emitter, tmp_path, name="r").close()
+    (tmp_path / "r" / "run.json").write_text("{")
+    with pytest.raises(ValueError, match=r"run\.json cannot be read"):
+        Collector(emitter, tmp_path, name="r", resume=True)
+
+
+def test_a_damaged_part_is_an_error_before_the_run_goes_on(emitter, tmp_path):
+    with Collector(emitter, tmp_path, name="r") as collector:
+        emitter.say(1, torch.ones(7, 2))
+    (part,) = (collector.folder / "trust_ratios").iterdir()
+    part.write_bytes(part.read_bytes()[:100])
+    with pytest.raises(OSError, match=r"is damaged .*move it out of the run to go on"):
+        Collector(emitter, tmp_path, name="r", resume=True)

@@ -1,0 +1,361 @@
+"""What the views say, and that nothing on the disk takes them down."""
+
+import json
+import math
+import os
+import shutil
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from collector import Collector, connect
+from collector.schema import METRICS, TRUST_RATIOS
+from collector.store import STATEMENTS, fingerprint
+from tests.collector.emitter import Emitter
+
+VIEWS = ("runs", "layers", "trust_ratios", "metrics", "clip_hits", "problems")
+
+
+def record(root: Path, name: str, steps: int = 1, **options) -> Path:
+    """A run with the layers a and b."""
+    emitter = Emitter(["a", "b"])
+    with Collector(emitter, root, name=name, **options) as collector:
+        for step in range(1, steps + 1):
+            emitter.say(step)
+            collector.log({"loss": float(step)})
+    return collector.folder
+
+
+def ask(root: Path | list, query: str) -> list[tuple]:
+    return connect(root).sql(query).fetchall()
+
+
+def say(*rows: tuple[float, ...]) -> torch.Tensor:
+    return torch.tensor(rows, dtype=torch.float32).T.contiguous()
+
+
+# weight_norm, update_norm, trust_ratio, clipped_ratio, lower, upper, lr
+OUTCOMES = {
+    "free": (2.0, 4.0, 0.5, 0.5, 0.0, 1.0, 0.1),
+    "free, unclipped": (8.0, 4.0, 2.0, 2.0, 0.0, math.inf, 0.1),
+    "free at the bound": (4.0, 4.0, 1.0, 1.0, 0.0, 1.0, 0.1),
+    "upper": (8.0, 4.0, 2.0, 1.0, 0.0, 1.0, 0.1),
+    "lower": (1.0, 4.0, 0.25, 0.5, 0.5, 1.0, 0.1),
+    "exempt": (8.0, 4.0, 2.0, 1.0, 1.0, 1.0, 0.1),
+    "exempt, of norm zero": (0.0, 4.0, 1.0, 1.0, 1.0, 1.0, 0.1),
+    "fallback: no weight": (0.0, 4.0, 1.0, 1.0, 0.0, 1.0, 0.1),
+    "fallback: no update": (4.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.1),
+    "fallback: NaN": (4.0, math.nan, 1.0, 1.0, 0.0, 1.0, 0.1),
+    "fallback: Inf": (math.inf, 4.0, 1.0, 1.0, 0.0, 1.0, 0.1),
+    "fallback: the ratio overflows": (1e30, 1e-30, 1.0, 1.0, 0.0, 1.0, 0.1),
+    "fallback, clipped to 0.5": (0.0, 4.0, 1.0, 0.5, 0.0, 0.5, 0.1),
+}
+
+
+def test_every_row_has_the_outcome_that_its_step_had(tmp_path):
+    emitter = Emitter(list(OUTCOMES))
+    with Collector(emitter, tmp_path, name="r"):
+        emitter.say(1, say(*OUTCOMES.values()))
+    found = dict(ask(tmp_path, "SELECT layer, outcome FROM trust_ratios"))
+    assert found == {case: case.replace(",", ":").split(":")[0].removesuffix(" at the bound") for case in OUTCOMES}
+
+
+def test_a_ratio_that_phi_kept_finite_is_no_fallback(tmp_path):
+    emitter = Emitter(["a"])
+    with Collector(emitter, tmp_path, name="r"):
+        emitter.say(1, say((1e30, 1e-30, 1e31, 1e31, 0.0, math.inf, 0.1)))
+    assert ask(tmp_path, "SELECT outcome FROM trust_ratios") == [("free",)]
+
+
+def test_hit_rate_is_hits_over_free_and_hits(tmp_path):
+    cases = ["free", "upper", "upper", "lower", "fallback: NaN", "exempt"]
+    emitter = Emitter(["a", "never adapted"])
+    with Collector(emitter, tmp_path, name="r"):
+        for step, case in enumerate(cases, start=1):
+            emitter.say(step, say(OUTCOMES[case], OUTCOMES["exempt"]))
+    rows = ask(tmp_path, "SELECT layer, steps, upper_hits, lower_hits, hit_rate FROM clip_hits ORDER BY layer")
+    assert rows == [("a", 6, 2, 1, 0.75), ("never adapted", 6, 0, 0, None)]
+
+
+def test_relative_step_is_how_far_a_layer_moved_against_its_own_size(tmp_path):
+    emitter = Emitter(["moved", "no weight"])
+    with Collector(emitter, tmp_path, name="r"):
+        emitter.say(1, say(OUTCOMES["upper"], OUTCOMES["fallback: no weight"]))
+    found = dict(ask(tmp_path, "SELECT layer, relative_step FROM trust_ratios"))
+    assert found == {"moved": pytest.approx(0.1 * 1.0 * 4.0 / 8.0), "no weight": None}
+
+
+def test_relative_step_is_the_learning_rate_under_unclipped_lamb(new_training, tmp_path):
+    training = new_training(clip=None)
+    with Collector(training.optimizer, tmp_path, name="r"):
+        training.steps(3)
+    rows = ask(tmp_path, "SELECT relative_step FROM trust_ratios WHERE outcome = 'free'")
+    assert [step for (step,) in rows] == pytest.approx([1e-2] * len(rows), rel=1e-5)
+    assert len(rows) >= 8
+
+
+def test_runs_say_how_they_stand(tmp_path):
+    record(tmp_path, "r", steps=3, config={"lr": 0.1, "nan": math.nan})
+    query = "SELECT run, status, steps, config ->> 'lr', config ->> 'nan', failure, finished > started FROM runs"
+    assert ask(tmp_path, query) == [("r", "finished", 3, "0.1", "nan", None, True)]
+    types = dict(connect(tmp_path).sql("SELECT column_name, column_type FROM (DESCRIBE runs)").fetchall())
+    assert types["started"] == types["finished"] == types["heartbeat"] == "TIMESTAMP WITH TIME ZONE"
+    assert types["config"] == "JSON"
+
+
+def test_a_run_is_stalled_as_soon_as_its_heartbeat_is_a_minute_old(tmp_path):
+    """Within one connection: the heartbeat is read by each query."""
+    collector = Collector(Emitter(["a"]), tmp_path, name="r", flush_seconds=3600)
+    con = connect(tmp_path)
+    assert con.sql("SELECT status FROM runs").fetchall() == [("running",)]
+    collector.close()
+    run = json.loads((collector.folder / "run.json").read_text())
+    (collector.folder / "run.json").write_text(json.dumps(run | {"status": "running"}))
+    for age, status in ((0, "running"), (50, "running"), (70, "stalled"), (86400, "stalled")):
+        beat = {"time": (datetime.now(UTC) - timedelta(seconds=age)).isoformat(), "step": 1}
+        (collector.folder / "heartbeat").write_text(json.dumps(beat))
+        assert con.sql("SELECT status FROM runs").fetchall() == [(status,)]
+    (collector.folder / "heartbeat").write_text("damaged")
+    assert con.sql("SELECT status, heartbeat FROM runs").fetchall() == [("stalled", None)]
+
+
+def test_layers_are_in_depth_order_with_their_shapes(tmp_path):
+    record(tmp_path, "r")
+    rows = ask(tmp_path, 'SELECT run, layer, position, shape, parameters, "group" FROM layers ORDER BY position')
+    assert rows == [("r", "a", 0, [2, 3], 6, 0), ("r", "b", 1, [2, 3], 6, 0)]
+
+
+def test_an_empty_log_gives_empty_typed_views(tmp_path):
+    con = connect(tmp_path)
+    for view in VIEWS:
+        assert con.sql(f"FROM {view}").fetchall() == []
+    for view, table in (("trust_ratios", TRUST_RATIOS), ("metrics", METRICS)):
+        empty = con.sql(f"SELECT {', '.join(table.schema.names)} FROM {view}").to_arrow_table().schema
+        record(tmp_path / "full", view)
+        full = connect(tmp_path / "full").sql(f"SELECT {', '.join(table.schema.names)} FROM {view}").to_arrow_table()
+        assert empty == full.schema
+
+
+def test_every_statement_of_the_loader_is_a_file_with_a_comment_on_top():
+    folder = Path(connect.__code__.co_filename).parent / "sql"
+    assert set(VIEWS) <= set(STATEMENTS)
+    for name in STATEMENTS:
+        assert (folder / f"{name}.sql").read_text().startswith("-- ")
+
+
+def test_a_root_that_is_not_there_is_an_error(tmp_path):
+    for look in (connect, fingerprint):
+        with pytest.raises(FileNotFoundError, match=r"there is no folder '.*nowhere'"):
+            look(tmp_path / "nowhere")
+
+
+def damage(folder: Path) -> dict[str, Path]:
+    """Every kind of bad file beside the good ones."""
+    good = next((folder / "trust_ratios").iterdir())
+    data = good.read_bytes()
+    bad = {name: folder / "trust_ratios" / f"{name}.parquet" for name in ("empty", "truncated", "foreign", "text")}
+    bad["empty"].touch()
+    bad["truncated"].write_bytes(data[: len(data) // 2])
+    bad["text"].write_text("PAR1 is how it should begin")
+    pq.write_table(pa.table({"x": [1]}), bad["foreign"])
+    bad["metrics"] = folder / "metrics" / "step-1.parquet"
+    bad["metrics"].write_bytes(data)
+    return bad
+
+
+def test_bad_files_are_left_out_and_named(tmp_path):
+    bad = damage(record(tmp_path, "r", steps=2))
+    record(tmp_path, "other", steps=3)
+    con = connect(tmp_path)
+    assert con.sql("SELECT run, count(*) FROM trust_ratios GROUP BY run ORDER BY run").fetchall() == [
+        ("other", 6),
+        ("r", 4),
+    ]
+    assert con.sql("SELECT run, count(*) FROM metrics GROUP BY run ORDER BY run").fetchall() == [("other", 3), ("r", 2)]
+    problems = con.sql("SELECT file, run, problem FROM problems").fetchall()
+    assert {file for file, _, _ in problems} == {str(path) for path in bad.values()}
+    assert {run for _, run, _ in problems} == {"r"}
+    said = {Path(file).stem: problem for file, _, problem in problems}
+    assert "it is damaged" in said["empty"]
+    assert "it is damaged" in said["truncated"]
+    assert "it is damaged" in said["text"]
+    assert said["foreign"] == "it has other columns than the log's trust_ratios: move it out of the folder"
+    assert said["step-1"] == "it has other columns than the log's metrics: move it out of the folder"
+
+
+@pytest.mark.parametrize(
+    "contents",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        '{"format": 2}',
+        "{}",
+        "[" * 100_000,
+        '{"format": 1, "config": 3}',
+        "\udcff",
+        "LAYERS",
+        "TIME",
+    ],
+)
+def test_a_bad_run_json_is_named_and_the_rows_stay(tmp_path, contents):
+    folder = record(tmp_path, "r", steps=2)
+    good = json.loads((folder / "run.json").read_text())
+    if contents == "LAYERS":
+        contents = json.dumps(good | {"layers": [{"layer": "a", "shape": "round"}]})
+    if contents == "TIME":
+        contents = json.dumps(good | {"started": "yesterday"})
+    (folder / "run.json").write_bytes(contents.encode(errors="surrogateescape"))
+    record(tmp_path, "other")
+    con = connect(tmp_path)
+    assert con.sql("SELECT run, status FROM runs ORDER BY run").fetchall() == [("other", "finished"), ("r", None)]
+    assert con.sql("SELECT count(*) FROM trust_ratios WHERE run = 'r'").fetchall() == [(4,)]
+    ((run, file, problem),) = con.sql("FROM problems").fetchall()
+    assert (run, file) == ("r", str(folder / "run.json"))
+    assert "run.json" in problem
+
+
+def test_a_run_json_with_nan_from_elsewhere_is_read(tmp_path):
+    folder = record(tmp_path, "r", config={"lr": 1})
+    text = (folder / "run.json").read_text().replace('{"lr": 1}', '{"lr": NaN}')
+    (folder / "run.json").write_text(text)
+    assert ask(tmp_path, "SELECT config ->> 'lr' FROM runs") == [("NaN",)]
+
+
+def test_a_run_whose_folder_was_renamed_is_left_out_until_it_is_called_so_again(tmp_path):
+    record(tmp_path, "old", steps=2).rename(tmp_path / "new")
+    record(tmp_path, "other")
+    con = connect(tmp_path)
+    assert con.sql("SELECT DISTINCT run FROM trust_ratios").fetchall() == [("other",)]
+    ((run, file, problem),) = con.sql("FROM problems").fetchall()
+    assert (run, file) == ("new", str(tmp_path / "new"))
+    assert "until the folder is called 'old' again" in problem
+    (tmp_path / "new").rename(tmp_path / "old")
+    assert ask(tmp_path, "FROM problems") == []
+    assert ask(tmp_path, "SELECT count(*) FROM trust_ratios WHERE run = 'old'") == [(4,)]
+
+
+def test_what_is_no_run_is_passed_over(tmp_path):
+    record(tmp_path, "r")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "README.md").touch()
+    assert ask(tmp_path, "SELECT run FROM runs") == [("r",)]
+    assert ask(tmp_path, "FROM problems") == []
+
+
+def test_a_file_name_that_is_not_utf8_takes_nothing_down(tmp_path):
+    folder = record(tmp_path, "r")
+    part = next((folder / "trust_ratios").iterdir())
+    os.rename(part, os.fsencode(part.parent) + b"/\xff.parquet")
+    os.rename(os.fsencode(record(tmp_path, "s")), os.fsencode(tmp_path) + b"/\xfe")
+    record(tmp_path, "other")
+    con = connect(tmp_path)
+    assert con.sql("SELECT DISTINCT run FROM trust_ratios").fetchall() == [("other",)]
+    problems = con.sql("SELECT problem FROM problems").fetchall()
+    assert problems == [("its name is not UTF-8, which DuckDB needs: rename it",)] * 2
+    fingerprint(tmp_path)
+
+
+def test_a_file_that_another_tool_wrote_is_read(tmp_path):
+    folder = record(tmp_path, "r")
+    part = next((folder / "trust_ratios").iterdir())
+    duckdb.sql(f"COPY (FROM '{part}') TO '{tmp_path / 'copy.parquet'}'")
+    shutil.move(tmp_path / "copy.parquet", part)
+    assert ask(tmp_path, "FROM problems") == []
+    assert ask(tmp_path, "SELECT count(*), max(steps) FROM trust_ratios, runs") == [(2, 1)]
+
+
+def test_two_roots_with_a_run_of_one_name_put_theirs_before_it(tmp_path):
+    record(tmp_path / "x", "same", steps=1)
+    record(tmp_path / "y", "same", steps=2)
+    record(tmp_path / "y", "own", steps=3)
+    con = connect([tmp_path / "x", tmp_path / "y"])
+    for query in ("SELECT run, max(step) FROM trust_ratios GROUP BY run", "SELECT run, steps FROM runs"):
+        assert sorted(con.sql(query).fetchall()) == [("own", 3), ("x/same", 1), ("y/same", 2)]
+    for view in ("metrics", "layers", "clip_hits"):
+        assert sorted(con.sql(f"SELECT DISTINCT run FROM {view}").fetchall()) == [("own",), ("x/same",), ("y/same",)]
+    assert con.sql("FROM trust_ratios").columns == connect(tmp_path / "x").sql("FROM trust_ratios").columns
+    assert ask([tmp_path / "x", tmp_path / "x"], "SELECT run FROM runs") == [("same",)]
+
+
+def test_two_roots_of_one_name_are_told_apart(tmp_path):
+    record(tmp_path / "x" / "runs", "same")
+    record(tmp_path / "y" / "runs", "same")
+    runs = ask([tmp_path / "x" / "runs", tmp_path / "y" / "runs"], "SELECT run FROM runs ORDER BY run")
+    assert runs == [(f"{tmp_path}/x/runs/same",), (f"{tmp_path}/y/runs/same",)]
+
+
+def test_the_fingerprint_changes_with_the_log_and_not_with_the_heartbeat(tmp_path):
+    emitter = Emitter(["a"])
+    seen = [fingerprint(tmp_path)]
+    with Collector(emitter, tmp_path, name="r", flush_seconds=3600) as collector:
+        seen.append(fingerprint(tmp_path))
+        emitter.say(1)
+        collector.flush()
+        seen.append(fingerprint(tmp_path))
+        (collector.folder / "heartbeat").write_text("{}")
+        assert fingerprint(tmp_path) == seen[-1]
+        collector.log({"x": 1.0})
+        collector.flush()
+        seen.append(fingerprint(tmp_path))
+    seen.append(fingerprint(tmp_path))
+    assert len(set(seen)) == len(seen)
+
+
+def test_files_that_are_merged_stay_readable_also_from_two_roots(tmp_path):
+    record(tmp_path / "x", "same", steps=1)
+    emitter = Emitter(["a"])
+    with Collector(emitter, tmp_path / "y", name="same", flush_seconds=3600) as collector:
+        for step in (1, 2):
+            emitter.say(step)
+            collector.flush()
+        one, both = connect(tmp_path / "y"), connect([tmp_path / "x", tmp_path / "y"])
+        collector._writer._merge(at_least=2)
+        assert len(list((collector.folder / "trust_ratios").iterdir())) == 1
+        assert one.sql("SELECT run, step FROM trust_ratios ORDER BY step").fetchall() == [("same", 1), ("same", 2)]
+        query = "SELECT run, max(step) FROM trust_ratios GROUP BY run ORDER BY run"
+        assert both.sql(query).fetchall() == [("x/same", 1), ("y/same", 2)]
+    assert not (collector.folder / "replaced_trust_ratios").exists()
+
+
+def test_a_merge_while_the_store_looks_is_no_harm(tmp_path):
+    """Parts come, and merge, as fast as they can; each connection sees each row once."""
+    emitter = Emitter(["a"])
+    with Collector(emitter, tmp_path, name="r", flush_seconds=0.001) as collector:
+        end = time.monotonic() + 1.5
+        step = 0
+        while time.monotonic() < end:
+            for _ in range(20):
+                step += 1
+                emitter.say(step)
+                time.sleep(0.001)
+            con = connect(tmp_path)
+            for _ in range(2):
+                ((count, steps),) = con.sql("SELECT count(*), count(DISTINCT step) FROM trust_ratios").fetchall()
+                assert count == steps
+                time.sleep(0.1)
+        assert collector.step == step
+
+
+def test_a_thousand_files_open_in_no_time(tmp_path):
+    folder = record(tmp_path, "r")
+    part = next((folder / "trust_ratios").iterdir())
+    for number in range(2, 1001):
+        shutil.copy(part, part.with_name(f"step-000000000001-part-{number:06}.parquet"))
+    start = time.process_time()
+    connect(tmp_path)
+    first = time.process_time() - start
+    start = time.process_time()
+    con = connect(tmp_path)
+    again = time.process_time() - start
+    assert con.sql("SELECT count(*) FROM trust_ratios").fetchall() == [(2000,)]
+    assert first < 1.0  # 0.2 s on a quiet machine
+    assert again < first
