@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SOURCES = ("digits", "fashion-mnist", "cifar10", "parquet:FOLDER")
-"""What `load` knows, smallest first."""
+from lambc.experiments.settings import SOURCES, short_name
 
 # Where Debian's package dataset-fashion-mnist puts the files.
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
@@ -94,12 +93,6 @@ def load(source: str, data_dir: Path | None = None, report: Report | None = None
         case ("parquet", ":", folder) if folder:
             return parquet(Path(folder), report)
     raise DataError(f"unknown data {source!r}: give one of {', '.join(SOURCES)}")
-
-
-def short_name(source: str) -> str:
-    """What a run's name calls a data set: `parquet:/a/folder` is `folder`, every other source is itself."""
-    kind, _, folder = source.partition(":")
-    return Path(folder).resolve().name if kind == "parquet" else kind
 
 
 def augment(pixels: Tensor, generator: torch.Generator) -> Tensor:

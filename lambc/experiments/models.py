@@ -1,12 +1,10 @@
 """The network of the paper's experiments: ResNet-18, with a first layer that fits the size of the images."""
 
-from typing import Literal, TypeAlias
-
 from torch import nn
 from torchvision.models import ResNet
 from torchvision.models import resnet18 as torchvision_resnet18
 
-Stem: TypeAlias = Literal["auto", "3x3", "torchvision"]
+from lambc.experiments.settings import Stem
 
 SMALL = 64
 """Up to how many pixels a side `stem="auto"` takes the 3×3 stem."""

@@ -2,98 +2,21 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from collector import Collector
 from lambc import LAMB, LAMBC, TrustRatios
-from lambc.experiments.data import Images, augment, short_name
-from lambc.experiments.models import Stem, resnet18
-
-Clip: TypeAlias = float | tuple[float, float] | None
+from lambc.experiments.data import DataError, Images, augment
+from lambc.experiments.models import resnet18
+from lambc.experiments.settings import Run
 
 SECONDS_BETWEEN_REPORTS = 0.5
 """A report waits for the device, which training else never does within an epoch."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """The settings of one training run; two runs with equal settings do the same on a CPU, bit for bit.
-
-    data: a source that `lambc.experiments.data.load` knows.
-    batch_size: images a step. The last, smaller batch of an epoch is used too: §4.1 has 17 steps an epoch at 3000.
-    clip: an upper bound on the trust ratios, a pair (lower, upper), or None for LAMB, which clips nothing.
-    lr, weight_decay: constant; §4.1 uses 1e-2 and names no weight decay.
-    stem: the first layer, for `lambc.experiments.models.resnet18`.
-    augment: flip and move the training images at random, if they are in colour; the paper names no augmentation.
-    seed: of the initial weights, the order of the images and the augmentation.
-    device: `cpu`, `cuda`, `cuda:1`, …, or `auto` for the first accelerator there is.
-
-    Raises ValueError, in one sentence, for a setting that makes no sense.
-    """
-
-    data: str = "digits"
-    model: str = "resnet18"
-    batch_size: int = 128
-    epochs: int = 10
-    clip: Clip = 1.0
-    lr: float = 1e-2
-    weight_decay: float = 0.0
-    stem: Stem = "auto"
-    augment: bool = False
-    seed: int = 0
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 2:
-            raise ValueError(f"batch_size={self.batch_size}: batch norm needs at least 2 images in a batch")
-        if self.epochs < 1:
-            raise ValueError(f"epochs={self.epochs}: train for at least 1 epoch")
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed={self.seed}: a seed must lie in [0, 2^63)")
-        # The optimizer knows best what it takes, and needs a parameter to say so.
-        self.optimizer_for([("weight", nn.Parameter(torch.zeros(1)))])
-
-    @property
-    def optimizer(self) -> str:
-        """What the optimizer is called in run.json: `lamb` or `lambc`."""
-        return "lamb" if self.clip is None else "lambc"
-
-    @property
-    def name(self) -> str:
-        """A name for the run: data, batch size, clipping, then what differs from the defaults, and the seed."""
-        match self.clip:
-            case None:
-                clip = "noclip"
-            case (lower, upper):
-                clip = f"clip{lower:g}-{upper:g}"
-            case upper:
-                clip = f"clip{upper:g}"
-        parts = [short_name(self.data), f"b{self.batch_size}", clip]
-        defaults = {field.name: field.default for field in fields(self)}
-        for prefix, setting in (("lr", "lr"), ("wd", "weight_decay"), ("e", "epochs")):
-            if getattr(self, setting) != defaults[setting]:
-                parts.append(f"{prefix}{getattr(self, setting):g}")
-        if self.stem != defaults["stem"]:
-            parts.append(f"stem-{self.stem}")
-        if self.augment:
-            parts.append("augment")
-        return "-".join([*parts, f"s{self.seed}"])
-
-    def config(self, device: torch.device) -> dict[str, Any]:
-        """What run.json says under `config`; `device` is the one that `auto` became."""
-        return asdict(self) | {"optimizer": self.optimizer, "device": str(device)}
-
-    def optimizer_for(self, named_parameters: Any) -> LAMBC:
-        """The optimizer of this run. Raises ValueError for hyperparameters that make no sense."""
-        if self.clip is None:
-            return LAMB(named_parameters, lr=self.lr, weight_decay=self.weight_decay)
-        return LAMBC(named_parameters, lr=self.lr, weight_decay=self.weight_decay, clip=self.clip)
 
 
 @dataclass(frozen=True)
@@ -102,7 +25,7 @@ class Progress:
 
     epoch: the first is 1. step, steps: steps taken, and in all. loss, accuracy, images_per_second: over the training
     images that this epoch has seen. test_accuracy: the last one measured. hit_rate: clipped layer-steps over all that
-    could be, since the start.
+    could be, since the start. ends_epoch: nothing more comes in this epoch.
     """
 
     epoch: int
@@ -113,6 +36,7 @@ class Progress:
     images_per_second: float
     test_accuracy: float
     hit_rate: float
+    ends_epoch: bool = False
 
 
 Report = Callable[[Progress], None]
@@ -178,24 +102,24 @@ def train(run: Run, images: Images, runs: Path, name: str | None = None, report:
 
     On a GPU the forward pass runs in bfloat16. Within an epoch nothing waits for the device but `report`.
 
-    Raises FileExistsError if there is a run of this name, OSError if it cannot be written, ValueError if the name is
-    none, the batch is larger than the data set, or the device is not there. Whatever else is raised while it trains,
-    KeyboardInterrupt too, leaves a log of all that was done until then.
+    Raises FileExistsError if there is a run of this name, OSError if it cannot be written, ValueError for a name or a
+    setting that makes no sense, and DataError if a batch is larger than the data set. Whatever else is raised while it
+    trains, KeyboardInterrupt too, leaves a log of all that was done until then.
     """
     device = find_device(run.device)
     count = len(images.train_images)
     if run.batch_size > count:
-        raise ValueError(f"batch_size={run.batch_size}: {images.name} has only {count} images to train on")
+        raise DataError(f"batch_size={run.batch_size}: {images.name} has only {count} images to train on, so give less")
     images = images.to(device)
     model = initialised(run, images).to(device).to(memory_format=torch.channels_last)
-    optimizer = run.optimizer_for(model.named_parameters())
+    optimizer = make_optimizer(run, model.named_parameters())
     hits = HitCounter(device)
     optimizer.register_trust_ratio_hook(hits)
     order = torch.Generator().manual_seed(run.seed)  # on the CPU, so that every device sees the images in one order
     chance = torch.Generator(device).manual_seed(run.seed) if run.augment and images.channels == 3 else None
     step, test_accuracy = 0, math.nan
 
-    with Collector(optimizer, runs, name=name or run.name, config=run.config(device), model=model) as collector:
+    with Collector(optimizer, runs, name=name or run.name, config=run.config(str(device)), model=model) as collector:
         for epoch in range(1, run.epochs + 1):
             collector.epoch = epoch
             batches = split_batches(torch.randperm(count, generator=order).to(device), run.batch_size)
@@ -220,7 +144,17 @@ def train(run: Run, images: Images, runs: Path, name: str | None = None, report:
                     "lr": run.lr,
                 }
             )
-            end = Progress(epoch, step, steps, loss_of_epoch, accuracy, images_per_second, test_accuracy, hits.rate())
+            end = Progress(
+                epoch,
+                step,
+                steps,
+                loss_of_epoch,
+                accuracy,
+                images_per_second,
+                test_accuracy,
+                hits.rate(),
+                ends_epoch=True,
+            )
             if report:
                 report(end)
     return Trained(model, collector.folder, end)
@@ -266,6 +200,19 @@ def split_batches(order: Tensor, batch_size: int) -> list[Tensor]:
         last = batches.pop()
         batches[-1] = torch.cat([batches[-1], last])
     return batches
+
+
+def check(run: Run) -> None:
+    """Raise ValueError for an optimizer's setting that makes no sense or a device that is not there; reads no data."""
+    make_optimizer(run, [("weight", nn.Parameter(torch.zeros(1)))])  # the optimizer knows best what it takes
+    find_device(run.device)
+
+
+def make_optimizer(run: Run, named_parameters: Iterable[tuple[str, Tensor]]) -> LAMBC:
+    """LAMB, or LAMBC with the run's bounds. Raises ValueError, with the value, for one that makes no sense."""
+    if run.clip is None:
+        return LAMB(named_parameters, lr=run.lr, weight_decay=run.weight_decay)
+    return LAMBC(named_parameters, lr=run.lr, weight_decay=run.weight_decay, clip=run.clip)
 
 
 def initialised(run: Run, images: Images) -> nn.Module:

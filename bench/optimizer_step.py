@@ -1,0 +1,172 @@
+"""Claim: a LAMBC step costs at most 2.1 times AdamW(fused) on a CPU and at most 0.3 times timm's Lamb.
+
+Each path of LAMBC beside torch's AdamW and other people's LAMBs, on the parameter shapes of real networks. All take
+turns step by step in one process, so that a machine that slows down slows all of them; the ratio is the median of the
+rounds' ratios. Bytes a parameter are what the path must move at least, by counting reads and writes; extra memory is
+what a step allocates beyond parameters, gradients and state.
+
+    python bench/optimizer_step.py --model resnet18 --rounds 100
+
+A GPU is used if there is one. Peers that are not installed are left out and said so.
+"""
+
+import importlib.util
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from lambc import LAMBC
+
+RESULTS = Path(__file__).parent / "results"
+FLOOR = "40 B: read g, m, v, w and write m, v, w, and one more pass over u and w for the norms"
+
+
+def resnet_shapes(name: str) -> list[torch.Size]:
+    import torchvision
+
+    with torch.device("meta"):
+        return [param.shape for param in getattr(torchvision.models, name)(num_classes=10).parameters()]
+
+
+def transformer_shapes(layers: int, width: int, vocabulary: int, positions: int) -> list[torch.Size]:
+    """A transformer's parameters as BERT has them: embeddings, then attention, two linear layers and their norms."""
+    block = [*4 * [(width, width), (width,)], (4 * width, width), (4 * width,), (width, 4 * width), (width,)]
+    block += 4 * [(width,)]
+    shapes = [(vocabulary, width), (positions, width), *2 * [(width,)], *layers * block]
+    return [torch.Size(shape) for shape in shapes]
+
+
+MODELS: dict[str, Callable[[], list[torch.Size]]] = {
+    "resnet18": lambda: resnet_shapes("resnet18"),
+    "resnet50": lambda: resnet_shapes("resnet50"),
+    "bert-large": lambda: transformer_shapes(24, 1024, 30522, 512),
+    "transformer-1b": lambda: transformer_shapes(24, 1792, 50304, 2048),
+}
+
+
+def contestants(device: str) -> Iterator[tuple[str, str, Callable[[list[torch.Tensor]], torch.optim.Optimizer]]]:
+    """Name, bytes a float32 parameter ('-' where not counted), and how to make it. The first is the yardstick."""
+    yield "torch AdamW(fused)", "28", lambda params: torch.optim.AdamW(params, fused=True)
+    yield "torch AdamW(foreach)", "72", lambda params: torch.optim.AdamW(params, foreach=True)
+    yield "LAMBC (default)", "56", lambda params: LAMBC(params)
+    if device == "cuda":
+        yield "LAMBC(fused=True), Triton", "40", lambda params: LAMBC(params, fused=True)
+    yield "LAMBC(foreach=True)", "92", lambda params: LAMBC(params, foreach=True)
+    yield "LAMBC(foreach=False)", "-", lambda params: LAMBC(params, foreach=False)
+    if importlib.util.find_spec("timm"):
+        from timm.optim import Lamb
+
+        yield "timm Lamb (defaults)", "-", lambda params: Lamb(params)
+        yield (
+            "timm Lamb(trust_clip, no grad clip)",
+            "-",
+            lambda params: Lamb(params, max_grad_norm=None, trust_clip=True, always_adapt=True, weight_decay=0.0),
+        )
+    if importlib.util.find_spec("pytorch_optimizer"):
+        import pytorch_optimizer
+
+        yield "pytorch_optimizer Lamb", "-", lambda params: pytorch_optimizer.Lamb(params)
+    if importlib.util.find_spec("torch_optimizer"):
+        import torch_optimizer
+
+        yield "torch_optimizer Lamb", "-", lambda params: torch_optimizer.Lamb(params)
+    if device == "cuda" and importlib.util.find_spec("apex"):
+        from apex.optimizers import FusedLAMB
+
+        yield "apex FusedLAMB", "52", lambda params: FusedLAMB(params, max_grad_norm=0.0, use_nvlamb=True)
+
+
+def make_params(shapes: list[torch.Size], device: str) -> list[torch.Tensor]:
+    params = [torch.nn.Parameter(torch.randn(shape, device=device) * 0.05) for shape in shapes]
+    for param in params:
+        param.grad = torch.randn_like(param) * 0.01
+    return params
+
+
+def seconds(optimizer: torch.optim.Optimizer, device: str) -> float:
+    if device == "cuda":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    optimizer.step()
+    if device == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def extra_memory(make: Callable, shapes: list[torch.Size], device: str) -> str:
+    """What a step allocates at its peak, as a share of the parameters' own size."""
+    if device != "cuda":
+        return "not measured"
+    params = make_params(shapes, device)
+    optimizer = make(params)
+    optimizer.step()
+    torch.cuda.synchronize()
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    optimizer.step()
+    size = sum(param.numel() * param.element_size() for param in params)
+    return f"{(torch.cuda.max_memory_allocated() - before) / size:.2f}"
+
+
+def machine(device: str) -> str:
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    cpu_info = Path("/proc/cpuinfo")
+    lines = cpu_info.read_text().splitlines() if cpu_info.exists() else []
+    cpu = next((line.split(":")[1].strip() for line in lines if "model name" in line), platform.processor())
+    return f"{cpu}, {torch.get_num_threads()} threads"
+
+
+def table(model: str, rounds: int, device: str) -> str:
+    shapes = MODELS[model]()
+    entries = list(contestants(device))
+    optimizers = [make(make_params(shapes, device)) for _, _, make in entries]
+    for optimizer in optimizers:
+        seconds(optimizer, device)  # the first step makes the state
+    times: list[list[float]] = [[] for _ in entries]
+    for _ in track(range(rounds), description=model, console=Console(stderr=True), transient=True):
+        for optimizer, taken in zip(optimizers, times, strict=True):
+            taken.append(seconds(optimizer, device))
+    elements = sum(shape.numel() for shape in shapes)
+    lines = [
+        f"## {model}: {len(shapes)} tensors, {elements:,} parameters",
+        f"{machine(device)}; torch {torch.__version__}, Python {platform.python_version()}, "
+        f"{datetime.now(UTC):%Y-%m-%d}; {rounds} interleaved rounds. Floor: {FLOOR}.",
+        "",
+        "| optimizer | median ms | × AdamW(fused) | B a parameter | extra memory (× parameters) |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for (name, traffic, make), taken in zip(entries, times, strict=True):
+        ratio = statistics.median(mine / base for mine, base in zip(taken, times[0], strict=True))
+        median = statistics.median(taken) * 1000
+        lines.append(f"| {name} | {median:.2f} | {ratio:.2f} | {traffic} | {extra_memory(make, shapes, device)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main(
+    model: Annotated[list[str], typer.Option(help=f"One or more of {', '.join(MODELS)}.")] = ["resnet18"],  # noqa: B006
+    rounds: Annotated[int, typer.Option(help="Rounds in which each takes one step.")] = 100,
+    threads: Annotated[int | None, typer.Option(help="Threads on a CPU.")] = None,
+) -> None:
+    """Time a step of each optimizer, and write the table to bench/results/."""
+    if threads:
+        torch.set_num_threads(threads)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    tables = [table(each, rounds, device) for each in model]
+    RESULTS.mkdir(exist_ok=True)
+    claim = (__doc__ or "").split("\n\n")[0]
+    (RESULTS / f"optimizer_step_{device}.md").write_text("\n".join([f"# A step\n\n{claim}\n", *tables]))
+    print("\n".join(tables))
+
+
+if __name__ == "__main__":
+    typer.run(main)

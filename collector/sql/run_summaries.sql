@@ -1,0 +1,26 @@
+-- A row is a run in a line: what it was, how it stands, what came of it. hit_rate is over all layers and steps; silent is
+-- how long ago the last word came from a run that did not end.
+--   FROM run_summaries ORDER BY started;
+CREATE VIEW run_summaries AS
+SELECT
+    run,
+    status,
+    config->>'data' AS data,
+    config->>'optimizer' AS optimizer,
+    config->>'clip' AS clip,
+    steps,
+    last_test_accuracy AS last_accuracy,
+    best_test_accuracy AS best_accuracy,
+    hit_rate,
+    started,
+    CASE WHEN status IN ('running', 'stalled') THEN date_trunc('second', now() - heartbeat) END AS silent
+FROM runs
+LEFT JOIN run_results USING (run)
+LEFT JOIN (
+    SELECT
+        run,
+        count(*) FILTER (outcome IN ('upper', 'lower'))
+        / nullif(count(*) FILTER (outcome IN ('free', 'upper', 'lower')), 0) AS hit_rate
+    FROM trust_ratios
+    GROUP BY run
+) AS hits USING (run);

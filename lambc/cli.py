@@ -1,0 +1,534 @@
+"""The `lambc` command: train, look, ask. Every command imports what it uses when it uses it.
+
+Its output is on stdout; progress and errors are on stderr. What a user can mend is one line there, and exit code 2.
+"""
+
+import math
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from contextlib import closing
+from datetime import datetime
+from enum import StrEnum
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from typer.core import TyperGroup
+
+from lambc.experiments.settings import SOURCES, Run, Stem
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+    from lambc.experiments.data import Images
+
+ROWS_SHOWN = 40
+"""Rows of a table on the terminal; the other formats give all of them."""
+
+COPY = {
+    "csv": "COPY answer TO $path (FORMAT csv, HEADER)",
+    "json": "COPY answer TO $path (FORMAT json, ARRAY)",
+    "parquet": "COPY answer TO $path (FORMAT parquet)",
+}
+
+
+RUN_LIST = """
+SELECT run, status, steps, best_accuracy, last_accuracy, hit_rate, started, silent
+FROM run_summaries ORDER BY started NULLS LAST, run
+"""
+
+
+class Commands(TyperGroup):
+    """Says in one line what is wrong with a command line, and how to get help."""
+
+    def invoke(self, context: Any) -> Any:
+        """Run the command that was named."""
+        try:
+            return super().invoke(context)
+        except typer.TyperException as error:
+            command = f"lambc {context.invoked_subcommand or ''}".rstrip()
+            fail(f"{' '.join(error.format_message().split())} See {command} --help.")
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+
+
+class Format(StrEnum):
+    """How an answer is written."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
+
+
+RunsFolder = Annotated[Path, typer.Option("--runs", metavar="DIR", help="The folder of all runs.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="How the answer is written.")]
+OutputOption = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to this file instead of stdout.")
+]
+Host = Annotated[str, typer.Option(help="The address to serve at; by default only this machine can reach it.")]
+Port = Annotated[int, typer.Option(min=1, max=65535, help="The port to serve at.")]
+RUNS = Path("runs")
+HOST, PORT = "127.0.0.1", 8501
+
+
+def print_version(wanted: bool) -> None:
+    """Print the version and end, if it is wanted."""
+    if wanted:
+        out.print(f"lambc {version('lambc')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    show_version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=print_version, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Train with clipped trust ratios, and see which layers are clipped, when and how often."""
+
+
+@app.command()
+def train(
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="SOURCE",
+            help=f"One of {', '.join(f'`{source}`' for source in SOURCES)}.",
+        ),
+    ] = Run.data,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the files of `fashion-mnist` or `cifar10` lie.", show_default="data"),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Images a step.")] = Run.batch_size,
+    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = Run.epochs,
+    clip: Annotated[
+        str,
+        typer.Option(
+            metavar="BOUND",
+            help="What the trust ratios are clipped to: an upper bound (`1`), a lower and an upper one (`0.5,3`), or "
+            "`none` for LAMB.",
+        ),
+    ] = str(Run.clip),
+    lr: Annotated[float, typer.Option(help="Learning rate, the same at every step.")] = Run.lr,
+    weight_decay: Annotated[float, typer.Option(help="λ: decay as part of the step.")] = Run.weight_decay,
+    seed: Annotated[int, typer.Option(help="Of initial weights, order of images, augmentation.")] = Run.seed,
+    device: Annotated[
+        str, typer.Option(help="`cpu`, `cuda`, `cuda:1`, …; `auto` takes the first accelerator there is.")
+    ] = Run.device,
+    stem: Annotated[
+        Stem,
+        typer.Option(
+            help="The first layer: `3x3` for small images, `torchvision`'s 7×7; `auto` takes 3×3 up to 64 pixels."
+        ),
+    ] = Run.stem,
+    augment: Annotated[bool, typer.Option(help="Flip and move the training images, if in colour.")] = Run.augment,
+    runs: RunsFolder = RUNS,
+    name: Annotated[str | None, typer.Option(help="The run's name.", show_default="made of its settings")] = None,
+) -> None:
+    """Train ResNet-18 and record every layer's trust ratio at every step.
+
+    Accuracy on the test set is measured after each epoch. The log is a folder of Parquet files, `DIR/NAME`; Ctrl-C
+    leaves it as far as it came. `lambc dashboard` shows it while the training goes on.
+
+    The data `digits` comes with scikit-learn. `fashion-mnist` and `cifar10` are downloaded to `--data-dir` unless they
+    lie there. A FOLDER has the layout of Hugging Face's image data sets: `train*.parquet` and `test*.parquet` (or
+    `val*.parquet`), in which `img` (or `image`) holds encoded images and `label` their numbers.
+    """
+    try:
+        run = Run(
+            data=data, batch_size=batch_size, epochs=epochs, clip=parse_clip(clip), lr=lr, weight_decay=weight_decay,
+            stem=stem, augment=augment, seed=seed, device=device,
+        )  # fmt: skip
+    except ValueError as error:
+        fail(str(error))
+    need("train", "torch", "torchvision", "sklearn")
+    name = run.name if name is None else name
+    check_run(run, runs, name)
+    train_run(run, load(run.data, data_dir), runs, name)
+    out.print(f"The log is in {escape(str(runs / name))}. Look at it with: lambc dashboard {escape(str(runs))}")
+
+
+@app.command()
+def demo(
+    runs: RunsFolder = RUNS,
+    serve: Annotated[bool, typer.Option("--serve/--no-serve", help="Serve the dashboard afterwards.")] = False,
+    host: Host = HOST,
+    port: Port = PORT,
+) -> None:
+    """Train three small runs, say what they show, and serve the dashboard.
+
+    They are LAMB and LAMBC with the bounds 10 and 1, ResNet-18 on scikit-learn's digits, and take two minutes at most
+    on two CPU cores. A run that is there already, finished, is kept; nothing is overwritten.
+    """
+    need("train", "torch", "torchvision", "sklearn")
+    if serve:
+        check_server(host, port)
+    from lambc.experiments.demo import RUNS as demo_runs
+    from lambc.experiments.demo import finished_or_free
+
+    images, names = None, []
+    for wanted, run in demo_runs.items():
+        name, finished = finished_or_free(runs, wanted)
+        names.append(name)
+        if finished:
+            out.print(f"{name} is in {escape(str(runs))} already, finished, and is kept.")
+            continue
+        check_run(run, runs, name)
+        images = images or load(run.data, None)
+        train_run(run, images, runs, name)
+    say_what_demo_found(runs, names)
+    if serve:
+        serve_dashboard([runs], host, port)
+
+
+@app.command("runs")
+def list_runs(runs: RunsFolder = RUNS, format: FormatOption = Format.table, output: OutputOption = None) -> None:
+    """List the runs: status, steps, accuracy, hit rate.
+
+    The hit rate is the share of all layers' steps that were clipped. `silent` is how long ago the last word came from a
+    run that has not ended. What is wrong with the log stands below, on stderr.
+    """
+    with closing(connect(runs)) as connection:
+        show(connection.sql(RUN_LIST), connection, format, output)
+        for file, problem in connection.sql("SELECT file, problem FROM problems ORDER BY file").fetchall():
+            say(f"{file}: {problem}")
+
+
+@app.command()
+def sql(
+    query: Annotated[str, typer.Argument(help="What to ask, in DuckDB's SQL.")],
+    runs: RunsFolder = RUNS,
+    format: FormatOption = Format.table,
+    output: OutputOption = None,
+) -> None:
+    """Ask the log a question.
+
+    The views are `runs`, `layers`, `trust_ratios`, `metrics`, `clip_hits`, `run_results`, `run_summaries` and
+    `problems`; `lambc sql "DESCRIBE trust_ratios"` says what is in one. For example
+
+    `lambc sql "SELECT layer, hit_rate FROM clip_hits WHERE run = 'demo-clip1' ORDER BY hit_rate DESC LIMIT 10"`
+    """
+    import duckdb
+
+    with closing(connect(runs)) as connection:
+        try:
+            answer = connection.sql(query)
+        except duckdb.Error as error:
+            fail(first_line(error))
+        if answer is None:
+            fail("this statement has no answer; ask with SELECT, FROM, DESCRIBE or SUMMARIZE")
+        show(answer, connection, format, output)
+
+
+@app.command()
+def dashboard(
+    runs: Annotated[
+        list[Path] | None, typer.Argument(help="The folder of all runs, or several.", show_default=str(RUNS))
+    ] = None,
+    host: Host = HOST,
+    port: Port = PORT,
+) -> None:
+    """Serve the dashboard. It goes on showing what comes in, until Ctrl-C."""
+    folders = runs or [RUNS]
+    for folder in folders:
+        if not folder.is_dir():
+            fail(f"there is no folder {str(folder)!r}: give the one that holds the runs, or make runs with lambc demo")
+    check_server(host, port)
+    serve_dashboard(folders, host, port)
+
+
+def parse_clip(text: str) -> float | tuple[float, float] | None:
+    """What `--clip` says. Raises ValueError if it is no number, no pair and not `none`."""
+    if text.strip().lower() == "none":
+        return None
+    try:
+        match [float(bound) for bound in text.split(",")]:
+            case [upper]:
+                return upper
+            case [lower, upper]:
+                return lower, upper
+    except ValueError:
+        pass
+    raise ValueError(f"clip={text!r}: give an upper bound (1), a lower and an upper one (0.5,3), or none")
+
+
+def check_run(run: Run, runs: Path, name: str) -> None:
+    """Fail now for what would fail once the data are read."""
+    from collector.run import check_name
+    from lambc.experiments.train import check
+
+    try:
+        check_name(name)
+        check(run)
+    except ValueError as error:
+        fail(str(error))
+    if (runs / name).exists():
+        fail(f"there is a run {name!r} in {runs} already: give another --name, or another --runs")
+
+
+def load(source: str, data_dir: Path | None) -> "Images":
+    """The data set, with a progress bar if it has to be decoded."""
+    from rich.progress import MofNCompleteColumn, Progress
+
+    from lambc.experiments import data
+
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=err, transient=True) as bar:
+        task = bar.add_task(f"Reading {escape(source)}", total=None)
+        try:
+            return data.load(source, data_dir, lambda done, total: bar.update(task, completed=done, total=total))
+        except data.DataError as error:
+            bar.stop()
+            fail(str(error))
+
+
+def train_run(run: Run, images: "Images", runs: Path, name: str) -> None:
+    """Train with a progress bar, and a line after each epoch."""
+    import torch
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from lambc.experiments import data
+    from lambc.experiments import train as training
+
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[state]}"))
+    with Progress(*columns, TimeRemainingColumn(compact=True), console=err, transient=True) as bar:
+        task = bar.add_task(escape(name), total=None, state="")
+
+        def report(now: training.Progress) -> None:
+            state = f"epoch {now.epoch}/{run.epochs}  {describe(now)}"
+            bar.update(task, completed=now.step, total=now.steps, state=state)
+            if now.ends_epoch:
+                out.print(f"{escape(name)}  {state}  test {percent(now.test_accuracy)}", soft_wrap=True)
+
+        try:
+            training.train(run, images, runs, name, report)
+        except (data.DataError, OSError) as error:
+            bar.stop()
+            fail(str(error))
+        except torch.OutOfMemoryError:
+            bar.stop()
+            fail(f"the device has too little memory for batch_size={run.batch_size}: give a smaller --batch-size")
+        except KeyboardInterrupt:
+            bar.stop()
+            fail(f"interrupted; what was recorded until then is in {runs / name}", code=130)
+
+
+def describe(now: Any) -> str:
+    """Loss, accuracy, speed and hit rate of a `Progress`."""
+    return (
+        f"loss {now.loss:.3f}  accuracy {percent(now.accuracy)}  {now.images_per_second:,.0f} images/s  "
+        f"clipped {percent(now.hit_rate)}"
+    )
+
+
+def say_what_demo_found(runs: Path, names: list[str]) -> None:
+    """The results of the demo's runs, where the log is, and a question to put to it."""
+    with closing(connect(runs)) as connection:
+        results = connection.execute(
+            "SELECT run, best_accuracy, last_accuracy, hit_rate, steps FROM run_summaries "
+            "WHERE run IN (SELECT unnest($names)) ORDER BY list_position($names, run)",
+            {"names": names},
+        ).to_arrow_table()
+        rows = connection.execute(
+            "SELECT count(*) FROM trust_ratios WHERE run IN (SELECT unnest($names))", {"names": names}
+        ).fetchall()[0][0]
+    print_table(results)
+    size = sum(file.stat().st_size for name in names for file in (runs / name / "trust_ratios").glob("*.parquet"))
+    out.print(f"The log is in {escape(str(runs))}: {rows:,} trust ratios, {size / max(rows, 1):.1f} bytes each.")
+    out.print("hit_rate is the share of all layers' steps that were clipped. Which layers are they? Ask:\n")
+    folder = "" if runs == RUNS else f" --runs {runs}"
+    question = f"SELECT layer, hit_rate FROM clip_hits WHERE run = '{names[-1]}' ORDER BY hit_rate DESC LIMIT 10"
+    out.print(f'  lambc sql "{question}"{folder}\n', markup=False, soft_wrap=True)
+
+
+def connect(runs: Path) -> "duckdb.DuckDBPyConnection":
+    """The log in a folder that has at least one run."""
+    import collector
+
+    try:
+        connection = collector.connect(runs)
+    except FileNotFoundError as error:
+        fail(f"{error}, or make runs with lambc demo --runs {runs}")
+    if not connection.sql("FROM runs LIMIT 1").fetchall():
+        fail(f"there are no runs in {runs} yet: make one with lambc train --runs {runs}, or lambc demo --runs {runs}")
+    return connection
+
+
+def show(
+    answer: "duckdb.DuckDBPyRelation", connection: "duckdb.DuckDBPyConnection", format: Format, output: Path | None
+) -> None:
+    """Write an answer as it was asked for; a file's ending says the format if --format does not."""
+    import duckdb
+
+    chosen = format.value
+    if output and chosen == "table":
+        chosen = output.suffix.removeprefix(".")
+        if chosen not in COPY:
+            fail(f"--output {output}: give --format csv, json or parquet, or a name that ends so")
+    if chosen == "parquet" and output is None and sys.stdout.isatty():
+        fail("Parquet is not for a terminal: give --output FILE, or pipe it")
+    try:
+        if chosen == "table":
+            print_table(answer.limit(ROWS_SHOWN).to_arrow_table())
+            rest = answer.count("*").fetchall()[0][0] - ROWS_SHOWN
+            if rest > 0:
+                say(f"… {rest:,} more rows; --format csv gives all of them")
+            return
+        (finite(answer) if chosen == "json" else answer).create_view("answer")
+        with tempfile.TemporaryDirectory() as folder:
+            path = output or Path(folder) / "answer"
+            connection.execute(COPY[chosen], {"path": str(path)})
+            if output is None:
+                sys.stdout.flush()
+                with path.open("rb") as file:
+                    shutil.copyfileobj(file, sys.stdout.buffer)
+    except duckdb.Error as error:
+        fail(first_line(error))
+
+
+def finite(answer: "duckdb.DuckDBPyRelation") -> "duckdb.DuckDBPyRelation":
+    """NULL instead of NaN and Inf, which JSON does not have."""
+    from duckdb import CaseExpression, ColumnExpression, FunctionExpression
+
+    columns = []
+    for name, kind in zip(answer.columns, answer.types, strict=True):
+        column = ColumnExpression(name)
+        if str(kind) in ("FLOAT", "DOUBLE"):
+            column = CaseExpression(FunctionExpression("isfinite", column), column).alias(name)
+        columns.append(column)
+    return answer.select(*columns)
+
+
+def print_table(rows: "pa.Table") -> None:
+    """Rows as a table: as wide as the terminal, or as they need where there is none."""
+    import pyarrow as pa
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for field in rows.schema:
+        number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type) or pa.types.is_decimal(field.type)
+        table.add_column(escape(field.name), justify="right" if number else "left", overflow="fold")
+    # Column by column, since two may have one name.
+    for row in zip(*(column.to_pylist() for column in rows.columns), strict=True):
+        table.add_row(*(escape(cell(value)) for value in row))
+    Console(highlight=False, width=None if sys.stdout.isatty() else 1000).print(table)
+
+
+def cell(value: Any) -> str:
+    """A value as a table shows it: four digits that count, times to the second, durations in words."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:.4g}"
+        case datetime():
+            return f"{value:%Y-%m-%d %H:%M:%S}{' UTC' if value.tzinfo else ''}"
+        case (int() as months, int() as days, int() as nanoseconds):  # an interval, as Arrow has it
+            seconds = (months * 30 + days) * 86400 + nanoseconds // 10**9
+            sizes = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+            size, unit = next((each for each in sizes if abs(seconds) >= 2 * each[0]), sizes[-1])
+            return f"{seconds // size} {unit}"
+    return str(value)
+
+
+def percent(share: float) -> str:
+    """A fraction as a percentage; a dash for NaN."""
+    return "-" if math.isnan(share) else f"{share:.1%}"
+
+
+def check_server(host: str, port: int) -> None:
+    """Fail if the dashboard cannot be served there."""
+    need("app", "streamlit", "plotly", "pandas")
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            if os.name == "posix":  # elsewhere it would allow a port that is in use
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as error:
+        fail(f"cannot serve at {host}, port {port} ({error.strerror}): give another --port or --host")
+
+
+def serve_dashboard(folders: list[Path], host: str, port: int) -> None:
+    """Run the dashboard as a process of its own until it ends, or until Ctrl-C or SIGTERM."""
+    package = find_spec("app")
+    assert package is not None  # it comes with lambc
+    assert package.submodule_search_locations is not None
+    options = {
+        "server.address": host,
+        "server.port": port,
+        "server.headless": "true",
+        "server.fileWatcherType": "none",
+        "browser.gatherUsageStats": "false",
+        "client.toolbarMode": "minimal",
+    }
+    command = [sys.executable, "-m", "streamlit", "run", str(Path(package.submodule_search_locations[0]) / "main.py")]
+    command += [word for option, value in options.items() for word in (f"--{option}", str(value))]
+    environment = {**os.environ, "LAMBC_RUNS": os.pathsep.join(str(folder.absolute()) for folder in folders)}
+    address = f"[{host}]" if ":" in host else host
+    out.print(f"The dashboard is at http://{address}:{port} until Ctrl-C", soft_wrap=True)
+    # A session of its own: a terminal's Ctrl-C then reaches it once, through us, as one that only we were sent does.
+    server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
+    stopped = False
+
+    def stop(signal_number: int, frame: object) -> None:
+        nonlocal stopped
+        stopped = True
+        server.terminate()
+
+    previous = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        code = server.wait()
+    finally:
+        for each, handler in previous.items():
+            signal.signal(each, handler)
+    if code and not stopped:
+        fail(f"the dashboard ended with code {code}; what it said is above")
+
+
+def need(extra: str, *modules: str) -> None:
+    """Fail if a library of an extra is not installed; imports none of them."""
+    missing = [module for module in modules if find_spec(module) is None]
+    if missing:
+        fail(f"this needs {' and '.join(missing)}: pip install 'lambc[{extra}]'")
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without the lines that point into a statement."""
+    return str(error).strip().partition("\n")[0]
+
+
+def say(message: str) -> None:
+    """A line on stderr, as it is."""
+    err.print(message, markup=False, soft_wrap=True)
+
+
+def fail(message: str, code: int = 2) -> NoReturn:
+    """End the command with one line on stderr."""
+    err.print(message, style="red", markup=False, soft_wrap=True)
+    raise typer.Exit(code)
