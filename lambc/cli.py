@@ -369,7 +369,7 @@ def connect(runs: Path) -> "duckdb.DuckDBPyConnection":
         connection = collector.connect(runs)
     except FileNotFoundError as error:
         fail(f"{error}, or make runs with lambc demo --runs {runs}")
-    if not connection.sql("FROM runs LIMIT 1").fetchall():
+    if not connection.sql("SELECT run FROM runs LIMIT 1").fetchall():
         fail(f"there are no runs in {runs} yet: make one with lambc train --runs {runs}, or lambc demo --runs {runs}")
     return connection
 
