@@ -20,6 +20,8 @@ from collector.schema import LOG_TABLES, LogTable
 
 _VERSIONS_KEPT = 2**16
 _TRIES = 10
+_MARKS = ("run.json", *(table.folder for table in LOG_TABLES))
+"""What a folder is a run by: any of these is in it."""
 
 
 class Footer(NamedTuple):
@@ -59,9 +61,6 @@ def run_folders(root: Path) -> list[Path]:
     with os.scandir(root) as entries:
         folders = sorted(Path(entry) for entry in entries if entry.is_dir() and not entry.name.startswith("."))
     return [folder for folder in folders if any((folder / name).exists() for name in _MARKS)]
-
-
-_MARKS = ("run.json", *(table.folder for table in LOG_TABLES))
 
 
 def _named(roots: Sequence[Path]) -> Iterator[tuple[str, Path]]:

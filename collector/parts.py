@@ -6,8 +6,9 @@ what it stands for is known from its name alone: if a merge was cut short, the s
 passed over, and each row is read once.
 """
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,12 +34,12 @@ class Part:
 
 def list_parts(folder: Path) -> list[Part]:
     """The parts in `folder` in the order they were flushed; those that a merged part stands for are left out."""
-    return _split(folder)[0]
+    return _split(_parquet_files(folder))[0]
 
 
 def list_replaced(folder: Path) -> list[Path]:
     """The parts in `folder` that a merged part stands for: what is left of a merge that was cut short."""
-    return _split(folder)[1]
+    return _split(_parquet_files(folder))[1]
 
 
 def replaced_folder(folder: Path) -> Path:
@@ -50,8 +51,8 @@ def list_files(folder: Path) -> list[Path]:
     """Every Parquet file in `folder` that holds rows of the log, whoever wrote it; none if there is no such folder."""
     if not folder.is_dir():
         return []
-    replaced = set(list_replaced(folder))
-    return sorted(path for path in folder.glob("*.parquet") if path not in replaced)
+    files = _parquet_files(folder)
+    return sorted(files - set(_split(files)[1]))
 
 
 def write_part(rows: pa.Table, table: LogTable, folder: Path, first: int, last: int | None = None) -> Path:
@@ -92,7 +93,7 @@ def _parquet_options(table: LogTable) -> dict:
     """How a part is encoded: what made a real log smallest (bench/collector_overhead.py measures bytes a row)."""
     return {
         "compression": "zstd",
-        "compression_level": 9,
+        "compression_level": 11,  # half a byte a row less than 9 at 12,000 rows, in the same time; 15 takes thrice that
         "use_dictionary": ["run", table.series],
         "column_encoding": {
             **dict.fromkeys(("step", "epoch"), "DELTA_BINARY_PACKED"),
@@ -105,10 +106,15 @@ def _parquet_options(table: LogTable) -> dict:
     }
 
 
-def _split(folder: Path) -> tuple[list[Part], list[Path]]:
+def _parquet_files(folder: Path) -> set[Path]:
+    with os.scandir(folder) as entries:
+        return {Path(entry) for entry in entries if entry.name.endswith(".parquet") and entry.name[0] != "."}
+
+
+def _split(files: Iterable[Path]) -> tuple[list[Part], list[Path]]:
     """The parts that count, and the paths of those that a merged part stands for."""
     found = []
-    for path in folder.iterdir():
+    for path in files:
         if match := _NAME.fullmatch(path.name):
             first, last = match.groups()
             found.append(Part(path, int(first), int(last or first)))

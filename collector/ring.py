@@ -39,10 +39,16 @@ class Ring:
 
     def push(self, value: Tensor) -> None:
         """Copy `value` into the next slot, in the order of the current stream; nothing waits for the device."""
+        if self.device.type != "cpu":
+            self._follow(torch.accelerator.current_stream(self.device))
         self._each[self.used].copy_(value, non_blocking=True)
         self.used += 1
-        if self.device.type != "cpu":
-            self._stream = torch.accelerator.current_stream(self.device)
+
+    def _follow(self, stream: torch.Stream) -> None:
+        """Have what comes on `stream` wait, on the device, for what the ring did on another."""
+        if self._stream is not None and stream != self._stream:
+            stream.wait_stream(self._stream)
+        self._stream = stream
 
     def take(self) -> "HostCopy":
         """Start the copy of all that was pushed, and begin anew. Any thread may call it, one at a time."""

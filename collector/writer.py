@@ -62,12 +62,12 @@ class Writer:
         finally:
             self._recorder.drop_all()  # what even this save could not write
             self._run.end(status, failure, self._recorder.lost_rows)
-            self._run.beat(self._recorder.step)
             self._run.save()
+            self._run.beat(self._recorder.step)
 
     def _work(self) -> None:
         next_beat = next_save = time.monotonic() + min(_HEARTBEAT_SECONDS, self._flush_seconds)
-        while True:
+        while not self._stopping:
             filled = self._recorder.filled.wait(max(0.0, min(next_beat, next_save) - time.monotonic()))
             if self._stopping:
                 return
