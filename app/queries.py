@@ -53,12 +53,12 @@ def roots() -> tuple[str, ...]:
 
 def log_version() -> str:
     """Changes when anything in the log does, but for heartbeats."""
-    return fingerprint(list(roots()))
+    return _fingerprint(roots())
 
 
 def runs() -> pd.DataFrame:
     """All runs in the order in which they started, with their status of this moment."""
-    return _ask("FROM runs ORDER BY started NULLS LAST, run")
+    return _runs(log_version())
 
 
 def problems() -> pd.DataFrame:
@@ -156,6 +156,17 @@ def hit_rates_over_time(state: RunState) -> pd.DataFrame:
     )
 
 
+# A page asks for these two a dozen times while it is drawn, and the watch looks again two seconds later.
+@st.cache_data(ttl=1, max_entries=4, show_spinner=False)
+def _fingerprint(folders: tuple[str, ...]) -> str:
+    return fingerprint(list(folders))
+
+
+@st.cache_data(ttl=1, max_entries=4, show_spinner=False)
+def _runs(version: str) -> pd.DataFrame:
+    return _ask("FROM runs ORDER BY started NULLS LAST, run")
+
+
 def _log() -> Log:
     return _connected(roots(), log_version())
 
@@ -179,4 +190,5 @@ def _ask(statement: str, **parameters: Any) -> pd.DataFrame:
     try:
         return _log().ask(statement, **parameters)
     except duckdb.IOException:  # parts were merged since they were listed: list them again
+        _fingerprint.clear()
         return _log().ask(statement, **parameters)

@@ -72,7 +72,7 @@ def take(page: Page, file: Path) -> None:
 def settle(page: Page) -> None:
     """Wait until the script has run to its end and every chart is drawn."""
     page.wait_for_function(
-        """() => !document.querySelector('[data-testid=stStatusWidget]')
+        """() => document.querySelector('[data-testid=stApp][data-test-script-state=notRunning]')
             && [...document.querySelectorAll('.lambc-chart')].every((chart) => chart.dataset.drawn)"""
     )
     page.wait_for_timeout(1200)

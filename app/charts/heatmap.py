@@ -107,10 +107,10 @@ def _cells(cells: pd.DataFrame, quantity: Quantity, layers: Sequence[str]) -> go
     shown[row[known].astype(int), column[known]] = cells[quantity.column].to_numpy(dtype=np.float32)[known]
     drawn = np.log10(np.maximum(shown, 1e-12)) if quantity.kind != "share" else shown
     number = ".0%" if quantity.kind == "share" else ".4~g"
-    steps = "step %{x}" if width == 1 else f"{width} steps from %{{x}}"
+    steps = "step %{x}" if width == 1 else f"{width:,} steps around step %{{x:.0f}}"
     return go.Heatmap(
         z=drawn,
-        x0=first + (width - 1) / 2 if width == 1 else first,
+        x0=first + (width - 1) / 2,  # a cell's middle
         dx=width,
         y=[escape(layer) for layer in layers],
         customdata=shown,

@@ -53,8 +53,9 @@ def problems() -> None:
     found = queries.problems()
     if found.empty:
         return
-    files = "1 file was" if len(found) == 1 else f"{len(found)} files were"
-    with st.expander(f"{files} left out because they could not be read", icon=":material/draft:"):
+    one = "1 file was left out because it could not be read"
+    many = f"{len(found)} files were left out because they could not be read"
+    with st.expander(one if len(found) == 1 else many, icon=":material/draft:"):
         for _, row in found.head(20).iterrows():
             st.markdown(f"**{words.plain(Path(row['file']).name)}** {words.plain(row['problem'])}")
         if len(found) > 20:

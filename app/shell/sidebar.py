@@ -14,13 +14,15 @@ HUES = ("blue", "orange", "green", "violet", "yellow", "red", "gray")
 
 
 def choose_runs() -> None:
-    """The choice of runs, which lives in the URL; the newest are chosen at first."""
+    """The choice of runs, which lives in the URL; the newest are chosen at first.
+
+    Names stand in full, as in every choice: by what they show, Streamlit tells options apart.
+    """
     names = list(queries.runs()["run"])
     st.multiselect(
         "Runs",
         names[::-1],
         default=names[-PRESELECTED:],
-        format_func=lambda name: shorten(name, 40),
         key=RUNS,
         bind="query-params",
         placeholder="Choose runs",

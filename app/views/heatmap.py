@@ -7,7 +7,6 @@ import streamlit as st
 
 from app import queries
 from app.charts.heatmap import QUANTITIES, Quantity, heatmap
-from app.charts.text import shorten
 from app.plotly_view import plotly_view
 from app.shell import address
 from app.shell.selection import Selection
@@ -45,9 +44,7 @@ def choose(states: dict[str, queries.RunState]) -> tuple[str, Quantity]:
         address.note("show", column, "trust_ratio")
     with right:
         address.recall("run", states, list(states)[-1])
-        run = st.selectbox(
-            "of run", list(states), key="run", format_func=lambda name: shorten(name, 60), persist_state="session"
-        )
+        run = st.selectbox("of run", list(states), key="run", persist_state="session")
         address.note("run", run, list(states)[-1])
     return str(run), next(quantity for quantity in QUANTITIES if quantity.column == column)
 

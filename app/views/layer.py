@@ -4,7 +4,6 @@ import streamlit as st
 
 from app import queries, words
 from app.charts.layer_curve import layer_curve
-from app.charts.text import shorten
 from app.plotly_view import plotly_view
 from app.shell import address
 from app.shell.selection import Selection
@@ -20,7 +19,6 @@ def draw(chosen: Selection, state: queries.RunState) -> None:
         "Layer",
         layers,
         key=LAYER,
-        format_func=lambda name: shorten(name, 120),
         persist_state="session",
         help="A click on a cell of the heatmap opens its layer here.",
     )

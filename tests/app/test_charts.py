@@ -1,0 +1,167 @@
+import itertools
+import tomllib
+from importlib import resources
+
+import numpy as np
+import pandas as pd
+import plotly.io as pio
+import pytest
+
+from app.charts.hit_rates import hit_rates_by_layer, hit_rates_over_time
+from app.charts.layer_curve import layer_curve
+from app.charts.metrics import metric_curves
+from app.charts.text import escape, label_margin, layer_ticks, ratio_ticks, shorten
+from app.charts.theme import DARK, LIGHT, Line, lines
+from app.shell.sidebar import HUES
+from tests.app.figures import LAYERS, texts
+from tests.dashboard_log import HOSTILE
+
+STEPS = pd.DataFrame(
+    {
+        "step": [1, 2, 3, 4],
+        "trust_ratio": [0.5, 2.0, 4.0, 0.8],
+        "clipped_ratio": [0.5, 1.0, 1.0, 0.8],
+        "lower": 0.0,
+        "upper": 1.0,
+        "weight_norm": [1.0, 2.0, 4.0, 0.8],
+        "update_norm": [2.0, 1.0, 1.0, 1.0],
+    }
+)
+RATES = pd.DataFrame(
+    {
+        "layer": LAYERS,
+        "upper_rate": [0.0, 1.0, None],
+        "lower_rate": [0.25, 0.0, None],
+        "upper_hits": [0, 4, 0],
+        "lower_hits": [1, 0, 0],
+        "first_hit": pd.array([3, 1, None], dtype="Int64"),
+    }
+)
+
+
+def named(figure: object) -> dict:
+    return {trace.name: trace for trace in figure.data}
+
+
+def test_a_layer_is_drawn_before_and_after_clipping_with_its_bound():
+    drawn = named(layer_curve(STEPS))
+    assert list(drawn["before clipping"].y) == [0.5, 2, 4, 0.8]
+    assert list(drawn["after clipping"].y) == [0.5, 1, 1, 0.8]
+    assert list(drawn["upper bound"].y) == [1, 1, 1, 1]
+    assert "lower bound" not in drawn  # 0 is no bound
+
+
+def test_a_layer_without_bounds_has_no_line_for_them():
+    assert not {"upper bound", "lower bound"} & set(named(layer_curve(STEPS.assign(upper=np.inf))))
+
+
+def test_a_layer_of_one_step_and_of_odd_values_is_drawn():
+    layer_curve(STEPS.head(1))
+    layer_curve(STEPS.assign(trust_ratio=np.nan, weight_norm=0.0, update_norm=np.inf))
+
+
+def test_upper_hits_go_to_the_right_and_lower_ones_to_the_left():
+    figure = hit_rates_by_layer({"a": RATES}, layers=LAYERS, lines=lines(["a"]))
+    drawn = named(figure)
+    assert list(drawn["upper bound"].x) == [0, 1, 0]
+    assert list(drawn["lower bound"].x) == [-0.25, 0, 0]
+    assert figure.layout.xaxis.range[0] < -1
+
+
+def test_without_lower_hits_there_is_no_left():
+    figure = hit_rates_by_layer({"a": RATES.assign(lower_rate=0.0)}, layers=LAYERS, lines=lines(["a"]))
+    assert list(named(figure)) == ["upper bound"]
+    assert figure.layout.xaxis.range[0] == 0
+
+
+def test_every_run_has_a_panel_and_the_layers_are_in_line():
+    runs = [f"run {number}" for number in range(5)]
+    figure = hit_rates_by_layer(dict.fromkeys(runs, RATES), layers=LAYERS, lines=lines(runs))
+    domains = [figure.layout[f"xaxis{number or ''}"].domain for number in ["", 2, 3, 4, 5]]
+    assert all(right[0] > left[1] for left, right in itertools.pairwise(domains))
+    assert domains[-1][1] == 1
+
+
+def test_hits_over_time_have_a_line_a_run_and_a_dotted_one_for_lower_hits():
+    rates = pd.DataFrame({"step": [1, 2], "upper_rate": [0.0, 0.5], "lower_rate": [0.0, 0.1]})
+    figure = hit_rates_over_time({"a": rates, "b": rates.assign(lower_rate=0.0)}, lines=lines(["a", "b"]))
+    assert list(named(figure)) == ["a", "a (lower)", "b"]
+
+
+def test_runs_are_named_once_in_the_legend_of_four_panels():
+    curve = pd.DataFrame({"step": [1, 2], "epoch": [1, 1], "value": [0.5, 0.6]})
+    metrics = ("test/accuracy", "train/accuracy", "test/loss", "train/loss")
+    figure = metric_curves({(run, metric): curve for run in "ab" for metric in metrics}, lines=lines(["a", "b"]))
+    assert len(figure.data) == 8
+    assert [trace.name for trace in figure.data if trace.showlegend] == ["a", "b"]
+
+
+def test_a_hostile_run_name_is_text_in_every_chart():
+    curve = pd.DataFrame({"step": [1, 2], "value": [0.5, 0.6]})
+    line = lines([HOSTILE])
+    rates = pd.DataFrame({"step": [1], "upper_rate": [0.5], "lower_rate": [0.0]})
+    for figure in (
+        metric_curves({(HOSTILE, "test/loss"): curve}, lines=line),
+        hit_rates_by_layer({HOSTILE: RATES}, layers=LAYERS, lines=line),
+        hit_rates_over_time({HOSTILE: rates}, lines=line),
+    ):
+        assert any("<script>" in text for text in texts(figure))
+        assert "<script>" not in pio.to_json(figure)
+
+
+def test_seven_runs_have_seven_hues_and_the_eighth_is_dashed():
+    drawn = lines([f"run {number}" for number in range(8)])
+    assert len({line.hue for line in list(drawn.values())[:7]}) == 7
+    assert drawn["run 7"] == Line(0, "dash")
+
+
+def test_a_run_keeps_its_line_when_others_follow():
+    assert lines(["a", "b"]) == {run: line for run, line in lines(["a", "b", "c"]).items() if run != "c"}
+
+
+def test_text_names_a_run_in_the_colour_that_charts_give_it():
+    config = tomllib.loads(resources.files("app").joinpath(".streamlit", "config.toml").read_text())
+    for name, theme in (("light", LIGHT), ("dark", DARK)):
+        assert tuple(config["theme"][name][f"{hue}TextColor"] for hue in HUES) == theme.runs
+        assert config["theme"][name]["backgroundColor"] == theme.background
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK])
+def test_lines_and_text_stand_out_from_the_page(theme):
+    for colour in (*theme.runs, theme.text, theme.upper, theme.lower):
+        assert contrast(colour, theme.background) >= 3, colour
+    assert contrast(theme.faint, theme.background) >= 4.5
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast ratio of WCAG 2."""
+
+    def luminance(colour: str) -> float:
+        parts = np.array([int(colour[place : place + 2], 16) for place in (1, 3, 5)]) / 255
+        return float(
+            np.where(parts <= 0.03928, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ (0.2126, 0.7152, 0.0722)
+        )
+
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_a_long_name_keeps_both_its_ends():
+    assert shorten("encoder.layers.11.attention.weight", 20) == "encoder.l…ion.weight"
+    assert shorten("short") == "short"
+
+
+def test_control_signs_are_blank_and_right_to_left_names_are_kept_apart():
+    assert escape("a\nb\x00c") == "a b c"
+    assert escape("שלום") == "\u2068שלום\u2069"
+
+
+def test_ticks_are_round_ratios():
+    assert ratio_ticks(-1, 1) == pytest.approx([0.1, 0.2, 0.5, 1, 2, 5, 10])
+    assert ratio_ticks(-3, 3) == pytest.approx([0.001, 0.01, 0.1, 1, 10, 100, 1000])
+    assert len(ratio_ticks(0.31, 0.32)) == 1
+
+
+def test_as_many_layers_are_named_as_there_is_room_for():
+    assert len(layer_ticks([f"layer {number}" for number in range(1000)], 440)["tickvals"]) <= 40
+    assert label_margin(["x" * 500]) < 220

@@ -1,0 +1,97 @@
+import math
+
+import numpy as np
+import pytest
+
+from app.charts.heatmap import heatmap
+from app.charts.theme import DARK, LIGHT
+from tests.app.figures import LAYERS, cells, texts
+from tests.dashboard_log import HOSTILE_LAYER
+
+
+def test_a_ratio_is_drawn_as_its_logarithm_and_said_as_itself():
+    trace = heatmap(cells(), layers=LAYERS).data[0]
+    assert np.allclose(trace.z.ravel(), np.linspace(-2, 2, 12))
+    assert np.allclose(trace.customdata.ravel(), np.geomspace(0.01, 100, 12))
+    assert "%{customdata:" in trace.hovertemplate
+
+
+def test_layers_go_down_in_the_order_given():
+    figure = heatmap(cells(), layers=LAYERS[::-1])
+    assert list(figure.data[0].y) == LAYERS[::-1]
+    assert figure.layout.yaxis.range[0] > figure.layout.yaxis.range[1]
+    assert np.allclose(figure.data[0].customdata[0], np.geomspace(0.01, 100, 12)[8:])
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK])
+def test_one_has_the_middle_colour_and_the_scale_is_the_same_on_both_sides(theme):
+    axis = heatmap(cells(), layers=LAYERS, theme=theme).layout.coloraxis
+    assert axis.cmin == -axis.cmax
+    assert axis.colorscale[len(axis.colorscale) // 2][1] == theme.diverging[len(theme.diverging) // 2]
+
+
+def test_the_ratio_before_and_after_clipping_have_one_scale():
+    before, after = (heatmap(cells(), layers=LAYERS, value=value) for value in ("trust_ratio", "clipped_ratio"))
+    assert before.layout.coloraxis.cmax == after.layout.coloraxis.cmax
+
+
+def test_one_wild_layer_leaves_the_others_their_colours():
+    ratios = [1.0] * 11 + [1e9]
+    assert heatmap(cells(trust_ratio=ratios), layers=LAYERS).layout.coloraxis.cmax == 2
+
+
+def test_the_colour_bar_is_labelled_in_ratios_and_marks_the_bound():
+    bar = heatmap(cells(), layers=LAYERS, bound=3.0).layout.coloraxis.colorbar
+    labels = dict(zip(bar.ticktext, bar.tickvals, strict=True))
+    assert labels["1"] == 0
+    assert labels["10"] == 1
+    assert labels["<b>3 bound</b>"] == pytest.approx(math.log10(3))
+
+
+def test_a_share_goes_from_never_to_always():
+    figure = heatmap(cells(), layers=LAYERS, value="hit_rate")
+    assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (0, 1)
+    assert figure.data[0].z.max() == 0.5
+
+
+def test_a_cell_of_many_steps_lies_over_all_of_them():
+    trace = heatmap(cells(width=10), layers=LAYERS).data[0]
+    assert trace.x0 - trace.dx / 2 == 0.5  # step 1 begins here
+    assert trace.x0 + 3.5 * trace.dx == 40.5  # and step 40 ends here
+
+
+def test_finer_cells_lie_over_the_others():
+    figure = heatmap(cells(width=10), detail=cells(), shown=(1, 4), layers=LAYERS)
+    assert [trace.dx for trace in figure.data] == [10, 1]
+    assert tuple(figure.layout.xaxis.range) == (0.5, 4.5)
+
+
+def test_a_layer_without_rows_in_a_cell_leaves_a_hole():
+    trace = heatmap(cells().drop(index=5), layers=LAYERS).data[0]
+    assert np.isnan(trace.z[1, 1])
+    assert np.isnan(trace.z).sum() == 1
+
+
+@pytest.mark.parametrize("odd", [0.0, math.nan, math.inf])
+def test_a_value_that_has_no_logarithm_breaks_nothing(odd):
+    for value in ("trust_ratio", "weight_norm"):
+        figure = heatmap(cells(**{value: [odd] * 12}), layers=LAYERS, value=value)
+        assert math.isfinite(figure.layout.coloraxis.cmin)
+
+
+def test_curves_share_the_axis_of_the_steps():
+    curve = cells().query("layer == 'fc.weight'")[["step"]].assign(value=0.5)
+    figure = heatmap(cells(), layers=LAYERS, curves={"test/accuracy": curve, "train/loss": curve, "lr": curve})
+    assert [trace.name for trace in figure.data[1:]] == ["test/accuracy", "train/loss"]
+    assert {trace.xaxis or "x" for trace in figure.data} == {"x"}
+
+
+def test_a_hostile_name_is_text():
+    frame = cells()
+    frame["layer"] = frame["layer"].replace("fc.weight", HOSTILE_LAYER)
+    layers = [*LAYERS[:2], HOSTILE_LAYER]
+    figure = heatmap(frame, layers=layers)
+    assert HOSTILE_LAYER in texts(figure)
+    assert not any("<img" in name for name in (*figure.data[0].y, *figure.layout.yaxis.ticktext))
+    assert max(len(tick) for tick in figure.layout.yaxis.ticktext) < 60
+    assert HOSTILE_LAYER not in figure.data[0].hovertemplate

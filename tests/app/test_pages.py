@@ -1,0 +1,178 @@
+"""Every page over a real log, without a browser."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from tests import dashboard_log
+from tests.dashboard_log import HOSTILE, HOSTILE_LAYER
+
+PAGES = ("runs", "layers", "clipping", "compare")
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*nanobind.*")
+
+OpenPage = Callable[..., AppTest]
+
+
+def figure(page: AppTest, key: str) -> dict:
+    """The figure that the chart component was given."""
+    chart = next(element for element in page.get("bidi_component") if element.key == key)
+    return json.loads(json.loads(chart.proto.json)["figure"])
+
+
+def text(page: AppTest) -> str:
+    """All that a page says in Markdown, as written."""
+    kinds = ("header", "subheader", "markdown", "caption", "info", "metric", "code")
+    return "\n".join(str(getattr(element, "value", "")) for kind in kinds for element in page.get(kind))
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("runs", [("lamb", "clipped", "between"), ("killed",), ("failed", HOSTILE)])
+def test_a_page_shows_the_chosen_runs_without_an_error(
+    open_page: OpenPage, log: Path, name: str, runs: tuple[str, ...]
+):
+    page = open_page(name, log, *runs)
+    assert not page.exception
+    assert [header.value for header in page.header] == [name.capitalize()]
+    assert page.multiselect(key="runs").value == list(runs)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_an_empty_folder_says_how_to_begin(open_page: OpenPage, tmp_path: Path, name: str):
+    page = open_page(name, tmp_path)
+    assert not page.exception
+    assert "lambc demo" in text(page)
+    assert str(tmp_path) in text(page)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_folder_that_is_not_there_is_an_empty_one(open_page: OpenPage, tmp_path: Path, name: str):
+    page = open_page(name, tmp_path / "nowhere")
+    assert not page.exception
+    assert "No runs yet" in text(page)
+
+
+def test_the_newest_runs_are_chosen_at_first(open_page: OpenPage, log: Path):
+    assert open_page("runs", log).multiselect(key="runs").value == ["failed", HOSTILE, "killed"]
+
+
+@pytest.mark.parametrize("name", PAGES[1:])
+def test_no_chosen_run_is_said(open_page: OpenPage, log: Path, name: str):
+    page = open_page(name, log, "lamb")
+    page.multiselect(key="runs").set_value([]).run()
+    assert not page.exception
+    assert "Choose one or several runs" in text(page)
+
+
+def test_a_killed_run_is_said_to_have_stopped(open_page: OpenPage, log: Path):
+    page = open_page("runs", log, "killed")
+    assert r"no word for 4 minutes\; the run did not finish" in text(page)
+    table = page.dataframe[0].value.set_index("run")
+    assert table.loc["killed", "status"] == "◌ no word for 4 minutes; the run did not finish"
+    assert table.loc["failed", "status"] == "✕ failed at step 10: RuntimeError: out of memory in <layer>"
+
+
+def test_the_table_of_runs_says_what_the_configs_say(open_page: OpenPage, log: Path):
+    table = open_page("runs", log).dataframe[0].value.set_index("run")
+    assert list(table.loc["between", ["bound", "model", "batch size", "steps"]]) == [
+        "0.1 to 0.2",
+        "three-layers",
+        32,
+        40,
+    ]
+    assert table.loc["lamb", "bound"] == "no bound"
+    assert table.loc["lamb", "hits"] == 0
+    assert 0 < table.loc["clipped", "hits"] <= 1
+
+
+def test_the_layers_switch_shows_another_quantity(open_page: OpenPage, log: Path):
+    page = open_page("layers", log, "clipped")
+    page.segmented_control(key="show").set_value("hit_rate").run()
+    assert not page.exception
+    assert figure(page, "heatmap")["layout"]["coloraxis"]["cmax"] == 1
+    assert page.query_params["show"] == "hit_rate"
+
+
+def test_the_heatmap_says_how_many_rows_it_stands_for(open_page: OpenPage, log: Path):
+    assert "240 rows → 240 cells, a cell a step." in text(open_page("layers", log, "lamb"))
+
+
+def test_a_layer_is_opened_by_name(open_page: OpenPage, log: Path):
+    page = open_page("layers", log, "clipped")
+    page.selectbox(key="layer").set_value("last.bias").run()
+    assert not page.exception
+    assert page.query_params["layer"] == "last.bias"
+    assert "clipped in **" in text(page) or "never clipped" in text(page)
+
+
+def test_a_switch_outlives_a_visit_to_another_page(open_page: OpenPage, log: Path):
+    page = open_page("layers", log, "clipped", "lamb")
+    page.selectbox(key="run").set_value("lamb").run()
+    page.switch_page(page._script_path.replace("shell/dashboard.py", "pages/compare.py")).run()
+    page.switch_page(page._script_path.replace("shell/dashboard.py", "pages/layers.py")).run()
+    assert page.selectbox(key="run").value == "lamb"
+
+
+@pytest.mark.parametrize(
+    "query", [{"show": "nonsense"}, {"run": "nobody"}, {"layer": "<b>"}, {"steps": "9-1"}, {"along": ""}]
+)
+def test_nonsense_in_the_address_is_ignored(
+    monkeypatch: pytest.MonkeyPatch, open_page: OpenPage, log: Path, query: dict[str, str]
+):
+    page = open_page("runs", log, "lamb")
+    for key, value in query.items():
+        page.query_params[key] = value
+    for name in ("layers", "compare"):
+        page.switch_page(page._script_path.replace("shell/dashboard.py", f"pages/{name}.py")).run()
+        assert not page.exception
+
+
+def test_a_hostile_layer_is_text(open_page: OpenPage, log: Path):
+    page = open_page("layers", log, HOSTILE)
+    assert HOSTILE_LAYER in page.selectbox(key="layer").options or page.selectbox(key="layer").options
+    assert "<img" not in json.dumps(figure(page, "heatmap"))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_damaged_file_is_one_quiet_notice(open_page: OpenPage, tmp_path: Path, name: str):
+    training = dashboard_log.Training(tmp_path, "damaged", 0.2)
+    training.steps(5)
+    training.collector.close()
+    (tmp_path / "damaged" / "trust_ratios" / "torn.parquet").write_bytes(b"PAR1 and no more")
+    page = open_page(name, tmp_path, "damaged")
+    assert not page.exception
+    assert [notice.label for notice in page.expander if "left out" in notice.label] == [
+        "1 file was left out because it could not be read"
+    ]
+    assert r"torn\.parquet" in text(page)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_run_that_cannot_be_read_breaks_no_page(open_page: OpenPage, tmp_path: Path, name: str):
+    training = dashboard_log.Training(tmp_path, "odd", 0.2)
+    training.steps(5)
+    training.collector.close()
+    (tmp_path / "odd" / "run.json").write_text("{")
+    page = open_page(name, tmp_path, "odd")
+    assert not page.exception
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_run_without_steps_is_waited_for(open_page: OpenPage, tmp_path: Path, name: str):
+    training = dashboard_log.Training(tmp_path, "new", 0.2)
+    page = open_page(name, tmp_path, "new")
+    training.collector.close()
+    assert not page.exception
+
+
+def test_a_run_without_metrics_has_its_layers(open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    training = dashboard_log.Training(tmp_path, "silent", 0.2)
+    monkeypatch.setattr(training.collector, "log", lambda *args, **kwargs: None)
+    training.steps(5)
+    training.collector.close()
+    for name in PAGES:
+        assert not open_page(name, tmp_path, "silent").exception
+    assert len(figure(open_page("layers", tmp_path, "silent"), "heatmap")["data"]) == 1
