@@ -10,6 +10,9 @@ import plotly.graph_objects as go
 from app.charts.text import escape, label_margin, layer_ticks, ratio_text, ratio_ticks
 from app.charts.theme import LIGHT, Line, Theme
 
+RIGHT = 100
+"""Room at the right, in pixels: for the colour bar here, for the lines' names where one layer is drawn below."""
+
 MOST_DECADES = 2.0
 """Colour saturates at a hundredth and at a hundredfold, so that one wild layer leaves the others their colours."""
 
@@ -68,7 +71,7 @@ def heatmap(
             figure.add_trace(_cells(part, quantity, layers))
     figure.update_layout(
         coloraxis=_colour_axis(quantity, low, high, bound, map_height / (height - 56), theme),
-        margin={"l": label_margin(layers), "r": 92, "t": 10, "b": 46},
+        margin={"l": label_margin(layers), "r": RIGHT, "t": 10, "b": 46},
         hovermode="closest",
     )
     map_bottom = 1 - map_height / (height - 56)

@@ -4,14 +4,16 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from app.charts.heatmap import RIGHT
 from app.charts.text import ratio_text, ratio_ticks
 from app.charts.theme import LIGHT, Theme
 
 
-def layer_curve(rows: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
+def layer_curve(rows: pd.DataFrame, *, left: int = 76, theme: Theme = LIGHT) -> go.Figure:
     """Above, the ratio before clipping, and filled what clipping took away; below, ‖w‖ and ‖update‖.
 
     rows: a row a step: trust_ratio, clipped_ratio, lower, upper, weight_norm, update_norm.
+    left: pixels at the left, so that the steps lie under those of a heatmap above.
     """
     figure = go.Figure(layout={"template": theme.template, "height": 430})
     steps = rows["step"]
@@ -22,7 +24,7 @@ def layer_curve(rows: pd.DataFrame, *, theme: Theme = LIGHT) -> go.Figure:
     figure.add_trace(_line(steps, rows["weight_norm"], "‖w‖", theme.runs[2], 1.5, axis="y2"))
     figure.add_trace(_line(steps, rows["update_norm"], "‖update‖", theme.runs[3], 1.5, axis="y2"))
     figure.update_layout(
-        margin={"l": 70, "r": 100, "t": 8, "b": 44},
+        margin={"l": left, "r": RIGHT, "t": 8, "b": 44},
         hovermode="x unified",
         xaxis={"title": "step", "anchor": "y2", "showgrid": False},
         yaxis={"domain": [0.42, 1], "type": "log", "title": "trust ratio", **_log_ticks(before, after)},

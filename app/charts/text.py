@@ -53,4 +53,4 @@ def layer_ticks(layers: Sequence[str], height: int) -> dict[str, object]:
 def label_margin(layers: Sequence[str]) -> int:
     """Room for the layers' names beside the axis, in pixels."""
     longest = max((len(shorten(layer)) for layer in layers), default=0)
-    return max(76, 20 + round(5.9 * longest))
+    return max(76, 22 + round(5.2 * longest))

@@ -4,6 +4,7 @@ import streamlit as st
 
 from app import queries, words
 from app.charts.layer_curve import layer_curve
+from app.charts.text import label_margin
 from app.plotly_view import plotly_view
 from app.shell import address
 from app.shell.selection import Selection
@@ -30,7 +31,7 @@ def draw(chosen: Selection, state: queries.RunState) -> None:
         return
     st.markdown(_facts(state, layer))
     plotly_view(
-        layer_curve(rows, theme=chosen.theme),
+        layer_curve(rows, left=label_margin(layers), theme=chosen.theme),
         key="layer_curve",
         label="Trust ratio of the layer",
         keep_zoom=f"{state.run} {layer}",

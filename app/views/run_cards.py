@@ -66,7 +66,10 @@ def _health(run: pd.Series, state: queries.RunState, result: pd.Series | None) -
     if result is not None and pd.notna(result["broken_since"]):
         said.append(f"training loss is not a number since step {int(result['broken_since']):,}")
     rates = queries.hit_rates(state)
-    always = rates[(rates["upper_hits"] + rates["lower_hits"]) >= 0.99 * rates["adapted"].clip(lower=1)]
-    if len(rates):
-        said.append(f"{len(always)} of {len(rates)} layers clipped in nearly all steps")
+    hits = rates["upper_hits"] + rates["lower_hits"]
+    if hits.any():
+        always = (hits >= 0.99 * rates["adapted"]) & (hits > 0)
+        said.append(f"{always.sum()} of {len(rates)} layers clipped in nearly all steps")
+    elif len(rates):
+        said.append("no layer was ever clipped")
     return " · ".join(said)

@@ -77,7 +77,7 @@ def test_a_killed_run_is_said_to_have_stopped(open_page: OpenPage, log: Path):
 
 def test_the_table_of_runs_says_what_the_configs_say(open_page: OpenPage, log: Path):
     table = open_page("runs", log).dataframe[0].value.set_index("run")
-    assert list(table.loc["between", ["bound", "model", "batch size", "steps"]]) == [
+    assert list(table.loc["between", ["bound", "model", "batch", "steps"]]) == [
         "0.1 to 0.2",
         "three-layers",
         32,
@@ -176,3 +176,19 @@ def test_a_run_without_metrics_has_its_layers(open_page: OpenPage, tmp_path: Pat
     for name in PAGES:
         assert not open_page(name, tmp_path, "silent").exception
     assert len(figure(open_page("layers", tmp_path, "silent"), "heatmap")["data"]) == 1
+
+
+def test_an_odd_config_is_shown_as_it_is(open_page: OpenPage, tmp_path: Path):
+    odd = [
+        {"model": {"depth": 3}, "batch_size": "many", "clip": [1, 2, 3]},
+        {"model": 5, "batch_size": [64], "data": None},
+    ]
+    for number, config in enumerate(odd):
+        training = dashboard_log.Training(tmp_path, f"odd{number}", 0.2)
+        training.steps(2)
+        training.collector.close()
+        run = tmp_path / f"odd{number}" / "run.json"
+        run.write_text(json.dumps(json.loads(run.read_text()) | {"config": config}))
+    table = open_page("runs", tmp_path).dataframe[0].value.set_index("run")
+    assert table.loc["odd0", "model"] == "{'depth': 3}"
+    assert not open_page("compare", tmp_path).exception
