@@ -9,7 +9,7 @@ from torch.optim.optimizer import ParamsT
 
 from lambc.bounds import LARC, Clip
 from lambc.optimizer import LayerwiseOptimizer, Path
-from lambc.steps import foreach, fused_adam, loop
+from lambc.steps import foreach, fused_adam, loop, triton
 
 
 class LAMBC(LayerwiseOptimizer):
@@ -36,9 +36,10 @@ class LAMBC(LayerwiseOptimizer):
     adapt: False for a step with ratio 1, that is Adam's; the hook still shows what the ratio would have been.
     max_grad_norm: all gradients are scaled down together where their common norm is above it; None for no limit.
     maximize: go up the gradient.
-    foreach, fused: which path of `lambc.steps` takes the step. None for the fastest that has the options asked for:
-        torch's fused Adam kernel. `foreach=True` takes torch's public multi-tensor operations, `foreach=False` one
-        layer after the other. `fused=True` also lets GradScaler skip a step without a wait for the device.
+    foreach, fused: which path of `lambc.steps` takes the step. None for torch's fused Adam kernel where it has the
+        options asked for. `foreach=True` takes torch's public multi-tensor operations, `foreach=False` one layer after
+        the other, `fused=True` the Triton kernels on a CUDA device and torch's kernel elsewhere; it also lets
+        GradScaler skip a step without a wait for the device.
     capturable: count the steps on the device, for CUDA graphs, also where the path does not need it.
     differentiable: let autograd follow the step; takes the one-by-one path.
 
@@ -100,12 +101,12 @@ class LAMBC(LayerwiseOptimizer):
             raise ValueError(f"eps={options['eps']}: ε must be above 0, and finite, or a zero gradient divides by zero")
         if isinstance(options["clip"], LARC):
             raise ValueError("clip=LARC() divides the ratio by lr, which only LARS can; give LAMBC an upper bound")
-        if options["fused"] and not fused_adam.AVAILABLE:
-            raise ValueError("fused=True: this torch has no _fused_adam_; leave fused out")
-        if options["fused"] and (options["foreach"] or options["differentiable"] or options["eps_inside_sqrt"]):
-            raise ValueError("fused=True has no foreach, differentiable or eps_inside_sqrt; leave one of them out")
+        if options["fused"] and (options["foreach"] or options["differentiable"]):
+            raise ValueError("fused=True is a path of its own; leave out foreach=True and differentiable=True")
 
     def _path(self, group: dict[str, Any], device: torch.device) -> Path:
+        if group["fused"] and triton.usable(device):
+            return triton.step
         if self._is_fused(group):
             return fused_adam.step
         if group["differentiable"] or group["foreach"] is False:
@@ -114,14 +115,14 @@ class LAMBC(LayerwiseOptimizer):
         return loop.step if device.type == "cpu" and group["foreach"] is None else foreach.step
 
     def _counts_on_device(self, group: dict[str, Any], device: torch.device) -> bool:
-        return super()._counts_on_device(group, device) or self._is_fused(group)
+        return super()._counts_on_device(group, device) or group["fused"] or self._is_fused(group)
 
     def _is_fused(self, group: dict[str, Any]) -> bool:
-        if group["fused"] is not None:
-            return group["fused"]
-        rest = group["foreach"] is not None or group["differentiable"] or group["eps_inside_sqrt"]
+        """Whether torch's fused kernel takes the step: unless `fused=False` or another path was asked for."""
         # A compiler fuses the public operations by itself, and cannot look into the private kernel.
-        return fused_adam.AVAILABLE and not rest and not torch.compiler.is_compiling()
+        other = group["foreach"] is not None or group["differentiable"] or torch.compiler.is_compiling()
+        asked = group["fused"] or (group["fused"] is None and not other)
+        return asked and fused_adam.AVAILABLE and not group["eps_inside_sqrt"]
 
 
 class LAMB(LAMBC):

@@ -134,16 +134,20 @@ class LayerwiseOptimizer(Optimizer):
         kinds: dict[tuple[torch.device, torch.dtype], list[int]] = defaultdict(list)
         for row, param in enumerate(group["params"]):
             if param.grad is not None:
-                self._refuse_sparse_and_complex(group, row)
+                self._refuse_other_gradients(group, row)
                 kinds[param.device, param.dtype].append(row)
         return list(kinds.values())
 
-    def _refuse_sparse_and_complex(self, group: dict[str, Any], row: int) -> None:
+    def _refuse_other_gradients(self, group: dict[str, Any], row: int) -> None:
         param = group["params"][row]
-        if param.grad.is_sparse or param.is_complex():
-            kind = "complex" if param.is_complex() else "sparse"
-            name = group["param_names"][row] if "param_names" in group else f"number {row} of its group"
-            raise RuntimeError(f"{type(self).__name__} takes no {kind} gradients, but parameter {name} has one")
+        # A DTensor has placements; its local norm is not the layer's.
+        kinds = {
+            "complex": param.is_complex(), "sparse": param.grad.is_sparse, "sharded": hasattr(param, "placements")
+        }  # fmt: skip
+        for kind, it_is in kinds.items():
+            if it_is:
+                name = group["param_names"][row] if "param_names" in group else f"number {row} of its group"
+                raise RuntimeError(f"{type(self).__name__} takes no {kind} gradients, but parameter {name} has one")
 
     def _step_layers(self, group: dict[str, Any], rows: list[int], first_row: int, total_norm: Tensor | None) -> None:
         """Take the step of some layers of a group, all of one device and dtype, and enter it in the record."""

@@ -22,11 +22,12 @@ except ImportError:
     triton = None
 
 BLOCK = 2048
+INTERPRETED = triton is not None and triton.knobs.runtime.interpret
 
 
 def usable(device: torch.device) -> bool:
     """Whether the kernels run on `device` here."""
-    return triton is not None and (device.type == "cuda" or triton.knobs.runtime.interpret)
+    return triton is not None and (device.type == "cuda" or INTERPRETED)
 
 
 @torch.compiler.disable
@@ -109,10 +110,7 @@ if triton is not None:
             # In float64: 1 - 0.999 has lost five digits in float32.
             m = m / (1.0 - tl.exp(t * tl.log(tl.load(hyper)))).to(DTYPE)
             v = v / (1.0 - tl.exp(t * tl.log(tl.load(hyper + 1)))).to(DTYPE)
-        if EPS_INSIDE_SQRT:
-            r = m / tl.sqrt(v + eps)
-        else:
-            r = m / (tl.sqrt(v) + eps)
+        r = m / tl.sqrt(v + eps) if EPS_INSIDE_SQRT else m / (tl.sqrt(v) + eps)
         return r, r + decay * w
 
     @triton.jit
