@@ -63,7 +63,6 @@ def plotly_view(
     """
     drawn = pio.to_json(figure, validate=False)
     token = hashlib.sha256((drawn + keep_zoom).encode()).hexdigest()[:16]
-    base = st.get_option("server.baseUrlPath").strip("/")
     result = _component(
         key=key,
         data={
@@ -73,13 +72,24 @@ def plotly_view(
             "keep_zoom": keep_zoom or key,
             "report_zoom": report_zoom,
             "height": figure.layout.height,
-            "plotly": f"{'/' + base if base else ''}{PLOTLY_ADDRESS}/plotly.min.js?v={plotly.__version__}",
+            "plotly": _script(),
         },
         on_range_change=_nothing,
         on_cell_change=on_cell or _nothing,
     )
     shown = result.get("range")
     return Seen(range=tuple(shown) if shown else None, cell=result.get("cell"))
+
+
+def preload() -> None:
+    """Let the browser fetch and compile Plotly while the page is still being computed."""
+    _component(key="preload", data={"plotly": _script()})
+
+
+def _script() -> str:
+    """The address of Plotly's file; it changes with its version, so that a browser may keep it."""
+    base = st.get_option("server.baseUrlPath").strip("/")
+    return f"{'/' + base if base else ''}{PLOTLY_ADDRESS}/plotly.min.js?v={plotly.__version__}"
 
 
 def _nothing() -> None:

@@ -71,6 +71,12 @@ function listen(view, Plotly) {
 
 export default function (component) {
   const { parentElement, data } = component;
+  if (!data.figure) {
+    parentElement.querySelector(".lambc-chart")?.remove();
+    parentElement.querySelector(".lambc-loading")?.remove();
+    loadPlotly(data.plotly).catch(() => {}); // the first chart tries again, and says so
+    return;
+  }
   let view = views.get(parentElement);
   if (!view) {
     view = {

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from app.plotly_view import preload
 from app.shell import notices, sidebar
 
 HERE = Path(__file__).parent
@@ -29,6 +30,7 @@ with st.sidebar:
     if there:
         sidebar.choose_runs()
     sidebar.watch(drawn)
+    preload()
 if there:
     page.run()
     notices.problems()
