@@ -57,7 +57,8 @@ class Commands(TyperGroup):
             return super().invoke(context)
         except typer.TyperException as error:
             command = f"lambc {context.invoked_subcommand or ''}".rstrip()
-            fail(f"{' '.join(error.format_message().split())} See {command} --help.")
+            reason = " ".join(error.format_message().split()).replace("Value error, ", "").rstrip(".")
+            fail(f"{reason}: see {command} --help")
 
 
 app = typer.Typer(
@@ -162,7 +163,7 @@ def train(
         )  # fmt: skip
     except ValueError as error:
         fail(str(error))
-    need("train", "torch", "torchvision", "sklearn")
+    prepare_training()
     name = run.name if name is None else name
     check_run(run, runs, name)
     train_run(run, load(run.data, data_dir), runs, name)
@@ -181,7 +182,7 @@ def demo(
     They are LAMB and LAMBC with the bounds 10 and 1, ResNet-18 on scikit-learn's digits, and take two minutes at most
     on two CPU cores. A run that is there already, finished, is kept; nothing is overwritten.
     """
-    need("train", "torch", "torchvision", "sklearn")
+    prepare_training()
     if serve:
         check_server(host, port)
     from lambc.experiments.demo import RUNS as demo_runs
@@ -194,6 +195,8 @@ def demo(
         if finished:
             out.print(f"{name} is in {escape(str(runs))} already, finished, and is kept.")
             continue
+        if name != wanted:
+            out.print(f"{wanted} in {escape(str(runs))} did not finish; it stays as it is, and {name} takes its place.")
         check_run(run, runs, name)
         images = images or load(run.data, None)
         train_run(run, images, runs, name)
@@ -273,6 +276,14 @@ def parse_clip(text: str) -> float | tuple[float, float] | None:
     raise ValueError(f"clip={text!r}: give an upper bound (1), a lower and an upper one (0.5,3), or none")
 
 
+def prepare_training() -> None:
+    """Fail if what training needs is not installed; to be called before torch is imported."""
+    need("train", "torch", "torchvision", "sklearn")
+    # Threads that wait for each other by spinning take the core that the other needs: with two such processes on two
+    # cores a step took 4 times as long as with threads that sleep.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def check_run(run: Run, runs: Path, name: str) -> None:
     """Fail now for what would fail once the data are read."""
     from collector.run import check_name
@@ -293,13 +304,13 @@ def load(source: str, data_dir: Path | None) -> "Images":
 
     from lambc.experiments import data
 
-    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=err, transient=True) as bar:
-        task = bar.add_task(f"Reading {escape(source)}", total=None)
-        try:
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    try:
+        with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+            task = bar.add_task(f"Reading {escape(source)}", total=None)
             return data.load(source, data_dir, lambda done, total: bar.update(task, completed=done, total=total))
-        except data.DataError as error:
-            bar.stop()
-            fail(str(error))
+    except data.DataError as error:
+        fail(str(error))
 
 
 def train_run(run: Run, images: "Images", runs: Path, name: str) -> None:
@@ -311,26 +322,26 @@ def train_run(run: Run, images: "Images", runs: Path, name: str) -> None:
     from lambc.experiments import train as training
 
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[state]}"))
-    with Progress(*columns, TimeRemainingColumn(compact=True), console=err, transient=True) as bar:
-        task = bar.add_task(escape(name), total=None, state="")
+    bar = Progress(
+        *columns, TimeRemainingColumn(compact=True), console=err, transient=True, disable=not err.is_terminal
+    )
+    task = bar.add_task(escape(name), total=None, state="")
 
-        def report(now: training.Progress) -> None:
-            state = f"epoch {now.epoch}/{run.epochs}  {describe(now)}"
-            bar.update(task, completed=now.step, total=now.steps, state=state)
-            if now.ends_epoch:
-                out.print(f"{escape(name)}  {state}  test {percent(now.test_accuracy)}", soft_wrap=True)
+    def report(now: training.Progress) -> None:
+        state = f"epoch {now.epoch}/{run.epochs}  {describe(now)}"
+        bar.update(task, completed=now.step, total=now.steps, state=state)
+        if now.ends_epoch:
+            out.print(f"{escape(name)}  {state}  test {percent(now.test_accuracy)}", soft_wrap=True)
 
-        try:
+    try:
+        with bar:
             training.train(run, images, runs, name, report)
-        except (data.DataError, OSError) as error:
-            bar.stop()
-            fail(str(error))
-        except torch.OutOfMemoryError:
-            bar.stop()
-            fail(f"the device has too little memory for batch_size={run.batch_size}: give a smaller --batch-size")
-        except KeyboardInterrupt:
-            bar.stop()
-            fail(f"interrupted; what was recorded until then is in {runs / name}", code=130)
+    except (data.DataError, OSError) as error:
+        fail(str(error))
+    except torch.OutOfMemoryError:
+        fail(f"the device has too little memory for batch_size={run.batch_size}: give a smaller --batch-size")
+    except KeyboardInterrupt:
+        fail(f"interrupted; what was recorded until then is in {runs / name}", code=130)
 
 
 def describe(now: Any) -> str:
@@ -389,10 +400,11 @@ def show(
         fail("Parquet is not for a terminal: give --output FILE, or pipe it")
     try:
         if chosen == "table":
-            print_table(answer.limit(ROWS_SHOWN).to_arrow_table())
-            rest = answer.count("*").fetchall()[0][0] - ROWS_SHOWN
-            if rest > 0:
-                say(f"… {rest:,} more rows; --format csv gives all of them")
+            rows = answer.limit(ROWS_SHOWN + 1).to_arrow_table()
+            print_table(rows.slice(0, ROWS_SHOWN))
+            if len(rows) > ROWS_SHOWN:
+                rest = answer.count("*").fetchall()[0][0] - ROWS_SHOWN
+                out.print(f"… {rest:,} more rows; --format csv gives all of them")
             return
         (finite(answer) if chosen == "json" else answer).create_view("answer")
         with tempfile.TemporaryDirectory() as folder:
@@ -429,9 +441,8 @@ def print_table(rows: "pa.Table") -> None:
     for field in rows.schema:
         number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type) or pa.types.is_decimal(field.type)
         table.add_column(escape(field.name), justify="right" if number else "left", overflow="fold")
-    # Column by column, since two may have one name.
-    for row in zip(*(column.to_pylist() for column in rows.columns), strict=True):
-        table.add_row(*(escape(cell(value)) for value in row))
+    for row in rows.to_pylist():
+        table.add_row(*(escape(cell(value)) for value in row.values()))
     Console(highlight=False, width=None if sys.stdout.isatty() else 1000).print(table)
 
 
@@ -446,6 +457,8 @@ def cell(value: Any) -> str:
             return f"{value:,}"
         case float():
             return f"{value:.4g}"
+        case list():
+            return f"[{', '.join(map(cell, value))}]"
         case datetime():
             return f"{value:%Y-%m-%d %H:%M:%S}{' UTC' if value.tzinfo else ''}"
         case (int() as months, int() as days, int() as nanoseconds):  # an interval, as Arrow has it
