@@ -251,7 +251,7 @@ def _read_idx(folder: Path, name: str) -> np.ndarray:
     shape = tuple(np.frombuffer(content, ">u4", dimensions, offset=4).astype(int)) if dimensions else ()
     if not dimensions or len(content) != header + int(np.prod(shape)):
         raise DataError(f"{path} is not a whole IDX file of bytes: fetch it anew")
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+    return np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy()  # torch wants to be able to write
 
 
 def _split(folder: Path, *prefixes: str) -> list[Path]:
