@@ -39,6 +39,11 @@ def status_sentence(run: pd.Series, now: datetime | None = None) -> str:
     return "its run.json cannot be read"
 
 
+def standing(run: pd.Series) -> str:
+    """The sentence, but for a run that is training: for where the seconds do not tick."""
+    return "training" if run["status"] == "running" else status_sentence(run)
+
+
 def steps(run: pd.Series) -> str:
     """A run's last step, with separators."""
     return f"{int(run['steps']):,}" if pd.notna(run["steps"]) else "0"

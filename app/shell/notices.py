@@ -1,6 +1,7 @@
 """What a page says when there is nothing to draw, or when something could not be read."""
 
 import os
+import traceback
 from pathlib import Path
 
 import streamlit as st
@@ -46,6 +47,18 @@ def something_to_draw(chosen: Selection, states: dict[str, queries.RunState]) ->
             icon=":material/hourglass_empty:",
         )
     return bool(states)
+
+
+def trouble(error: Exception) -> bool:
+    """What a page says instead of a traceback, which goes to the terminal. True: it has been said."""
+    traceback.print_exception(error)
+    first = (str(error).splitlines() or [""])[0]
+    st.warning(
+        f"This page could not be drawn to its end. {type(error).__name__}: {words.plain(first[:300])}  \n"
+        "The terminal that serves it says more; the other pages, and other runs, may well be fine.",
+        icon=":material/healing:",
+    )
+    return True
 
 
 def problems() -> None:

@@ -43,5 +43,5 @@ def watch(drawn: tuple[str, ...]) -> None:
 
 
 def pulse() -> tuple[str, ...]:
-    """The log's version and the runs' statuses: a run stalls by silence, which changes no file."""
-    return (queries.log_version(), *queries.runs()["status"].astype(str))
+    """The log's version and how the runs stand: a run stalls by silence, which changes no file."""
+    return (queries.log_version(), *(words.standing(run) for _, run in queries.runs().iterrows()))

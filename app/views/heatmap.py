@@ -1,5 +1,6 @@
 """The heatmap of a run: a switch for the run and the quantity, the chart, and the cell that was clicked."""
 
+import math
 import re
 
 import pandas as pd
@@ -90,7 +91,8 @@ def shown_steps(state: queries.RunState) -> tuple[int, int] | None:
         edges = named.groups() if named else None
     if not edges:
         return None
-    first, last = max(1, round(float(edges[0]))), min(state.steps, round(float(edges[1])))
+    # Steps whose middle is seen: an edge lies half a step outside, and must not wander when it comes back.
+    first, last = max(1, math.ceil(float(edges[0]))), min(state.steps, math.floor(float(edges[1])))
     return (first, last) if first < last and (first, last) != (1, state.steps) else None
 
 

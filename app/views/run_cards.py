@@ -56,7 +56,7 @@ def _card(chosen: Selection, run: pd.Series, result: pd.Series | None) -> None:
 
 def _badge(run: pd.Series) -> str:
     status = run["status"]
-    sentence = words.plain(shorten(words.status_sentence(run), 120))
+    sentence = words.plain(shorten(words.standing(run), 120))
     return f":{words.COLOURS.get(status, 'red')}-badge[{words.ICONS.get(status, ':material/error:')} {sentence}]"
 
 

@@ -47,7 +47,7 @@ def _row(run: pd.Series, result: pd.Series | None) -> dict:
     time = words.time_taken(run)
     return {
         "run": run["run"],
-        "status": f"{words.SIGNS.get(run['status'], '✕')} {words.status_sentence(run)}",
+        "status": f"{words.SIGNS.get(run['status'], '✕')} {words.standing(run)}",
         "accuracies": None if result is None else result["test_accuracies"],
         "best": None if result is None else result["best_test_accuracy"],
         "last": None if result is None else result["last_test_accuracy"],

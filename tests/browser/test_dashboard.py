@@ -174,3 +174,17 @@ def test_the_first_rows_replace_the_empty_page(open_page: OpenPage, tmp_path: Pa
         training.steps(10)
         training.collector.close()
         expect(page.get_by_role("heading", name="All runs")).to_be_visible()
+
+
+def test_a_part_that_breaks_while_it_is_read_is_said_without_a_traceback(open_page: OpenPage, tmp_path: Path):
+    training = Training(tmp_path / "runs", "broken", 0.2)
+    training.steps(200)
+    training.collector.close()
+    (part,) = (tmp_path / "runs" / "broken" / "trust_ratios").glob("*.parquet")
+    with part.open("r+b") as file:  # its footer is good, so it is found when its rows are read
+        file.seek(4)
+        file.write(b"\xff" * 2000)
+    with serve(tmp_path / "runs") as address:
+        page = open_page(f"{address}/layers")
+        expect(page.get_by_text("This page could not be drawn to its end.")).to_be_visible()
+        assert "Traceback" not in page.inner_text("body")
