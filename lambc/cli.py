@@ -355,10 +355,10 @@ def describe(now: Any) -> str:
 def say_what_demo_found(runs: Path, names: list[str]) -> None:
     """The results of the demo's runs, where the log is, and a question to put to it."""
     with closing(connect(runs)) as connection:
-        results = connection.execute(
+        results = connection.sql(
             "SELECT run, best_accuracy, last_accuracy, hit_rate, steps FROM run_summaries "
             "WHERE run IN (SELECT unnest($names)) ORDER BY list_position($names, run)",
-            {"names": names},
+            params={"names": names},
         ).to_arrow_table()
         rows = connection.execute(
             "SELECT count(*) FROM trust_ratios WHERE run IN (SELECT unnest($names))", {"names": names}

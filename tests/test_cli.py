@@ -3,34 +3,61 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
+from dataclasses import replace
 
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
-ENVIRONMENT = {**os.environ, "COLUMNS": "160", "TERM": "dumb"}
+from collector import connect
+from lambc import cli
+from lambc.experiments import data, demo
+from lambc.experiments.settings import Run
+from tests.experiments.parquet_images import encode, write
+
+ENVIRONMENT = {**os.environ, "COLUMNS": "160", "TERM": "dumb", "OMP_NUM_THREADS": "1"}
 
 
-def lambc(*arguments, **options):
-    return subprocess.run(
-        [sys.executable, "-m", "lambc", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=ENVIRONMENT,
-        **options,
+def lambc(*arguments):
+    """The command in this process: a process of its own would import torch anew each time."""
+    return CliRunner(env={"COLUMNS": "160", "TERM": "dumb"}).invoke(cli.app, [str(each) for each in arguments])
+
+
+def start(*arguments):
+    """The command in a process of its own."""
+    command = [sys.executable, "-m", "lambc", *map(str, arguments)]
+    return subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture(scope="module")
+def few_digits():
+    """70 of scikit-learn's digits to train on and 30 to test with."""
+    digits = data.digits()
+    return replace(
+        digits,
+        train_images=digits.train_images[:70],
+        train_labels=digits.train_labels[:70],
+        test_images=digits.test_images[:30],
+        test_labels=digits.test_labels[:30],
     )
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """A folder with one short real run on digits."""
+def runs(few_digits, tmp_path_factory):
+    """A folder with one short real run on a few digits: steps of 32, 32 and 6 images."""
     folder = tmp_path_factory.mktemp("log") / "runs"
-    trained = lambc("train", "--runs", folder, "--epochs", 1, "--batch-size", 700, "--name", "short", "--clip", "1")
-    assert trained.returncode == 0, trained.stderr
-    assert "short: test accuracy" in trained.stdout
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(data, "digits", lambda: few_digits)
+        trained = lambc("train", "--runs", folder, "--epochs", 1, "--batch-size", 32, "--name", "short", "--clip", "1")
+    assert trained.exit_code == 0, trained.stderr
+    assert "epoch 1/1" in trained.stdout
     return folder
 
 
@@ -43,8 +70,9 @@ def empty(tmp_path):
 
 def assert_refused(done, *words):
     """One line on stderr, exit code 2, no traceback."""
-    assert done.returncode == 2, done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert done.exit_code == 2, done.output
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1, done.stderr
     for word in words:
         assert word in done.stderr
 
@@ -63,7 +91,7 @@ def test_a_training_run_is_recorded_step_by_step(runs):
 
 def test_runs_are_listed_with_status_accuracy_and_hit_rate(runs):
     listed = lambc("runs", "--runs", runs)
-    assert listed.returncode == 0
+    assert listed.exit_code == 0
     assert "short" in listed.stdout
     assert "finished" in listed.stdout
     (row,) = json.loads(lambc("runs", "--runs", runs, "--format", "json").stdout)
@@ -75,8 +103,37 @@ def test_runs_are_listed_with_status_accuracy_and_hit_rate(runs):
 def test_sql_writes_parquet_to_a_file(runs, tmp_path):
     file = tmp_path / "answer.parquet"
     query = "SELECT step, layer, trust_ratio FROM trust_ratios ORDER BY ALL"
-    assert lambc("sql", "--runs", runs, query, "--format", "parquet", "--output", file).returncode == 0
+    assert lambc("sql", "--runs", runs, query, "--format", "parquet", "--output", file).exit_code == 0
     assert pq.read_table(file).num_rows == 62 * 3
+
+
+def test_the_ending_of_the_output_says_the_format(runs, tmp_path):
+    for name in ("answer.csv", "answer.json", "answer.parquet"):
+        assert lambc("sql", "--runs", runs, "FROM layers", "--output", tmp_path / name).exit_code == 0
+    assert pyarrow.csv.read_csv(tmp_path / "answer.csv").num_rows == 62
+    assert len(json.loads((tmp_path / "answer.json").read_text())) == 62
+    assert pq.read_table(tmp_path / "answer.parquet").num_rows == 62
+    refused = lambc("sql", "--runs", runs, "FROM layers", "--output", tmp_path / "answer.xls")
+    assert_refused(refused, "answer.xls", "--format csv")
+
+
+def test_parquet_can_be_piped(runs, tmp_path):
+    answer = lambc("sql", "--runs", runs, "FROM layers", "--format", "parquet")
+    assert pq.read_table(pyarrow.BufferReader(answer.stdout_bytes)).num_rows == 62
+
+
+def test_json_has_null_for_what_it_cannot_say(runs):
+    query = "SELECT 'inf'::FLOAT AS upper, 'nan'::DOUBLE AS loss, 1.5::FLOAT AS ratio, 'inf' AS name"
+    answer = json.loads(lambc("sql", "--runs", runs, query, "--format", "json").stdout)
+    assert answer == [{"upper": None, "loss": None, "ratio": 1.5, "name": "inf"}]
+
+
+def test_a_table_shows_numbers_that_can_be_read(runs):
+    query = (
+        "SELECT 1234567 AS steps, 0.123456::FLOAT AS rate, NULL AS none, [1, 2] AS list, INTERVAL 5 MINUTE AS silent"
+    )
+    shown = lambc("sql", "--runs", runs, query).stdout.splitlines()[3].split()
+    assert shown == ["1,234,567", "0.1235", "[1,", "2]", "5", "min"]
 
 
 def test_a_table_says_how_many_rows_it_leaves_out(runs):
@@ -97,7 +154,7 @@ def test_a_damaged_file_is_named_and_takes_nothing_down(runs, tmp_path):
     shutil.copytree(runs, folder)
     (folder / "short" / "trust_ratios" / "broken.parquet").write_bytes(b"PAR1 this is no Parquet PAR1")
     listed = lambc("runs", "--runs", folder)
-    assert listed.returncode == 0
+    assert listed.exit_code == 0
     assert "short" in listed.stdout
     assert "broken.parquet" in listed.stderr
 
@@ -126,16 +183,61 @@ def test_training_refuses_what_makes_no_sense_in_one_sentence(arguments, words, 
     assert list(empty.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "clip"), [("1", 1.0), ("0.5,3", (0.5, 3.0)), ("none", None), ("None", None), (" 0 , 2 ", (0.0, 2.0))]
+)
+def test_clip_is_a_bound_or_two_or_none(text, clip):
+    assert cli.parse_clip(text) == clip
+
+
+def test_the_defaults_in_the_help_are_those_of_a_run():
+    shown = " ".join(lambc("train", "--help").stdout.split())
+    for default in (Run.data, Run.batch_size, Run.epochs, Run.lr, Run.stem, Run.device):
+        assert f"[default: {default}]" in shown
+
+
+@pytest.mark.parametrize(
+    ("command", "module", "extra"), [("train", "torch", "train"), ("dashboard", "streamlit", "app")]
+)
+def test_a_command_whose_libraries_are_missing_says_what_to_install(command, module, extra, tmp_path):
+    arguments = [command] if command == "train" else [command, str(tmp_path)]
+    code = f"import sys; sys.modules[{module!r}] = None; from lambc.cli import app; app({arguments!r})"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT)
+    assert ran.returncode == 2
+    assert f"needs {module}: pip install 'lambc[{extra}]'" in ran.stderr
+    assert ran.stderr.count("\n") == 1
+
+
+def test_the_demo_says_what_it_found_and_trains_nothing_twice(few_digits, tmp_path, monkeypatch):
+    tiny = Run(batch_size=70, epochs=1)
+    monkeypatch.setattr(data, "digits", lambda: few_digits)
+    monkeypatch.setattr(demo, "RUNS", {"demo-lamb": replace(tiny, clip=None), "demo-clip1": tiny})
+    first = lambc("demo", "--runs", tmp_path)
+    assert first.exit_code == 0, first.output
+    assert "124 trust ratios" in first.stdout
+    assert "bytes each" in first.stdout
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    again = lambc("demo", "--runs", tmp_path)
+    assert again.stdout.count("already, finished, and is kept") == 2
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_the_question_that_the_demo_proposes_has_an_answer(runs):
+    query = "SELECT layer, hit_rate FROM clip_hits WHERE run = 'short' ORDER BY hit_rate DESC LIMIT 10"
+    answer = json.loads(lambc("sql", query, "--runs", runs, "--format", "json").stdout)
+    assert answer[0]["hit_rate"] > 0
+
+
 def test_a_run_name_that_is_taken_is_refused_and_the_run_is_untouched(runs):
     before = {path: path.read_bytes() for path in (runs / "short").rglob("*") if path.is_file()}
-    assert_refused(lambc("train", "--runs", runs, "--epochs", 1, "--batch-size", 700, "--name", "short"), "short")
+    assert_refused(lambc("train", "--runs", runs, "--name", "short"), "short")
     assert {path: path.read_bytes() for path in (runs / "short").rglob("*") if path.is_file()} == before
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     file = tmp_path / "file"
     file.write_text("in the way")
-    assert_refused(lambc("train", "--runs", file / "runs", "--epochs", 1, "--batch-size", 700), "file")
+    assert_refused(lambc("train", "--runs", file / "runs", "--epochs", 1, "--batch-size", 32), "file")
 
 
 @pytest.mark.parametrize("command", [["runs"], ["sql", "SELECT 1"]], ids=lambda command: command[0])
@@ -159,26 +261,54 @@ def test_the_dashboard_says_that_its_folder_is_not_there(tmp_path):
     assert_refused(lambc("dashboard", tmp_path / "nowhere"), "nowhere")
 
 
-def test_the_dashboard_is_served(runs):
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_the_dashboard_is_served_until_it_is_stopped(runs, stop):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "lambc", "dashboard", str(runs), "--port", str(port)]
-    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as server:
+    with start("dashboard", runs, "--port", port) as server:
         try:
-            health = urllib.request.Request(f"http://127.0.0.1:{port}/_stcore/health")
-            for _ in range(120):
-                try:
-                    with urllib.request.urlopen(health, timeout=1) as answer:
-                        assert answer.status == 200
-                        break
-                except OSError:
-                    assert server.poll() is None, server.stdout.read()
-                    subprocess.run(["sleep", "0.5"], check=True)
-            else:
-                pytest.fail("the dashboard did not answer within a minute")
+            assert answers(server, f"http://127.0.0.1:{port}/_stcore/health")
+            server.send_signal(stop)
+            assert server.wait(30) == 0
         finally:
-            server.terminate()
+            server.kill()
+    with socket.socket() as free:
+        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        free.bind(("127.0.0.1", port))  # Streamlit is gone too
+
+
+def answers(server, address, seconds=60):
+    """Whether an address answers before its server ends or the time is over."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and server.poll() is None:
+        try:
+            with urllib.request.urlopen(address, timeout=1) as answer:
+                return answer.status == 200
+        except OSError:
+            time.sleep(0.2)
+    return False
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_training_run_in_one_sentence_and_keeps_its_log(tmp_path):
+    with start("train", "--runs", tmp_path, "--epochs", 100, "--batch-size", 32, "--name", "cut") as training:
+        try:
+            until = time.monotonic() + 60
+            while not (tmp_path / "cut" / "run.json").exists() and time.monotonic() < until:
+                time.sleep(0.1)
+            time.sleep(1)
+            training.send_signal(signal.SIGINT)
+            _, said = training.communicate(timeout=60)
+        finally:
+            training.kill()
+    assert training.returncode == 130
+    assert said.count("\n") == 1
+    assert "interrupted" in said
+    log = connect(tmp_path)
+    assert log.sql("SELECT status FROM runs").fetchall() == [("interrupted",)]
+    log.close()
 
 
 def modules_after(*arguments):
@@ -192,10 +322,17 @@ def modules_after(*arguments):
     return ran.stderr.splitlines()[-1].split() if ran.stderr.strip() else []
 
 
-def test_a_command_loads_only_what_it_uses(runs, empty):
+@pytest.mark.slow
+def test_a_command_loads_only_what_it_uses(runs, few_digits, tmp_path):
     assert modules_after("sql", "SELECT 1", "--runs", runs) == ["duckdb"]
     assert modules_after("runs", "--runs", runs) == ["duckdb"]
-    trained = modules_after("train", "--runs", empty, "--epochs", "1", "--batch-size", "1437", "--name", "x")
+    assert modules_after("dashboard", tmp_path / "nowhere") == []
+    images = [encode(image[0].numpy()) for image in few_digits.train_images[:8]]
+    for split in ("train", "test"):
+        write(tmp_path / f"{split}.parquet", images, few_digits.train_labels[:8].tolist(), class_names=None)
+    trained = modules_after(
+        "train", "--data", f"parquet:{tmp_path}", "--batch-size", 8, "--epochs", 1, "--runs", tmp_path
+    )
     assert trained == ["torch"]
 
 
@@ -205,3 +342,9 @@ def test_every_command_and_option_has_a_help_text():
         assert command in shown
         assert "--help" in shown
     assert lambc("--version").stdout.strip().count(".") == 2
+
+
+def test_a_command_line_that_makes_no_sense_points_to_the_help():
+    assert_refused(lambc("train", "--epochs", "many"), "--epochs", "lambc train --help")
+    assert_refused(lambc("trian"), "trian", "lambc --help")
+    assert_refused(lambc("sql"), "query", "lambc sql --help")
