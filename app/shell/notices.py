@@ -10,8 +10,8 @@ from app import queries, words
 from app.shell.selection import Selection
 
 FIRST_STEPS = """
-lambc demo      # trains three small runs in about two minutes and opens this page
-lambc train     # trains one with your own settings
+lambc demo --serve    # trains three small runs in about two minutes, then serves this page
+lambc train --help    # trains one with your own settings
 """
 
 
