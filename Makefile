@@ -14,7 +14,7 @@ demo: .venv/installed-all
 
 # One thread a process: two processes that each wait for two threads slow each other down many times over.
 test: .venv/installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -rs
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 
 def test_the_contracts_between_the_packages_hold():
-    checked = subprocess.run(["lint-imports", "--no-cache"], capture_output=True, text=True)
+    command = Path(sys.executable).with_name("lint-imports")
+    checked = subprocess.run([command, "--no-cache"], capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout
 
 
