@@ -367,7 +367,7 @@ def say_what_demo_found(runs: Path, names: list[str]) -> None:
     size = sum(file.stat().st_size for name in names for file in (runs / name / "trust_ratios").glob("*.parquet"))
     sentence = f"The log is in {escape(str(runs))}: {rows:,} trust ratios, {size / max(rows, 1):.1f} bytes each."
     out.print(sentence, soft_wrap=True)
-    out.print("hit_rate is the share of all layers' steps that were clipped. Which layers are they? Ask:\n")
+    out.print("hit_rate is the share of all layers' steps that were clipped. In which layers? Ask:\n", soft_wrap=True)
     folder = "" if runs == RUNS else f" --runs {runs}"
     question = f"SELECT layer, hit_rate FROM clip_hits WHERE run = '{names[-1]}' ORDER BY hit_rate DESC LIMIT 10"
     out.print(f'  lambc sql "{question}"{folder}\n', markup=False, soft_wrap=True)
