@@ -27,6 +27,7 @@ from typing import Annotated, Any
 import duckdb
 import torch
 import typer
+from machine import machine
 from rich.console import Console
 from rich.progress import track
 from sklearn.datasets import load_digits
@@ -159,15 +160,6 @@ def bytes_a_row(options: dict[str, Any], steps: int) -> tuple[int, int, int, flo
     return rows, len(parts), size, size / rows
 
 
-def machine() -> str:
-    if DEVICE.type == "cuda":
-        return torch.cuda.get_device_name()
-    cpu_info = Path("/proc/cpuinfo")
-    lines = cpu_info.read_text().splitlines() if cpu_info.exists() else []
-    cpu = next((line.split(":")[1].strip() for line in lines if "model name" in line), platform.processor())
-    return f"{cpu}, {torch.get_num_threads()} threads"
-
-
 def main(
     pairs: Annotated[int, typer.Option(help="Pairs of a recorded step and one that is not.")] = 100,
     steps: Annotated[int, typer.Option(help="Steps of the runs whose bytes a row are counted.")] = 300,
@@ -175,7 +167,8 @@ def main(
     """Time the collector, measure its log, and write both to bench/results/collector_overhead.md."""
     lines = [f"# The collector's overhead\n\n{(__doc__ or '').partition(chr(10) + chr(10))[0]}\n"]
     lines += [
-        f"{machine()}; torch {torch.__version__}, Python {platform.python_version()}, {datetime.now(UTC):%Y-%m-%d}. "
+        f"{machine(DEVICE.type)}; torch {torch.__version__}, Python {platform.python_version()}, "
+        f"{datetime.now(UTC):%Y-%m-%d}. "
         f"ResNet-18 (62 layers), batches of {BATCH}, {DTYPE}.\n",
         f"`python bench/collector_overhead.py --pairs {pairs} --steps {steps}`\n",
         "| what | median |\n|---|---:|",

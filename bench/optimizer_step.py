@@ -22,6 +22,7 @@ from typing import Annotated
 
 import torch
 import typer
+from machine import machine
 from rich.console import Console
 from rich.progress import track
 
@@ -116,15 +117,6 @@ def extra_memory(make: Callable, shapes: list[torch.Size], device: str) -> str:
     optimizer.step()
     size = sum(param.numel() * param.element_size() for param in params)
     return f"{(torch.cuda.max_memory_allocated() - before) / size:.2f}"
-
-
-def machine(device: str) -> str:
-    if device == "cuda":
-        return torch.cuda.get_device_name()
-    cpu_info = Path("/proc/cpuinfo")
-    lines = cpu_info.read_text().splitlines() if cpu_info.exists() else []
-    cpu = next((line.split(":")[1].strip() for line in lines if "model name" in line), platform.processor())
-    return f"{cpu}, {torch.get_num_threads()} threads"
 
 
 def table(model: str, rounds: int, device: str) -> str:

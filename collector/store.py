@@ -23,6 +23,7 @@ STATEMENTS = (
     "layers",
     "trust_ratios",
     "metrics",
+    "hit_rate",
     "clip_hits",
     "problems",
     # What the dashboard asks: macros with a row for each cell or point that it draws.

@@ -88,8 +88,11 @@ class LAMBC(LayerwiseOptimizer):
             "differentiable": differentiable,
         }
         super().__init__(params, defaults)
-        # GradScaler then hands `grad_scale` and `found_inf` to the step instead of waiting for them.
-        self._step_supports_amp_scaling = bool(fused)
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Whether GradScaler may hand `grad_scale` and `found_inf` to the step, instead of waiting for them itself."""
+        return all(group["fused"] and not group["eps_inside_sqrt"] for group in self.param_groups)
 
     @staticmethod
     def _check(options: dict[str, Any]) -> None:

@@ -140,14 +140,16 @@ class LayerwiseOptimizer(Optimizer):
 
     def _refuse_other_gradients(self, group: dict[str, Any], row: int) -> None:
         param = group["params"][row]
-        # A DTensor has placements; its local norm is not the layer's.
-        kinds = {
-            "complex": param.is_complex(), "sparse": param.grad.is_sparse, "sharded": hasattr(param, "placements")
-        }  # fmt: skip
-        for kind, it_is in kinds.items():
-            if it_is:
-                name = group["param_names"][row] if "param_names" in group else f"number {row} of its group"
-                raise RuntimeError(f"{type(self).__name__} takes no {kind} gradients, but parameter {name} has one")
+        if param.is_complex():
+            kind = "complex"
+        elif param.grad.is_sparse:
+            kind = "sparse"
+        elif hasattr(param, "placements"):  # a DTensor, whose local norm is not the layer's
+            kind = "sharded"
+        else:
+            return
+        name = group["param_names"][row] if "param_names" in group else f"number {row} of its group"
+        raise RuntimeError(f"{type(self).__name__} takes no {kind} gradients, but parameter {name} has one")
 
     def _step_layers(self, group: dict[str, Any], rows: list[int], first_row: int, total_norm: Tensor | None) -> None:
         """Take the step of some layers of a group, all of one device and dtype, and enter it in the record."""

@@ -37,19 +37,6 @@ def start(*arguments):
 
 
 @pytest.fixture(scope="module")
-def few_digits():
-    """70 of scikit-learn's digits to train on and 30 to test with."""
-    digits = data.digits()
-    return replace(
-        digits,
-        train_images=digits.train_images[:70],
-        train_labels=digits.train_labels[:70],
-        test_images=digits.test_images[:30],
-        test_labels=digits.test_labels[:30],
-    )
-
-
-@pytest.fixture(scope="module")
 def runs(few_digits, tmp_path_factory):
     """A folder with one short real run on a few digits: steps of 32, 32 and 6 images."""
     folder = tmp_path_factory.mktemp("log") / "runs"

@@ -16,7 +16,7 @@ WITH cells AS (
         max(rows.relative_step) AS relative_step,
         count(*) FILTER (rows.outcome = 'upper') AS upper_hits,
         count(*) FILTER (rows.outcome = 'lower') AS lower_hits,
-        (upper_hits + lower_hits) / nullif(count(*) FILTER (rows.outcome IN ('free', 'upper', 'lower')), 0) AS hit_rate
+        hit_rate(rows.outcome) AS hit_rate
     FROM trust_ratios AS rows
     WHERE rows.run = run AND rows.step BETWEEN first_step AND last_step
     GROUP BY ALL

@@ -16,11 +16,4 @@ SELECT
     CASE WHEN status IN ('running', 'stalled') THEN date_trunc('second', now() - heartbeat) END AS silent
 FROM runs
 LEFT JOIN run_results USING (run)
-LEFT JOIN (
-    SELECT
-        run,
-        count(*) FILTER (outcome IN ('upper', 'lower'))
-        / nullif(count(*) FILTER (outcome IN ('free', 'upper', 'lower')), 0) AS hit_rate
-    FROM trust_ratios
-    GROUP BY run
-) AS hits USING (run);
+LEFT JOIN (SELECT run, hit_rate(outcome) AS hit_rate FROM trust_ratios GROUP BY run) AS hits USING (run);

@@ -17,8 +17,7 @@ from torch import Tensor
 
 # Elements that layers take their step on together; a larger layer takes its own alone. On a CPU what is in the cache is
 # free to read again; a GPU wants few launches, yet no temporary of the model's size.
-CHUNK = {"cpu": 1 << 16}
-CHUNK_ON_GPU = 1 << 26
+CHUNK_ON_CPU, CHUNK_ON_GPU = 1 << 16, 1 << 26
 
 Corrections: TypeAlias = list[Any]
 """One number or tensor of no dimension a layer."""
@@ -72,18 +71,22 @@ class Layers:
         return list((1 - beta1**counts).to(dtype).unbind()), list((1 - beta2**counts).to(dtype).unbind())
 
 
+def chunk_size(params: list[Tensor]) -> int:
+    """How many elements of `params` take their step together at most."""
+    return CHUNK_ON_CPU if params[0].is_cpu else CHUNK_ON_GPU
+
+
 def in_chunks(
     step: Callable[..., Tensor], layers: Layers, group: dict, lower: Tensor, upper: Tensor, *rest: Any
 ) -> Tensor:
     """`step(layers, group, lower, upper, *rest)` of each chunk of the layers in turn."""
-    slices = chunk_slices([param.numel() for param in layers.params], layers.params[0].device)
+    slices = chunk_slices([param.numel() for param in layers.params], chunk_size(layers.params))
     ratios = [step(layers[chunk], group, lower[chunk], upper[chunk], *rest) for chunk in slices]
     return ratios[0] if len(ratios) == 1 else torch.cat(ratios, dim=1)
 
 
-def chunk_slices(sizes: list[int], device: torch.device) -> list[slice]:
-    """The layers in order, cut where the next would take a chunk above its size."""
-    capacity = CHUNK.get(device.type, CHUNK_ON_GPU)
+def chunk_slices(sizes: list[int], capacity: int) -> list[slice]:
+    """The layers in order, cut where the next would take a chunk above `capacity`."""
     slices, first, held = [], 0, 0
     for index, size in enumerate(sizes):
         if held and held + size > capacity:

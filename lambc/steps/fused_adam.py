@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lambc import rule
 from lambc.norms import layer_norms
-from lambc.steps import Layers, chunk_slices, in_chunks
+from lambc.steps import Layers, chunk_size, in_chunks
 
 AVAILABLE = hasattr(torch, "_fused_adam_")
 
@@ -22,8 +22,8 @@ AVAILABLE = hasattr(torch, "_fused_adam_")
 def step(layers: Layers, group: dict, lower: Tensor, upper: Tensor, found_inf: Tensor | None = None) -> Tensor:
     """Algorithm 1, lines 7 to 17, for as many layers at a time as share the scratch buffer."""
     sizes = [param.numel() for param in layers.params]
-    largest = max(sum(sizes[chunk]) for chunk in chunk_slices(sizes, layers.params[0].device))
-    scratch = layers.params[0].new_empty(largest)
+    # As much as a full chunk holds, or the one layer that is larger.
+    scratch = layers.params[0].new_empty(max(max(sizes), min(sum(sizes), chunk_size(layers.params))))
     return in_chunks(_step_chunk, layers, group, lower, upper, found_inf, scratch)
 
 

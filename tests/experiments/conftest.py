@@ -1,30 +1,10 @@
-"""Small real data: scikit-learn's digits, and its two photographs cut into tiles and encoded."""
-
-from dataclasses import replace
+"""Small real data: scikit-learn's two photographs cut into tiles and encoded."""
 
 import numpy as np
 import pytest
 from sklearn.datasets import load_sample_images
 
-from lambc.experiments import data
 from tests.experiments.parquet_images import encode, write
-
-
-@pytest.fixture(scope="session")
-def digits():
-    return data.digits()
-
-
-@pytest.fixture(scope="session")
-def few_digits(digits):
-    """70 digits to train on and 30 to test with."""
-    return replace(
-        digits,
-        train_images=digits.train_images[:70],
-        train_labels=digits.train_labels[:70],
-        test_images=digits.test_images[:30],
-        test_labels=digits.test_labels[:30],
-    )
 
 
 @pytest.fixture(scope="session")

@@ -49,6 +49,18 @@ def test_grad_scaler_takes_back_its_scale_and_skips_a_step_that_overflowed(path,
     assert rows == ([False, False, True, False] if "fused" in path else [False, False, False])
 
 
+@pytest.mark.parametrize("duplicate", [lambda optimizer: optimizer, copy.deepcopy], ids=["itself", "copy"])
+@pytest.mark.parametrize("options", [{"fused": True, "eps_inside_sqrt": True}, {"fused": True}, {}], ids=str)
+def test_grad_scaler_skips_an_overflow_whatever_path_takes_the_step(options, duplicate):
+    optimizer = duplicate(LAMBC([torch.nn.Parameter(torch.ones(3))], **options))
+    (param,) = optimizer.param_groups[0]["params"]
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    scaler.scale(torch.ones(()))
+    param.grad = torch.tensor([1.0, torch.inf, 1.0])
+    scaler.step(optimizer)
+    assert param.tolist() == [1.0, 1.0, 1.0]
+
+
 def test_grad_scaler_leaves_a_skipped_layer_as_it_was_even_where_it_is_not_finite_by_itself():
     param = torch.nn.Parameter(torch.tensor([1.0, torch.inf]))
     optimizer = LAMBC([param], fused=True, weight_decay=0.1)
