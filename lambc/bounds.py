@@ -257,7 +257,7 @@ def as_bound(clip: Clip) -> Bound:
     match clip:
         case None:
             return Fixed(upper=math.inf)
-        case bool():
+        case bool() | type():
             pass
         case int() | float():
             return Fixed(upper=float(clip))

@@ -1,6 +1,7 @@
 """LAMB, and LAMBC, which clips its trust ratios (Algorithm 1)."""
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -69,6 +70,7 @@ class LAMBC(LayerwiseOptimizer):
         capturable: bool = False,
         differentiable: bool = False,
     ) -> None:
+        self._scratch = fused_adam.Scratch()
         defaults = {
             "lr": lr,
             "betas": betas,
@@ -89,6 +91,10 @@ class LAMBC(LayerwiseOptimizer):
         }
         super().__init__(params, defaults)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._scratch = fused_adam.Scratch()
+
     @property
     def _step_supports_amp_scaling(self) -> bool:
         """Whether GradScaler may hand `grad_scale` and `found_inf` to the step, instead of waiting for them itself."""
@@ -97,6 +103,8 @@ class LAMBC(LayerwiseOptimizer):
     @staticmethod
     def _check(options: dict[str, Any]) -> None:
         LayerwiseOptimizer._check(options)
+        if len(options["betas"]) != 2:
+            raise ValueError(f"betas={options['betas']}: give two, β1 and β2")
         for index, beta in enumerate(options["betas"], start=1):
             if not 0 <= beta < 1:
                 raise ValueError(f"betas={options['betas']}: β{index} must lie in [0, 1)")
@@ -111,11 +119,8 @@ class LAMBC(LayerwiseOptimizer):
         if group["fused"] and triton.usable(device):
             return triton.step
         if self._is_fused(group):
-            return fused_adam.step
-        if group["differentiable"] or group["foreach"] is False:
-            return loop.step
-        # Temporaries of the whole model's size leave a CPU's cache before they are used again.
-        return loop.step if device.type == "cpu" and group["foreach"] is None else foreach.step
+            return partial(fused_adam.step, scratch=self._scratch)
+        return loop.step if group["differentiable"] or group["foreach"] is False else foreach.step
 
     def _counts_on_device(self, group: dict[str, Any], device: torch.device) -> bool:
         return super()._counts_on_device(group, device) or group["fused"] or self._is_fused(group)
@@ -134,5 +139,5 @@ class LAMB(LAMBC):
     Takes the options of `LAMBC` but `clip`, and has its hook.
     """
 
-    def __init__(self, params: ParamsT, lr: float | Tensor = 1e-2, **options: Any) -> None:
-        super().__init__(params, lr, clip=None, **options)
+    def __init__(self, params: ParamsT, lr: float | Tensor = 1e-2, *betas_eps_decay: Any, **options: Any) -> None:
+        super().__init__(params, lr, *betas_eps_decay, **options, clip=None)  # type: ignore[misc]

@@ -14,7 +14,7 @@ from lambc import rule
 from lambc.bounds import EXEMPT, Bound, as_bound, from_plain, to_plain
 from lambc.norms import layer_norms
 from lambc.steps import Layers
-from lambc.trust_ratios import TrustRatioHook, TrustRatioHooks
+from lambc.trust_ratios import TrustRatioHook, TrustRatioHooks, layer_names
 
 Path = Callable[[Layers, dict[str, Any], Tensor, Tensor, Tensor | None], Tensor]
 
@@ -51,8 +51,8 @@ class LayerwiseOptimizer(Optimizer):
             raise ValueError(f"lr={lr}: the learning rate must be 0 or more, and finite")
         if not 0 <= decay < math.inf:
             raise ValueError(f"weight_decay={decay}: λ must be 0 or more, and finite")
-        if phi is not None and not 0 < phi[0] <= phi[1]:
-            raise ValueError(f"phi={phi}: φ clamps ‖w‖ to (low, high), which needs 0 < low <= high")
+        if phi is not None and not (_is_pair(phi) and 0 < phi[0] <= phi[1]):
+            raise ValueError(f"phi={phi}: φ clamps ‖w‖ to (low, high), which needs two numbers, 0 < low <= high")
         if options["max_grad_norm"] is not None and not 0 < options["max_grad_norm"] < math.inf:
             raise ValueError(
                 f"max_grad_norm={options['max_grad_norm']}: give a finite norm above 0, or None for no limit"
@@ -69,6 +69,13 @@ class LayerwiseOptimizer(Optimizer):
         super().add_param_group(param_group)
         # The count of steps lies in the groups, which a state_dict holds; every group has the same.
         self.param_groups[-1]["step"] = self.param_groups[0].get("step", 0)
+        self._flatten_lr()
+
+    def _flatten_lr(self) -> None:
+        """Look at an lr of shape [1] as one of no dimension, which is what a scheduler fills and a step multiplies."""
+        for group in self.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"] = group["lr"].view(())
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore from a pickle, a deep copy or a state_dict; hooks stay with the optimizer they were registered at."""
@@ -78,6 +85,7 @@ class LayerwiseOptimizer(Optimizer):
         for group in self.param_groups:
             for option, default in {**self.defaults, "step": 0}.items():
                 group.setdefault(option, default)
+        self._flatten_lr()
 
     def state_dict(self) -> dict[str, Any]:
         """As torch.optim.Optimizer.state_dict, in plain numbers and tensors that `torch.load` takes back."""
@@ -88,23 +96,61 @@ class LayerwiseOptimizer(Optimizer):
 
     @torch.no_grad()
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load what `state_dict()` gave (torch.optim.Optimizer.load_state_dict); steps go on counting from there."""
-        bounds = [group["clip"] for group in self.param_groups]
+        """Load what `state_dict()` gave (torch.optim.Optimizer.load_state_dict); steps go on counting from there.
+
+        The state of torch's Adam or AdamW fits LAMBC, too. Raises ValueError, before anything is changed, where the
+        saved groups, shapes or moments are not this optimizer's.
+        """
+        saved_groups, bounds = state_dict["param_groups"], [group["clip"] for group in self.param_groups]
+        if len(saved_groups) == len(bounds):  # else torch says so
+            bounds = [
+                from_plain(saved["clip"], bound) if "clip" in saved else bound
+                for saved, bound in zip(saved_groups, bounds, strict=True)
+            ]
+        params = [param for group in self.param_groups for param in group["params"]]
+        saved_ids = [saved_id for group in saved_groups for saved_id in group["params"]]
+        states = {param: state_dict["state"].get(saved, {}) for param, saved in zip(params, saved_ids, strict=False)}
+        for name, (param, saved) in zip(layer_names(self.param_groups), states.items(), strict=True):
+            self._check_saved(name, param, saved)
+
         super().load_state_dict(state_dict)
-        saved_ids = [saved for group in state_dict["param_groups"] for saved in group["params"]]
         for group, bound in zip(self.param_groups, bounds, strict=True):
-            group["clip"] = from_plain(group["clip"], bound)
+            group["clip"] = bound
             for param in group["params"]:
-                saved = state_dict["state"].get(saved_ids.pop(0), {})
-                # torch casts state to the parameter's dtype, which would round what half-precision parameters keep in
-                # float32, and lets it keep a layout that may not be the parameter's, which the fused kernels need.
-                for name, value in saved.items():
-                    if name in self.moments:
-                        self.state[param][name] = self._zeros(param).copy_(value)
-                    elif name == "step" and self._counts_on_device(group, param.device):
-                        self.state[param][name] = value.to(param.device, torch.float32, copy=True)
-                    else:
-                        self.state[param][name] = value.to("cpu" if name == "step" else param.device, copy=True)
+                self.state[param].update(self._restored(group, param, states[param]))
+        steps = [float(saved["step"]) for saved in states.values() if "step" in saved]
+        for group in self.param_groups:
+            group["step"] = int(max([group["step"], *steps]))
+
+    def _check_saved(self, layer: str, param: Tensor, saved: dict[str, Any]) -> None:
+        if saved and not saved.keys() >= set(self.moments):
+            raise ValueError(
+                f"the state_dict has {', '.join(saved)} for layer {layer}, but {type(self).__name__} needs "
+                f"{', '.join(self.moments)}: load one of the same optimizer"
+            )
+        for moment in self.moments if saved else ():
+            if saved[moment].shape != param.shape:
+                raise ValueError(
+                    f"the state_dict has {moment} of shape {list(saved[moment].shape)} for layer {layer}, whose shape "
+                    f"is {list(param.shape)}: load one of the same model, with its groups in the same order"
+                )
+
+    def _restored(self, group: dict[str, Any], param: Tensor, saved: dict[str, Any]) -> dict[str, Tensor]:
+        """A parameter's state as this optimizer keeps it.
+
+        torch casts state to the parameter's dtype, which would round what half-precision parameters keep in float32,
+        and lets it keep a layout that may not be the parameter's, which the fused kernels need.
+        """
+        restored = {}
+        for name, value in saved.items():
+            if name in self.moments:
+                restored[name] = self._zeros(param).copy_(value)
+            elif name == "step":
+                device = param.device if self._counts_on_device(group, param.device) else "cpu"
+                restored[name] = torch.as_tensor(value).to(device, torch.float32, copy=True)
+            elif isinstance(value, Tensor):
+                restored[name] = value.to(param.device, copy=True)
+        return restored
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step; returns what `closure`, which may compute loss and gradients anew, returned."""
@@ -117,13 +163,14 @@ class LayerwiseOptimizer(Optimizer):
         return loss
 
     def _step(self) -> None:
+        kinds = [self._rows_by_kind(group) for group in self.param_groups]  # which refuses before anything has moved
         if self._hooks:
             self._hooks.begin(self.param_groups)
         total_norm = self._total_norm()
         first_row = 0
-        for group in self.param_groups:
+        for group, rows_by_kind in zip(self.param_groups, kinds, strict=True):
             group["step"] += 1
-            for rows in self._rows_by_kind(group):
+            for rows in rows_by_kind:
                 self._step_layers(group, rows, first_row, total_norm)
             first_row += len(group["params"])
         if self._hooks:
@@ -155,16 +202,19 @@ class LayerwiseOptimizer(Optimizer):
         """Take the step of some layers of a group, all of one device and dtype, and enter it in the record."""
         params = [group["params"][row] for row in rows]
         device, dtype = params[0].device, _working_dtype(params[0])
-        working = [param.to(dtype) for param in params]  # themselves, unless they are of half precision
-        grads = [param.grad.to(dtype) for param in params]
+        working = params if params[0].dtype == dtype else [param.to(dtype) for param in params]
+        grads = [grad if grad.dtype == dtype else grad.to(dtype) for grad in (param.grad for param in params)]
         bound = as_bound(group["clip"]) if group["adapt"] else EXEMPT
         states = [self._state(group, param, bound) for param in params]
         layers = Layers(working, grads, states, self._grad_factor(group, total_norm, device))
         found_inf = self._amp("found_inf", device)
-        if found_inf is None:
-            torch._foreach_add_(layers.state("step"), 1)
+        steps = layers.state("step")
+        if found_inf is not None:
+            torch._foreach_add_(steps, 1 - found_inf)
+        elif steps[0].is_cpu:  # where a number would be made a tensor for each; without alpha torch makes it a number
+            torch._foreach_add_(steps, torch.ones(()), alpha=1)
         else:
-            torch._foreach_add_(layers.state("step"), 1 - found_inf)
+            torch._foreach_add_(steps, 1)
 
         bound_state = {name: torch.stack(layers.state(f"clip_{name}")) for name in bound.state}
         lower, upper = (
@@ -174,7 +224,7 @@ class LayerwiseOptimizer(Optimizer):
             for limit in bound.limits(bound_state)
         )
         ratios = self._path(group, device)(layers, group, lower, upper, found_inf)
-        if dtype != params[0].dtype:
+        if working is not params:
             torch._foreach_copy_(params, working)
         if bound_state:
             self._learn(bound, bound_state, layers, ratios, found_inf)
@@ -244,3 +294,7 @@ class LayerwiseOptimizer(Optimizer):
 def _working_dtype(param: Tensor) -> torch.dtype:
     """The dtype of a parameter's moments and arithmetic: its own, or float32 where that is of half precision."""
     return torch.promote_types(param.dtype, torch.float32)
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, tuple | list) and len(value) == 2 and all(isinstance(each, int | float) for each in value)

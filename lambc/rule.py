@@ -5,6 +5,8 @@ who holds the paper in the other hand starts and ends here; the paths in `lambc.
 memory, and the tests hold them to it.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -45,6 +47,16 @@ def trust_ratio(
     # The denominator is made safe before it divides: a `where` after the division has a NaN gradient.
     ratio = numerator / torch.where(divisible, update_norm, 1.0)
     return torch.where(divisible & ratio.isfinite(), ratio, 1.0)
+
+
+def trust_ratio_of_numbers(
+    weight_norm: float, update_norm: float, phi: tuple[float, float] | None, largest: float
+) -> float:
+    """`trust_ratio` of one layer in plain numbers, for a step on a CPU; above `largest` a ratio is Inf in its dtype."""
+    if not (0 < weight_norm < math.inf and 0 < update_norm < math.inf):
+        return 1.0
+    ratio = (weight_norm if phi is None else min(max(weight_norm, phi[0]), phi[1])) / update_norm
+    return ratio if ratio <= largest else 1.0
 
 
 def usable(weight_norm: Tensor, update_norm: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ class TrustRatios:
     """What one step did to every layer.
 
     step: the first is 1; it goes on counting from a loaded state_dict.
-    layers: the layers' names, one for each parameter tensor, groups in order; the same tuple until a group is added.
+    layers: the layers' names, one for each parameter tensor, groups in order; the same tuple until a name changes.
     table: float32 of shape [7, layers], on the first accelerator that holds a parameter, else on the CPU. Its rows, in
         the order of `FIELDS`, are what the properties below name, each of shape [layers].
 
@@ -89,10 +89,11 @@ class TrustRatioHooks:
     def begin(self, param_groups: list[dict]) -> None:
         """Clear the table for a step of these groups."""
         params = [param for group in param_groups for param in group["params"]]
-        if len(params) != len(self._layers):
-            self._layers = layer_names(param_groups)
-            device = next((param.device for param in params if param.device.type != "cpu"), torch.device("cpu"))
-            self._table = torch.empty(len(FIELDS), len(params), dtype=torch.float32, device=device)
+        device = next((param.device for param in params if param.device.type != "cpu"), torch.device("cpu"))
+        layers = layer_names(param_groups)
+        if layers != self._layers or device != self._table.device:
+            self._layers = layers
+            self._table = torch.empty(len(FIELDS), len(layers), dtype=torch.float32, device=device)
         self._table.fill_(math.nan)
 
     def write(self, rows: list[int], ratios: Tensor, lower: Tensor, upper: Tensor, lr: float | Tensor) -> None:

@@ -1,22 +1,26 @@
-"""All layers at once through torch's multi-tensor operations: few kernels on a GPU, one temporary the model's size."""
+"""Many layers at once through torch's multi-tensor operations: few kernels on a GPU, and nothing private to torch."""
 
 import torch
 from torch import Tensor
 
 from lambc import rule
 from lambc.norms import layer_norms
-from lambc.steps import Corrections, Layers
+from lambc.steps import Corrections, Layers, in_chunks
 
 
 def step(layers: Layers, group: dict, lower: Tensor, upper: Tensor, found_inf: Tensor | None = None) -> Tensor:
-    """Algorithm 1, lines 7 to 17, for all layers together."""
+    """Algorithm 1, lines 7 to 17, for as many layers at a time as `in_chunks` puts together."""
+    return in_chunks(_step_chunk, layers, group, lower, upper)
+
+
+def _step_chunk(layers: Layers, group: dict, lower: Tensor, upper: Tensor) -> Tensor:
     beta1, beta2 = group["betas"]
     exp_avgs, exp_avg_sqs = layers.state("exp_avg"), layers.state("exp_avg_sq")
     grads = layers.ascending_grads(group)
     torch._foreach_lerp_(exp_avgs, grads, 1 - beta1)
     torch._foreach_mul_(exp_avg_sqs, beta2)
     torch._foreach_addcmul_(exp_avg_sqs, grads, grads, value=1 - beta2)
-    del grads  # one temporary of the model's size at a time
+    del grads  # one temporary at a time
 
     updates = _update_directions(exp_avgs, exp_avg_sqs, *layers.bias_corrections(group), group)
     weight_norms = layer_norms(layers.params)

@@ -4,9 +4,11 @@ Adam's step on a scratch buffer that holds -λw, at learning rate 1, leaves -(r 
 in one pass. Two norms and one `addcmul_` do the rest, while the layer is still in the cache. 56 bytes of memory traffic
 a float32 parameter, where fused Adam has 28 and the multi-tensor operations have 92.
 
-`torch._fused_adam_` is private to torch: `AVAILABLE` says whether this torch has it, and `lambc.steps.foreach` is the
-public way to the same step.
+`torch._fused_adam_` and `_fused_adamw_` are private to torch: `AVAILABLE` says whether this torch has them, and
+`lambc.steps.foreach` is the public way to the same step.
 """
+
+import math
 
 import torch
 from torch import Tensor
@@ -15,54 +17,124 @@ from lambc import rule
 from lambc.norms import layer_norms
 from lambc.steps import Layers, chunk_size, in_chunks
 
-AVAILABLE = hasattr(torch, "_fused_adam_")
+AVAILABLE = hasattr(torch, "_fused_adam_") and hasattr(torch, "_fused_adamw_")
+
+
+class Scratch:
+    """Memory that a step may write to: on a CPU, where fresh memory is slow to come by, kept from step to step.
+
+    There it is finite all over when it is taken, and must be when it is left.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[torch.dtype, Tensor] = {}
+
+    def take(self, size: int, like: Tensor) -> Tensor:
+        """A buffer of `size` elements with the dtype and device of `like`."""
+        if not like.is_cpu:
+            return like.new_empty(size)
+        kept = self._kept.get(like.dtype)
+        if kept is None or len(kept) < size:
+            kept = self._kept[like.dtype] = like.new_zeros(size)
+        return kept
 
 
 @torch.compiler.disable
-def step(layers: Layers, group: dict, lower: Tensor, upper: Tensor, found_inf: Tensor | None = None) -> Tensor:
+def step(
+    layers: Layers,
+    group: dict,
+    lower: Tensor,
+    upper: Tensor,
+    found_inf: Tensor | None = None,
+    *,
+    scratch: Scratch,
+) -> Tensor:
     """Algorithm 1, lines 7 to 17, for as many layers at a time as share the scratch buffer."""
     sizes = [param.numel() for param in layers.params]
     # As much as a full chunk holds, or the one layer that is larger.
-    scratch = layers.params[0].new_empty(max(max(sizes), min(sum(sizes), chunk_size(layers.params))))
-    return in_chunks(_step_chunk, layers, group, lower, upper, found_inf, scratch)
+    size = max(max(sizes), min(sum(sizes), chunk_size(layers.params)))
+    buffer = scratch.take(size, layers.params[0])
+    chunk = _chunk_on_host if buffer.is_cpu else _chunk_on_device
+    return in_chunks(chunk, layers, group, lower, upper, found_inf, buffer)
 
 
-def _step_chunk(
-    layers: Layers, group: dict, lower: Tensor, upper: Tensor, found_inf: Tensor | None, scratch: Tensor
+def _chunk_on_device(
+    layers: Layers, group: dict, lower: Tensor, upper: Tensor, found_inf: Tensor | None, buffer: Tensor
 ) -> Tensor:
-    params, exp_avgs = layers.params, layers.state("exp_avg")
-    sizes = [param.numel() for param in params]
-    flat = scratch[: sum(sizes)].split_with_sizes(sizes)
+    buffer = buffer[: sum(param.numel() for param in layers.params)].zero_()
+    negated = _negated_updates(layers, group, found_inf, buffer)
+    weight_norms, update_norms = layer_norms(layers.params), layer_norms(negated)
+    ratios = rule.trust_ratio(weight_norms, update_norms, group["phi"])
+    clipped = rule.clip(ratios, lower, upper)
+    _decay_outside_ratio(negated, layers, group)
+    if found_inf is not None:  # the kernel has left m and v alone
+        buffer.masked_fill_(found_inf == 1, 0.0)
+    for param, update, distance in zip(layers.params, negated, (clipped * group["lr"]).unbind(), strict=True):
+        param.addcmul_(update, distance)
+    return torch.stack([weight_norms, update_norms, ratios, clipped])
+
+
+def _chunk_on_host(
+    layers: Layers, group: dict, lower: Tensor, upper: Tensor, found_inf: Tensor | None, buffer: Tensor
+) -> Tensor:
+    """As `_chunk_on_device`, with the ratios in plain numbers.
+
+    A large layer has driven the machine's code out of the cache, too, so that each of the many operations on a tensor
+    of one element takes as long as a thousand elements.
+    """
+    buffer = buffer[: sum(param.numel() for param in layers.params)]
+    negated = _negated_updates(layers, group, found_inf, buffer)
+    norms = layer_norms([*layers.params, *negated])
+    weight_norms, update_norms = norms.view(2, -1).tolist()
+    largest = torch.finfo(norms.dtype).max
+    ratios = [
+        rule.trust_ratio_of_numbers(weight_norm, update_norm, group["phi"], largest)
+        for weight_norm, update_norm in zip(weight_norms, update_norms, strict=True)
+    ]
+    clipped = [
+        min(max(ratio, low), high) for ratio, low, high in zip(ratios, lower.tolist(), upper.tolist(), strict=True)
+    ]
+    _decay_outside_ratio(negated, layers, group)
+    lr = float(group["lr"])
+    if found_inf is None or not found_inf.item():
+        for param, update, ratio in zip(layers.params, negated, clipped, strict=True):
+            param.add_(update, alpha=ratio * lr)
+    if not math.isfinite(sum(weight_norms) + sum(update_norms)):
+        buffer.zero_()
+    return torch.cat([norms, norms.new_tensor([*ratios, *clipped])]).view(4, -1)
+
+
+def _negated_updates(layers: Layers, group: dict, found_inf: Tensor | None, buffer: Tensor) -> list[Tensor]:
+    """Lines 7 to 12: -(r + λw) of each layer in `buffer`, or -r where the decay is not part of the ratio."""
+    exp_avgs = layers.state("exp_avg")
     # The kernel walks memory, not indices: all of its tensors need the one layout.
-    negated = [part.as_strided(m.shape, m.stride()) for part, m in zip(flat, exp_avgs, strict=True)]
+    negated = [
+        part.as_strided(m.shape, m.stride())
+        for part, m in zip(buffer.split_with_sizes([m.numel() for m in exp_avgs]), exp_avgs, strict=True)
+    ]
     grads = [
         grad if grad.stride() == m.stride() else torch.empty_like(m).copy_(grad)
         for grad, m in zip(layers.scaled_grads(), exp_avgs, strict=True)
     ]
-
-    decay = -group["weight_decay"]
-    if group["decay_in_ratio"] and decay:
-        for update, param in zip(negated, params, strict=True):
-            torch.mul(param, decay, out=update)
+    if group["decay_in_ratio"] and group["weight_decay"]:
+        kernel, forget = torch._fused_adam_, 0.0
+        for update, param in zip(negated, layers.params, strict=True):
+            torch.mul(param, -group["weight_decay"], out=update)
     else:
-        scratch[: sum(sizes)].zero_()
+        # AdamW's decay multiplies what an earlier layer left in the buffer by 1 - lr · 1 = 0, which saves clearing it.
+        kernel, forget = torch._fused_adamw_, 1.0
     beta1, beta2 = group["betas"]
     steps = layers.state("step")
     if not group["bias_correction"]:
         steps = [torch.full_like(step, 1e9) for step in steps]  # so late that β^t is 0
-    torch._fused_adam_(
+    kernel(
         negated, grads, exp_avgs, layers.state("exp_avg_sq"), [], steps,
-        lr=1.0, beta1=beta1, beta2=beta2, weight_decay=0.0, eps=group["eps"], amsgrad=False,
+        lr=1.0, beta1=beta1, beta2=beta2, weight_decay=forget, eps=group["eps"], amsgrad=False,
         maximize=group["maximize"], grad_scale=None, found_inf=found_inf,
     )  # fmt: skip
+    return negated
 
-    weight_norms, update_norms = layer_norms(params), layer_norms(negated)
-    if not group["decay_in_ratio"] and decay:
-        torch._foreach_add_(negated, params, alpha=decay)
-    ratios = rule.trust_ratio(weight_norms, update_norms, group["phi"])
-    clipped = rule.clip(ratios, lower, upper)
-    if found_inf is not None:  # the kernel has left m and v alone
-        scratch[: sum(sizes)].masked_fill_(found_inf == 1, 0.0)
-    for param, update, distance in zip(params, negated, (clipped * group["lr"]).unbind(), strict=True):
-        param.addcmul_(update, distance)
-    return torch.stack([weight_norms, update_norms, ratios, clipped])
+
+def _decay_outside_ratio(negated: list[Tensor], layers: Layers, group: dict) -> None:
+    if group["weight_decay"] and not group["decay_in_ratio"]:
+        torch._foreach_add_(negated, layers.params, alpha=-group["weight_decay"])

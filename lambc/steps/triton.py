@@ -35,7 +35,7 @@ def step(layers: Layers, group: dict, lower: Tensor, upper: Tensor, found_inf: T
     """Algorithm 1, lines 7 to 17, for all layers together."""
     params, exp_avgs, exp_avg_sqs = layers.params, layers.state("exp_avg"), layers.state("exp_avg_sq")
     if any(param.stride() != m.stride() for param, m in zip(params, exp_avgs, strict=True)):
-        return fused_adam.step(layers, group, lower, upper, found_inf)
+        return fused_adam.step(layers, group, lower, upper, found_inf, scratch=fused_adam.Scratch())
     # The kernels walk memory, not indices: all of a layer's tensors need the one layout.
     grads = [
         grad if grad.stride() == m.stride() else torch.empty_like(m).copy_(grad)
