@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lambc import bounds
+    from lambc.groups import parameter_groups
     from lambc.lamb import LAMB, LAMBC
     from lambc.lars import LARS
     from lambc.trust_ratios import TrustRatios
 
 __version__ = version("lambc")
-__all__ = ["LAMB", "LAMBC", "LARS", "TrustRatios", "bounds"]
+__all__ = ["LAMB", "LAMBC", "LARS", "TrustRatios", "bounds", "parameter_groups"]
 
 _MODULES = {
     "LAMB": "lambc.lamb",
@@ -22,6 +23,7 @@ _MODULES = {
     "LARS": "lambc.lars",
     "TrustRatios": "lambc.trust_ratios",
     "bounds": "lambc.bounds",
+    "parameter_groups": "lambc.groups",
 }
 
 

@@ -36,6 +36,8 @@ class LAMBC(LayerwiseOptimizer):
     decay_in_ratio: the ratio's denominator is ‖r + λw‖, the step that line 17 takes; False for ‖r‖, as line 13 prints.
     adapt: False for a step with ratio 1, that is Adam's; the hook still shows what the ratio would have been.
     max_grad_norm: all gradients are scaled down together where their common norm is above it; None for no limit.
+    master_weights: keep a float32 copy of each half-precision parameter in the state, in which the steps add up; False
+        rounds every step to the parameter's dtype. Who writes to such a parameter has to write to its "master", too.
     maximize: go up the gradient.
     foreach, fused: which path of `lambc.steps` takes the step. None for torch's fused Adam kernel where it has the
         options asked for. `foreach=True` takes torch's public multi-tensor operations, `foreach=False` one layer after
@@ -64,6 +66,7 @@ class LAMBC(LayerwiseOptimizer):
         decay_in_ratio: bool = True,
         adapt: bool = True,
         max_grad_norm: float | None = None,
+        master_weights: bool = False,
         maximize: bool = False,
         foreach: bool | None = None,
         fused: bool | None = None,
@@ -83,6 +86,7 @@ class LAMBC(LayerwiseOptimizer):
             "decay_in_ratio": decay_in_ratio,
             "adapt": adapt,
             "max_grad_norm": max_grad_norm,
+            "master_weights": master_weights,
             "maximize": maximize,
             "foreach": foreach,
             "fused": fused,

@@ -21,7 +21,7 @@ class LARS(LayerwiseOptimizer):
     where u is m, or with Nesterov's momentum β m + (1 - β)(g + λw). The trust coefficient η is part of the ratio, in
     the step and in the record. A zero or non-finite norm gives the ratio 1, before clipping.
 
-    params, phi, adapt, max_grad_norm, maximize, capturable: as in `LAMBC`.
+    params, phi, adapt, max_grad_norm, master_weights, maximize, capturable: as in `LAMBC`.
     lr: a float or a tensor of one element.
     momentum: β, in [0, 1).
     weight_decay: λ.
@@ -46,6 +46,7 @@ class LARS(LayerwiseOptimizer):
         phi: tuple[float, float] | None = None,
         adapt: bool = True,
         max_grad_norm: float | None = None,
+        master_weights: bool = False,
         maximize: bool = False,
         capturable: bool = False,
     ) -> None:
@@ -59,6 +60,7 @@ class LARS(LayerwiseOptimizer):
             "phi": phi,
             "adapt": adapt,
             "max_grad_norm": max_grad_norm,
+            "master_weights": master_weights,
             "maximize": maximize,
             "capturable": capturable,
             "differentiable": False,

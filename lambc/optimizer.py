@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 from lambc import rule
 from lambc.bounds import EXEMPT, Bound, as_bound, from_plain, to_plain
 from lambc.norms import layer_norms
-from lambc.steps import Layers
+from lambc.steps import Layers, working_dtype
 from lambc.trust_ratios import TrustRatioHook, TrustRatioHooks, layer_names
 
 Path = Callable[[Layers, dict[str, Any], Tensor, Tensor, Tensor | None], Tensor]
@@ -143,7 +143,7 @@ class LayerwiseOptimizer(Optimizer):
         """
         restored = {}
         for name, value in saved.items():
-            if name in self.moments:
+            if name in self.moments or name == "master":
                 restored[name] = self._zeros(param).copy_(value)
             elif name == "step":
                 device = param.device if self._counts_on_device(group, param.device) else "cpu"
@@ -201,12 +201,12 @@ class LayerwiseOptimizer(Optimizer):
     def _step_layers(self, group: dict[str, Any], rows: list[int], first_row: int, total_norm: Tensor | None) -> None:
         """Take the step of some layers of a group, all of one device and dtype, and enter it in the record."""
         params = [group["params"][row] for row in rows]
-        device, dtype = params[0].device, _working_dtype(params[0])
-        working = params if params[0].dtype == dtype else [param.to(dtype) for param in params]
-        grads = [grad if grad.dtype == dtype else grad.to(dtype) for grad in (param.grad for param in params)]
+        device, dtype = params[0].device, working_dtype(params[0])
         bound = as_bound(group["clip"]) if group["adapt"] else EXEMPT
         states = [self._state(group, param, bound) for param in params]
-        layers = Layers(working, grads, states, self._grad_factor(group, total_norm, device))
+        masters = [state["master"] for state in states] if _keeps_masters(group, params[0]) else None
+        grads = [param.grad for param in params]
+        layers = Layers(masters or params, grads, states, self._grad_factor(group, total_norm, device))
         found_inf = self._amp("found_inf", device)
         steps = layers.state("step")
         if found_inf is not None:
@@ -224,8 +224,8 @@ class LayerwiseOptimizer(Optimizer):
             for limit in bound.limits(bound_state)
         )
         ratios = self._path(group, device)(layers, group, lower, upper, found_inf)
-        if working is not params:
-            torch._foreach_copy_(params, working)
+        if masters:
+            torch._foreach_copy_(params, masters)
         if bound_state:
             self._learn(bound, bound_state, layers, ratios, found_inf)
         if self._hooks:
@@ -248,6 +248,8 @@ class LayerwiseOptimizer(Optimizer):
             state["step"] = torch.zeros((), dtype=torch.float32, device=device)
             for moment in self.moments:
                 state[moment] = self._zeros(param)
+        if _keeps_masters(group, param) and "master" not in state:
+            state["master"] = self._zeros(param).copy_(param)
         for name, value in bound.state.items():
             if f"clip_{name}" not in state:
                 state[f"clip_{name}"] = torch.full((), value, dtype=torch.float32, device=param.device)
@@ -256,7 +258,7 @@ class LayerwiseOptimizer(Optimizer):
     @staticmethod
     def _zeros(param: Tensor) -> Tensor:
         """A moment of `param` before its first step: in its working dtype, and in its layout if that is dense."""
-        return torch.zeros_like(param, dtype=_working_dtype(param), memory_format=torch.preserve_format)
+        return torch.zeros_like(param, dtype=working_dtype(param), memory_format=torch.preserve_format)
 
     def _total_norm(self) -> Tensor | None:
         """The norm over all gradients, on the first one's device, where a group wants it limited."""
@@ -266,7 +268,7 @@ class LayerwiseOptimizer(Optimizer):
         for group in self.param_groups:
             for param in group["params"]:
                 if param.grad is not None:
-                    grads[param.device].append(param.grad.to(_working_dtype(param)))
+                    grads[param.device].append(param.grad.to(working_dtype(param)))
         if not grads:
             return None
         first = next(iter(grads))
@@ -291,9 +293,8 @@ class LayerwiseOptimizer(Optimizer):
         return None if value is None else value.to(device, non_blocking=True)
 
 
-def _working_dtype(param: Tensor) -> torch.dtype:
-    """The dtype of a parameter's moments and arithmetic: its own, or float32 where that is of half precision."""
-    return torch.promote_types(param.dtype, torch.float32)
+def _keeps_masters(group: dict[str, Any], param: Tensor) -> bool:
+    return group["master_weights"] and param.dtype != working_dtype(param)
 
 
 def _is_pair(value: Any) -> bool:

@@ -4,12 +4,12 @@
 
 updates moments and parameters in place, and returns ‖w‖, ‖update‖ and the trust ratio before and after clipping as a
 tensor of shape [4, layers]. `group` is the parameter group, which holds the options under the names that the optimizer
-gives them; `lower` and `upper` have shape [layers], and the parameters' dtype and device. `found_inf` is GradScaler's
-flag, a tensor on the device: where it is 1 nothing is updated. Only the fused paths are handed one.
+gives them; `lower` and `upper` have shape [layers], and the parameters' working dtype and device. `found_inf` is
+GradScaler's flag, a tensor on the device: where it is 1 nothing is updated. Only the fused paths are handed one.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import torch
@@ -25,9 +25,9 @@ Corrections: TypeAlias = list[Any]
 
 @dataclass(frozen=True, slots=True)
 class Layers:
-    """Layers of one group that take a step together: one device, and one dtype, float32 or float64.
+    """Layers of one group that take a step together: one device and one dtype.
 
-    params, grads: the parameters and their gradients.
+    params, grads: the parameters and their gradients, which may be of half precision; `in_working_dtype` mends that.
     states: what the optimizer keeps for each: `step` (t, this step included) and the moments.
     grad_factor: what the gradients are to be multiplied by, a tensor of no dimension on their device; None for 1.
     """
@@ -71,6 +71,23 @@ class Layers:
         return list((1 - beta1**counts).to(dtype).unbind()), list((1 - beta2**counts).to(dtype).unbind())
 
 
+def working_dtype(param: Tensor) -> torch.dtype:
+    """The dtype of a parameter's moments and arithmetic: its own, or float32 where that is of half precision."""
+    return torch.promote_types(param.dtype, torch.float32)
+
+
+def in_working_dtype(step: Callable[..., Tensor], layers: Layers, *rest: Any) -> Tensor:
+    """`step(layers, *rest)` in float32 for layers of half precision, which are rounded to what it makes of them."""
+    dtype = working_dtype(layers.params[0])
+    grads = [grad if grad.dtype == dtype else grad.to(dtype) for grad in layers.grads]
+    if layers.params[0].dtype == dtype:
+        return step(replace(layers, grads=grads), *rest)
+    params = [param.to(dtype) for param in layers.params]
+    ratios = step(replace(layers, params=params, grads=grads), *rest)
+    torch._foreach_copy_(layers.params, params)
+    return ratios
+
+
 def chunk_size(params: list[Tensor]) -> int:
     """How many elements of `params` take their step together at most."""
     return CHUNK_ON_CPU if params[0].is_cpu else CHUNK_ON_GPU
@@ -79,9 +96,9 @@ def chunk_size(params: list[Tensor]) -> int:
 def in_chunks(
     step: Callable[..., Tensor], layers: Layers, group: dict, lower: Tensor, upper: Tensor, *rest: Any
 ) -> Tensor:
-    """`step(layers, group, lower, upper, *rest)` of each chunk of the layers in turn."""
+    """`step(layers, group, lower, upper, *rest)` of each chunk of the layers in turn, in their working dtype."""
     slices = chunk_slices([param.numel() for param in layers.params], chunk_size(layers.params))
-    ratios = [step(layers[chunk], group, lower[chunk], upper[chunk], *rest) for chunk in slices]
+    ratios = [in_working_dtype(step, layers[chunk], group, lower[chunk], upper[chunk], *rest) for chunk in slices]
     return ratios[0] if len(ratios) == 1 else torch.cat(ratios, dim=1)
 
 

@@ -53,7 +53,7 @@ def step(
     sizes = [param.numel() for param in layers.params]
     # As much as a full chunk holds, or the one layer that is larger.
     size = max(max(sizes), min(sum(sizes), chunk_size(layers.params)))
-    buffer = scratch.take(size, layers.params[0])
+    buffer = scratch.take(size, layers.state("exp_avg")[0])
     chunk = _chunk_on_host if buffer.is_cpu else _chunk_on_device
     return in_chunks(chunk, layers, group, lower, upper, found_inf, buffer)
 

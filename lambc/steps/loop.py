@@ -5,11 +5,15 @@ from torch import Tensor
 
 from lambc import rule
 from lambc.norms import layer_norms
-from lambc.steps import Layers
+from lambc.steps import Layers, in_working_dtype
 
 
 def step(layers: Layers, group: dict, lower: Tensor, upper: Tensor, found_inf: Tensor | None = None) -> Tensor:
     """Algorithm 1, lines 7 to 17, for each layer in turn."""
+    return in_working_dtype(_step, layers, group, lower, upper)
+
+
+def _step(layers: Layers, group: dict, lower: Tensor, upper: Tensor) -> Tensor:
     beta1, beta2 = group["betas"]
     ratios = []
     for index, (param, grad, state, correction1, correction2) in enumerate(

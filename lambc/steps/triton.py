@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lambc import rule
-from lambc.steps import Layers, fused_adam
+from lambc.steps import Layers, fused_adam, working_dtype
 
 try:
     import triton
@@ -38,10 +38,12 @@ def step(layers: Layers, group: dict, lower: Tensor, upper: Tensor, found_inf: T
         return fused_adam.step(layers, group, lower, upper, found_inf, scratch=fused_adam.Scratch())
     # The kernels walk memory, not indices: all of a layer's tensors need the one layout.
     grads = [
-        grad if grad.stride() == m.stride() else torch.empty_like(m).copy_(grad)
+        grad if grad.stride() == m.stride() else torch.empty_like(m, dtype=grad.dtype).copy_(grad)
         for grad, m in zip(layers.grads, exp_avgs, strict=True)
     ]
-    device, dtype = params[0].device, params[0].dtype
+    device, dtype = params[0].device, working_dtype(params[0])
+    if any(grad.dtype != grads[0].dtype for grad in grads):
+        grads = [grad.to(dtype) for grad in grads]
     blocks, firsts = _blocks(tuple(param.numel() for param in params), device)
     tensors = (params, grads, exp_avgs, exp_avg_sqs, layers.state("step"))
     addresses = _integers(tuple(tensor.data_ptr() for column in tensors for tensor in column), device).view(5, -1)
@@ -52,17 +54,19 @@ def step(layers: Layers, group: dict, lower: Tensor, upper: Tensor, found_inf: T
     options = {
         "BIAS_CORRECTION": group["bias_correction"],
         "EPS_INSIDE_SQRT": group["eps_inside_sqrt"],
-        "DTYPE": tl.float64 if dtype == torch.float64 else tl.float32,
+        "DTYPE": _TRITON_DTYPES[dtype],
+        "W_DTYPE": _TRITON_DTYPES[params[0].dtype],
         "BLOCK": BLOCK,
     }
-    squares = torch.empty(2, len(blocks), dtype=torch.float32 if dtype == torch.float32 else dtype, device=device)
+    squares = torch.empty(2, len(blocks), dtype=dtype, device=device)
     skipped = one.new_zeros(()) if found_inf is None else found_inf
     factor = one if layers.grad_factor is None else layers.grad_factor
 
     if len(blocks):
         _moments[(len(blocks),)](
-            *shared, squares, len(blocks), factor, skipped, DECAY_IN_RATIO=group["decay_in_ratio"], **options
-        )
+            *shared, squares, len(blocks), factor, skipped,
+            DECAY_IN_RATIO=group["decay_in_ratio"], G_DTYPE=_TRITON_DTYPES[grads[0].dtype], **options,
+        )  # fmt: skip
     norms = torch.empty(2, len(params), dtype=dtype, device=device)
     _norms[(len(params), 2)](squares, len(blocks), firsts, norms, len(params), BLOCK=1024)
     ratios = rule.trust_ratio(norms[0], norms[1], group["phi"])
@@ -97,6 +101,12 @@ def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
 
 
 if triton is not None:
+    _TRITON_DTYPES = {
+        torch.float64: tl.float64,
+        torch.float32: tl.float32,
+        torch.bfloat16: tl.bfloat16,
+        torch.float16: tl.float16,
+    }
 
     @triton.jit
     def _update(
@@ -124,21 +134,21 @@ if triton is not None:
     def _moments(
         addresses, sizes, blocks, firsts, hyper, layers, squares, block_count, factor, skipped,
         DECAY_IN_RATIO: tl.constexpr, BIAS_CORRECTION: tl.constexpr, EPS_INSIDE_SQRT: tl.constexpr,
-        DTYPE: tl.constexpr, BLOCK: tl.constexpr,
+        DTYPE: tl.constexpr, W_DTYPE: tl.constexpr, G_DTYPE: tl.constexpr, BLOCK: tl.constexpr,
     ):  # fmt: skip
         """Lines 7 and 8, and the squares of w and of the update summed over one block."""
         layer = tl.load(blocks + tl.program_id(0))
         offsets, inside = _block(sizes, blocks, firsts, layer, BLOCK)
-        w_address = tl.load(addresses + layer).to(tl.pointer_type(DTYPE))
-        g_address = tl.load(addresses + layers + layer).to(tl.pointer_type(DTYPE))
+        w_address = tl.load(addresses + layer).to(tl.pointer_type(W_DTYPE))
+        g_address = tl.load(addresses + layers + layer).to(tl.pointer_type(G_DTYPE))
         m_address = tl.load(addresses + 2 * layers + layer).to(tl.pointer_type(DTYPE))
         v_address = tl.load(addresses + 3 * layers + layer).to(tl.pointer_type(DTYPE))
         step_address = tl.load(addresses + 4 * layers + layer)
         scale = (tl.load(hyper + 4) * tl.load(factor)).to(DTYPE)
         beta1, beta2 = tl.load(hyper), tl.load(hyper + 1)
 
-        w = tl.load(w_address + offsets, mask=inside, other=0.0)
-        g = tl.load(g_address + offsets, mask=inside, other=0.0) * scale
+        w = tl.load(w_address + offsets, mask=inside, other=0.0).to(DTYPE)
+        g = tl.load(g_address + offsets, mask=inside, other=0.0).to(DTYPE) * scale
         m = tl.load(m_address + offsets, mask=inside, other=0.0)
         v = tl.load(v_address + offsets, mask=inside, other=0.0)
         m = beta1.to(DTYPE) * m + (1.0 - beta1).to(DTYPE) * g
@@ -166,18 +176,19 @@ if triton is not None:
     @triton.jit
     def _apply(
         addresses, sizes, blocks, firsts, hyper, layers, distances, skipped,
-        BIAS_CORRECTION: tl.constexpr, EPS_INSIDE_SQRT: tl.constexpr, DTYPE: tl.constexpr, BLOCK: tl.constexpr,
+        BIAS_CORRECTION: tl.constexpr, EPS_INSIDE_SQRT: tl.constexpr,
+        DTYPE: tl.constexpr, W_DTYPE: tl.constexpr, BLOCK: tl.constexpr,
     ):  # fmt: skip
         """Line 17 on one block."""
         layer = tl.load(blocks + tl.program_id(0))
         offsets, inside = _block(sizes, blocks, firsts, layer, BLOCK)
-        w_address = tl.load(addresses + layer).to(tl.pointer_type(DTYPE))
+        w_address = tl.load(addresses + layer).to(tl.pointer_type(W_DTYPE))
         m_address = tl.load(addresses + 2 * layers + layer).to(tl.pointer_type(DTYPE))
         v_address = tl.load(addresses + 3 * layers + layer).to(tl.pointer_type(DTYPE))
         step_address = tl.load(addresses + 4 * layers + layer)
-        w = tl.load(w_address + offsets, mask=inside, other=0.0)
+        w = tl.load(w_address + offsets, mask=inside, other=0.0).to(DTYPE)
         m = tl.load(m_address + offsets, mask=inside, other=0.0)
         v = tl.load(v_address + offsets, mask=inside, other=0.0)
         _, decayed = _update(m, v, w, step_address, hyper, BIAS_CORRECTION, EPS_INSIDE_SQRT, DTYPE)
         taken = tl.where(tl.load(skipped) == 0, inside, False)
-        tl.store(w_address + offsets, w - tl.load(distances + layer) * decayed, mask=taken)
+        tl.store(w_address + offsets, (w - tl.load(distances + layer) * decayed).to(W_DTYPE), mask=taken)

@@ -8,7 +8,7 @@ import pickle
 import pytest
 import torch
 
-from lambc import LAMB, LAMBC
+from lambc import LAMB, LAMBC, LARS
 from lambc.bounds import Fixed
 
 PATHS = [{"fused": True}, {"foreach": True}, {"foreach": False}]
@@ -18,16 +18,25 @@ BAD_OPTIONS = [
     ({"lr": torch.ones(2)}, r"lr has 2 elements"),
     ({"betas": (1.0, 0.999)}, r"betas=\(1.0, 0.999\): β1 must lie in \[0, 1\)"),
     ({"betas": (0.9, math.nan)}, r"β2 must lie in"),
+    ({"betas": (0.9,)}, r"betas=\(0.9,\): give two"),
     ({"eps": 0.0}, r"eps=0.0: ε must be above 0"),
     ({"eps": math.nan}, r"eps=nan"),
     ({"weight_decay": -0.1}, r"weight_decay=-0.1"),
     ({"weight_decay": math.nan}, r"weight_decay=nan"),
     ({"phi": (2.0, 1.0)}, r"phi=\(2.0, 1.0\)"),
+    ({"phi": 2.0}, r"phi=2.0: φ clamps ‖w‖ to \(low, high\)"),
     ({"clip": (2.0, 1.0)}, r"clip=\(2.0, 1.0\): the lower bound is above the upper one"),
     ({"clip": -1.0}, r"the upper bound is not above 0"),
     ({"clip": (-1.0, 1.0)}, r"the lower bound is negative"),
     ({"clip": math.nan}, r"a bound is NaN"),
 ]
+
+
+class Unknown(Fixed):
+    """A bound that the optimizer which loads it does not have."""
+
+    def __init__(self):
+        super().__init__(upper=1.0)
 
 
 def make_model(dtype=torch.float32):
@@ -65,7 +74,7 @@ def test_a_group_is_checked_as_the_defaults_are(options, message):
     assert len(optimizer.param_groups) == 1
 
 
-@pytest.mark.parametrize("clip", ["1", (1.0, 2.0, 3.0), True, [1.0]], ids=str)
+@pytest.mark.parametrize("clip", ["1", (1.0, 2.0, 3.0), True, [1.0], Fixed], ids=str)
 def test_a_clip_of_another_kind_is_refused(clip):
     with pytest.raises(TypeError, match="give an upper bound"):
         LAMBC(make_model().parameters(), clip=clip)
@@ -76,6 +85,13 @@ def test_lamb_is_lambc_without_a_bound(unclipped):
     expected_model, model = make_model(), make_model()
     expected = train(expected_model, LAMBC(expected_model.parameters(), clip=None), range(5))
     assert torch.equal(train(model, unclipped(model.parameters()), range(5)), expected)
+
+
+def test_lamb_takes_its_options_in_the_order_of_lambcs():
+    group = LAMB(make_model().parameters(), 0.1, (0.5, 0.9), 1e-3, 0.2, maximize=True).param_groups[0]
+    assert [group[name] for name in ("lr", "betas", "eps", "weight_decay", "clip", "maximize")] == [
+        0.1, (0.5, 0.9), 1e-3, 0.2, None, True,
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("clip", [(0.0, 0.5), Fixed(0.5)], ids=["pair", "Fixed"])
@@ -152,6 +168,22 @@ def test_a_scheduler_changes_the_step_and_the_record():
     assert seen == pytest.approx([0.1, 0.05, 0.025])
 
 
+@pytest.mark.parametrize("path", PATHS, ids=str)
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)], ids=str)
+def test_an_lr_of_one_element_is_a_rate_and_stays_the_callers_tensor(path, shape):
+    expected_model, model = make_model(), make_model()
+    expected = train(expected_model, LAMBC(expected_model.parameters(), lr=0.5, **path), range(2))
+    lr = torch.full(shape, 0.25)
+    optimizer = LAMBC(model.parameters(), lr=lr, **path)
+    optimizer.load_state_dict(optimizer.state_dict())
+    optimizer.param_groups[0]["lr"] = lr.view(())
+    rates = []
+    optimizer.register_trust_ratio_hook(lambda record: rates.append(record.lr.unique().tolist()))
+    lr.fill_(0.5)
+    torch.testing.assert_close(train(model, optimizer, range(2)), expected)
+    assert rates == [[0.5], [0.5]]
+
+
 def test_a_closure_is_called_with_gradients_enabled_and_its_loss_returned():
     model = make_model()
     optimizer = LAMBC(model.parameters())
@@ -202,6 +234,47 @@ def test_a_state_dict_of_another_layout_is_refused():
         LAMBC(model[0].parameters()).load_state_dict(state_dict)
 
 
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (lambda model: LARS(model.parameters()), "momentum for layer 0.0, but LAMBC needs exp_avg, exp_avg_sq"),
+        (lambda model: LAMBC([*model.parameters()][::-1]), r"exp_avg of shape \[3\] for layer 0.0, whose shape is \[8, 6"),
+        (lambda model: LAMBC(model.parameters(), clip=Unknown()), "saved with the clip bound Unknown"),
+    ],
+    ids=["optimizer", "order", "bound"],
+)  # fmt: skip
+def test_a_state_dict_that_does_not_fit_is_refused_before_anything_changes(other, message):
+    model = make_model()
+    optimizer, saved = LAMBC(model.parameters(), lr=0.5), other(model)
+    train(model, optimizer, range(1))
+    train(model, saved, range(2))
+    before = copy.deepcopy(optimizer.state_dict())
+    with pytest.raises(ValueError, match=message):
+        optimizer.load_state_dict(saved.state_dict())
+    after = optimizer.state_dict()
+    assert after["param_groups"] == before["param_groups"]
+    assert all(torch.equal(after["state"][0][name], before["state"][0][name]) for name in before["state"][0])
+
+
+@pytest.mark.parametrize("saves", ["tensors", "numbers"])
+def test_training_goes_on_from_adams_state(saves):
+    model = make_model()
+    adam = torch.optim.Adam(model.parameters(), lr=0.125)
+    train(model, adam, range(3))
+    state_dict = adam.state_dict()
+    if saves == "numbers":  # as torch did up to 1.11
+        for state in state_dict["state"].values():
+            state["step"] = int(state["step"])
+    optimizer = LAMBC(model.parameters())
+    optimizer.load_state_dict(state_dict)
+    steps = []
+    optimizer.register_trust_ratio_hook(lambda record: steps.append(record.step))
+    train(model, optimizer, range(1))
+    assert steps == [4]
+    assert optimizer.param_groups[0]["lr"] == 0.125
+    assert all(state["step"] == 4 for state in optimizer.state.values())
+
+
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))])
 def test_a_copy_goes_on_like_the_original_and_without_its_hooks(duplicate):
     model = make_model()
@@ -226,6 +299,32 @@ def test_moments_of_half_precision_parameters_are_float32_also_after_loading():
         for name in ("exp_avg", "exp_avg_sq"):
             assert loaded.state[param][name].dtype == torch.float32
             assert torch.equal(loaded.state[param][name], optimizer.state[param][name])
+
+
+@pytest.mark.parametrize("path", PATHS, ids=str)
+def test_master_weights_add_up_what_half_precision_rounds_away(path):
+    dtypes = torch.float32, torch.bfloat16, torch.bfloat16
+    exact, rounded, kept = (torch.nn.Parameter(torch.ones(64, dtype=dtype)) for dtype in dtypes)
+    optimizers = [LAMBC([param], lr=1e-4, master_weights=param is kept, **path) for param in (exact, rounded, kept)]
+    for _ in range(100):
+        for optimizer in optimizers:
+            (param,) = optimizer.param_groups[0]["params"]
+            param.grad = torch.ones_like(param)
+            optimizer.step()
+    assert (rounded == 1).all()
+    assert torch.equal(kept, exact.bfloat16())
+    assert torch.equal(optimizers[2].state[kept]["master"], exact)
+
+
+def test_master_weights_are_in_the_state_dict_as_they_are():
+    model = make_model(torch.bfloat16)
+    optimizer = LAMBC(model.parameters(), master_weights=True)
+    train(model, optimizer, range(3))
+    loaded = LAMBC(model.parameters())
+    loaded.load_state_dict(optimizer.state_dict())
+    for param in model.parameters():
+        assert torch.equal(loaded.state[param]["master"], optimizer.state[param]["master"])
+        assert torch.equal(loaded.state[param]["master"].bfloat16(), param)
 
 
 def test_dtypes_may_be_mixed_in_a_group():
@@ -270,6 +369,31 @@ def test_sparse_and_complex_gradients_are_refused_by_name():
     param.grad = torch.ones_like(param)
     with pytest.raises(RuntimeError, match="LAMB takes no complex gradients, but parameter number 0"):
         LAMB([param]).step()
+
+
+def test_a_refused_step_has_moved_nothing():
+    dense, embedding = torch.nn.Parameter(torch.ones(3)), torch.nn.Embedding(4, 2, sparse=True)
+    dense.grad = torch.ones(3)
+    embedding(torch.tensor([1])).sum().backward()
+    optimizer = LAMBC([{"params": [dense]}, {"params": embedding.parameters()}])
+    with pytest.raises(RuntimeError, match="takes no sparse gradients"):
+        optimizer.step()
+    assert dense.tolist() == [1, 1, 1]
+    assert [group["step"] for group in optimizer.param_groups] == [0, 0]
+    assert not optimizer.state
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_a_layer_that_is_not_finite_leaves_nothing_behind_for_the_next(weight_decay):
+    """Layers share a buffer, also across steps: 300,000 elements have it to themselves, in turn."""
+    weights = [torch.full((300_000,), math.nan), *(torch.ones(size) for size in (300_000, 3, 5))]
+    params = [torch.nn.Parameter(weight) for weight in weights]
+    optimizer = LAMBC(params, weight_decay=weight_decay, decay_in_ratio=False)
+    for _ in range(2):
+        for param in params:
+            param.grad = torch.full_like(param, math.inf if len(param) == 3 else 0.5)
+        optimizer.step()
+    assert [param.isfinite().all().item() for param in params] == [False, True, False, True]
 
 
 def test_a_gradient_is_never_written_to():

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lambc import LAMBC
+from lambc import LAMBC, rule
 from lambc.bounds import Deviation, DynamicBound, Fixed, Quantile, Scheduled
 
 PATHS = [{"fused": True}, {"foreach": True}, {"foreach": False}]
@@ -56,6 +56,17 @@ def train(params, optimizer, seeds):
     for seed in seeds:
         give_gradients(params, seed)
         optimizer.step()
+
+
+norms = st.floats(width=32)
+
+
+@given(norms.map(abs), norms.map(abs), st.sampled_from([None, (0.125, 2.0)]))
+def test_the_rule_in_plain_numbers_is_the_rule_in_tensors(weight_norm, update_norm, phi):
+    largest = torch.finfo(torch.float32).max
+    number = rule.trust_ratio_of_numbers(weight_norm, update_norm, phi, largest)
+    tensor = rule.trust_ratio(torch.tensor(weight_norm), torch.tensor(update_norm), phi)
+    torch.testing.assert_close(torch.tensor(number), tensor, rtol=1e-6, atol=1e-44)
 
 
 @settings(deadline=None, max_examples=60)

@@ -46,6 +46,20 @@ def test_a_layer_without_gradient_has_nan_in_its_row_and_keeps_its_place():
     assert not second.isnan().any()
 
 
+def test_layers_whose_names_change_are_shown_under_their_new_names():
+    params = make_params(2)
+    optimizer = LAMBC([("a", params[0]), ("b", params[1])])
+    seen = []
+    optimizer.register_trust_ratio_hook(lambda record: seen.append(record.layers))
+    give_gradients(params)
+    optimizer.step()
+    optimizer.step()
+    optimizer.param_groups[0]["param_names"][1] = "c"
+    optimizer.step()
+    assert seen == [("a", "b"), ("a", "b"), ("a", "c")]
+    assert seen[0] is seen[1]
+
+
 def test_a_layer_without_gradient_does_not_age():
     params = make_params(2)
     optimizer = LAMBC(params)
