@@ -84,8 +84,8 @@ def _chunk_on_host(
     """
     buffer = buffer[: sum(param.numel() for param in layers.params)]
     negated = _negated_updates(layers, group, found_inf, buffer)
-    norms = layer_norms([*layers.params, *negated])
-    weight_norms, update_norms = norms.view(2, -1).tolist()
+    norms = layer_norms([*negated, *layers.params])  # what was written last is nearest, and the weights are next
+    update_norms, weight_norms = norms.view(2, -1).tolist()
     largest = torch.finfo(norms.dtype).max
     ratios = [
         rule.trust_ratio_of_numbers(weight_norm, update_norm, group["phi"], largest)
@@ -101,7 +101,7 @@ def _chunk_on_host(
             param.add_(update, alpha=ratio * lr)
     if not math.isfinite(sum(weight_norms) + sum(update_norms)):
         buffer.zero_()
-    return torch.cat([norms, norms.new_tensor([*ratios, *clipped])]).view(4, -1)
+    return norms.new_tensor([weight_norms, update_norms, ratios, clipped])
 
 
 def _negated_updates(layers: Layers, group: dict, found_inf: Tensor | None, buffer: Tensor) -> list[Tensor]:
