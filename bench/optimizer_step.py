@@ -4,19 +4,22 @@ how far that is reached.
 Each path of LAMBC beside torch's AdamW and other people's LAMBs, on the parameter shapes of real networks. All take
 turns step by step in one process, so that a machine that slows down slows all of them; the ratio is the median of the
 rounds' ratios. Bytes a parameter are what the path must move at least, by counting reads and writes; extra memory is
-what a step allocates beyond parameters, gradients and state.
+what torch has allocated at a step's peak beyond what it had before. A transformer is given as many of its blocks as
+leave memory for all contestants.
 
     python bench/optimizer_step.py --model resnet18 --rounds 100
 
-A GPU is used if there is one. Peers that are not installed are left out and said so.
+A GPU is used if there is one. Peers that are not installed are left out.
 """
 
 import importlib.util
+import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from itertools import accumulate
 from pathlib import Path
 from typing import Annotated
 
@@ -39,20 +42,35 @@ def resnet_shapes(name: str) -> list[torch.Size]:
         return [param.shape for param in getattr(torchvision.models, name)(num_classes=10).parameters()]
 
 
-def transformer_shapes(layers: int, width: int, vocabulary: int, positions: int) -> list[torch.Size]:
+def transformer_shapes(blocks: int, width: int, vocabulary: int, positions: int) -> list[torch.Size]:
     """A transformer's parameters as BERT has them: embeddings, then attention, two linear layers and their norms."""
     block = [*4 * [(width, width), (width,)], (4 * width, width), (4 * width,), (width, 4 * width), (width,)]
     block += 4 * [(width,)]
-    shapes = [(vocabulary, width), (positions, width), *2 * [(width,)], *layers * block]
+    shapes = [(vocabulary, width), (positions, width), *2 * [(width,)], *blocks * block]
     return [torch.Size(shape) for shape in shapes]
 
 
-MODELS: dict[str, Callable[[], list[torch.Size]]] = {
-    "resnet18": lambda: resnet_shapes("resnet18"),
-    "resnet50": lambda: resnet_shapes("resnet50"),
-    "bert-large": lambda: transformer_shapes(24, 1024, 30522, 512),
-    "transformer-1b": lambda: transformer_shapes(24, 1792, 50304, 2048),
+TRANSFORMERS: dict[str, tuple[int, Callable[[int], list[torch.Size]]]] = {
+    "bert-large": (24, lambda blocks: transformer_shapes(blocks, 1024, 30522, 512)),
+    "transformer-1b": (24, lambda blocks: transformer_shapes(blocks, 1792, 50304, 2048)),
 }
+MODELS = ["resnet18", "resnet50", *TRANSFORMERS]
+
+
+def shapes_that_fit(model: str, parameters: float) -> tuple[str, list[torch.Size]]:
+    """The model's name, with how many of its blocks if that is not all, and shapes of at most so many parameters."""
+    if model not in TRANSFORMERS:
+        return model, resnet_shapes(model)
+    most, shapes = TRANSFORMERS[model]
+    blocks = next((n for n in range(most, 0, -1) if sum(shape.numel() for shape in shapes(n)) <= parameters), 1)
+    return model if blocks == most else f"{model} with {blocks} of its {most} blocks", shapes(blocks)
+
+
+def free_memory(device: str) -> int:
+    """Bytes that can still be allocated."""
+    if device == "cuda":
+        return torch.cuda.mem_get_info()[0]
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def contestants(device: str) -> Iterator[tuple[str, str, Callable[[list[torch.Tensor]], torch.optim.Optimizer]]]:
@@ -104,24 +122,28 @@ def seconds(optimizer: torch.optim.Optimizer, device: str) -> float:
     return time.perf_counter() - start
 
 
-def extra_memory(make: Callable, shapes: list[torch.Size], device: str) -> str:
-    """What a step allocates at its peak, as a share of the parameters' own size."""
-    if device != "cuda":
-        return "not measured"
-    params = make_params(shapes, device)
-    optimizer = make(params)
-    optimizer.step()
-    torch.cuda.synchronize()
-    before = torch.cuda.memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
-    optimizer.step()
-    size = sum(param.numel() * param.element_size() for param in params)
-    return f"{(torch.cuda.max_memory_allocated() - before) / size:.2f}"
+def extra_memory(optimizer: torch.optim.Optimizer, device: str) -> float:
+    """What a step has allocated at its peak, beyond the moments, as a share of the parameters' own size."""
+    optimizer.__setstate__(optimizer.__getstate__())  # without buffers that it kept from earlier steps
+    if device == "cuda":
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        optimizer.step()
+        peak = torch.cuda.max_memory_allocated() - before
+    else:
+        with torch.profiler.profile(profile_memory=True) as profile:
+            optimizer.step()
+        changes = [event.nbytes() for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+        peak = max(accumulate(changes), default=0)
+    params = [param for group in optimizer.param_groups for param in group["params"]]
+    return peak / sum(param.numel() * param.element_size() for param in params)
 
 
 def table(model: str, rounds: int, device: str) -> str:
-    shapes = MODELS[model]()
     entries = list(contestants(device))
+    # Parameter, gradient and two moments of each, and room for the temporaries of one.
+    name, shapes = shapes_that_fit(model, free_memory(device) / (16 * len(entries) + 12) * 0.8)
     optimizers = [make(make_params(shapes, device)) for _, _, make in entries]
     for optimizer in optimizers:
         seconds(optimizer, device)  # the first step makes the state
@@ -131,17 +153,17 @@ def table(model: str, rounds: int, device: str) -> str:
             taken.append(seconds(optimizer, device))
     elements = sum(shape.numel() for shape in shapes)
     lines = [
-        f"## {model}: {len(shapes)} tensors, {elements:,} parameters",
+        f"## {name}: {len(shapes)} tensors, {elements:,} parameters",
         f"{machine(device)}; torch {torch.__version__}, Python {platform.python_version()}, "
         f"{datetime.now(UTC):%Y-%m-%d}; {rounds} interleaved rounds. Floor: {FLOOR}.",
         "",
         "| optimizer | median ms | × AdamW(fused) | B a parameter | extra memory (× parameters) |",
         "|---|---:|---:|---:|---:|",
     ]
-    for (name, traffic, make), taken in zip(entries, times, strict=True):
+    for (name, traffic, _), optimizer, taken in zip(entries, optimizers, times, strict=True):
         ratio = statistics.median(mine / base for mine, base in zip(taken, times[0], strict=True))
-        median = statistics.median(taken) * 1000
-        lines.append(f"| {name} | {median:.2f} | {ratio:.2f} | {traffic} | {extra_memory(make, shapes, device)} |")
+        median, extra = statistics.median(taken) * 1000, extra_memory(optimizer, device)
+        lines.append(f"| {name} | {median:.2f} | {ratio:.2f} | {traffic} | {extra:.2f} |")
     return "\n".join(lines) + "\n"
 
 
