@@ -109,7 +109,8 @@ def _footers(folder: Path, table: LogTable) -> list[tuple[Path, Footer]]:
         try:
             before = folder.stat().st_mtime_ns
             found = [(path, _footer(path, table)) for path in list_files(folder)]
-            if folder.stat().st_mtime_ns == before:
+            still_there = all(os.path.lexists(path) for path, footer in found if footer.problem)
+            if still_there and folder.stat().st_mtime_ns == before:
                 return found
         except FileNotFoundError:
             if not folder.is_dir():
@@ -125,8 +126,11 @@ def _printable(path: Path) -> str:
 def _footer(path: Path, table: LogTable) -> Footer:
     if _printable(path) != str(path):
         return Footer("its name is not UTF-8, which DuckDB needs: rename it")
-    status = path.stat()
-    return _read_footer(str(path), table.folder, status.st_mtime_ns, status.st_size)
+    try:
+        status = path.stat()
+        return _read_footer(str(path), table.folder, status.st_mtime_ns, status.st_size)
+    except OSError as error:  # a link that leads nowhere, or a part that was merged just now
+        return Footer(f"it cannot be opened ({error.strerror}), so its rows are left out: mend or remove it")
 
 
 @lru_cache(_VERSIONS_KEPT)
@@ -137,7 +141,7 @@ def _read_footer(path: str, folder: str, mtime_ns: int, size: int) -> Footer:
         schema = metadata.schema.to_arrow_schema()
         if [(column.name, _plain_type(column.type)) for column in schema] != _columns(table):
             return Footer(f"it has other columns than the log's {table.folder}: move it out of the folder")
-        return Footer("", *_runs_and_last_step(path, metadata))
+        return _footer_of_rows(path, metadata)
     except FileNotFoundError:
         raise
     except (OSError, pa.ArrowException) as error:
@@ -153,17 +157,19 @@ def _plain_type(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
-def _runs_and_last_step(path: str, metadata: pq.FileMetaData) -> tuple[frozenset[str], int]:
+def _footer_of_rows(path: str, metadata: pq.FileMetaData) -> Footer:
     """From the statistics, which our own files have; from the rows of a file that was written by others."""
     columns = metadata.schema.names
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     run = [group.column(columns.index("run")).statistics for group in groups]
     step = [group.column(columns.index("step")).statistics for group in groups]
-    if all(each is not None and each.has_min_max for each in run + step):
+    if all(each is not None and each.has_min_max and each.null_count == 0 for each in run + step):
         names = frozenset(name for each in run for name in (each.min, each.max))
-        return names, max((each.max for each in step), default=0)
+        return Footer("", names, max((each.max for each in step), default=0))
     rows = pq.read_table(path, columns=["run", "step"], partitioning=None)
-    return frozenset(rows["run"].unique().to_pylist()), max(rows["step"].to_pylist(), default=0)
+    if rows["run"].null_count or rows["step"].null_count:
+        return Footer("it has rows without a run or a step, so all of them are left out: move it out of the folder")
+    return Footer("", frozenset(rows["run"].unique().to_pylist()), max(rows["step"].to_pylist(), default=0))
 
 
 def _contents(folder: Path) -> dict[str, Any]:

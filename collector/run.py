@@ -64,8 +64,13 @@ class Run:
 
     @classmethod
     def resume(cls, folder: Path, config: Mapping | None, environment: Mapping[str, Any]) -> "Run":
-        """Go on with a run that is there. Raises ValueError if its run.json cannot be read."""
+        """Go on with a run that is there. Raises ValueError if its run.json cannot be read, or is another run's."""
         run = cls(folder, read_run(folder))
+        called = run.contents.get("run")
+        if called != folder.name:  # rows of two names would be left out of the log, all of them
+            raise ValueError(
+                f"{folder} holds the run {called!r}: call the folder so again to go on, or begin a run of another name"
+            )
         run.contents |= {"environment": _plain(environment), "status": "running", "finished": None, "failure": None}
         if config is not None:
             run.contents["config"] = _plain(config)

@@ -71,7 +71,7 @@ def fingerprint(root: Roots) -> str:
         for path in (folder / "run.json", *parts):
             try:
                 status = path.stat()
-            except FileNotFoundError:  # merged just now, or never there
+            except OSError:  # merged just now, never there, or a link that leads nowhere
                 continue
             seen.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0".encode(errors="surrogateescape"))
     return seen.hexdigest()

@@ -144,6 +144,18 @@ def test_resume_needs_a_name_and_a_readable_run(emitter, tmp_path):
         Collector(emitter, tmp_path, name="r", resume=True)
 
 
+def test_a_run_whose_folder_was_renamed_goes_on_only_under_its_own_name(emitter, tmp_path):
+    with Collector(emitter, tmp_path, name="old"):
+        emitter.say(1)
+    (tmp_path / "old").rename(tmp_path / "new")
+    with pytest.raises(ValueError, match="new holds the run 'old': call the folder so again to go on"):
+        Collector(emitter, tmp_path, name="new", resume=True)
+    (tmp_path / "new").rename(tmp_path / "old")
+    with Collector(emitter, tmp_path, name="old", resume=True):
+        emitter.say(2)
+    assert connect(tmp_path).sql("SELECT step FROM trust_ratios WHERE layer = 'a'").fetchall() == [(1,), (2,)]
+
+
 def test_a_damaged_part_is_an_error_before_the_run_goes_on(emitter, tmp_path):
     with Collector(emitter, tmp_path, name="r") as collector:
         emitter.say(1, torch.ones(7, 2))

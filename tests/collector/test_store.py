@@ -189,6 +189,32 @@ def test_bad_files_are_left_out_and_named(tmp_path):
     assert said["step-1"] == "it has other columns than the log's metrics: move it out of the folder"
 
 
+@pytest.mark.parametrize("target", ["nowhere", "link.parquet"], ids=["to nothing", "to itself"])
+def test_a_link_that_leads_nowhere_is_named_and_hides_no_other_rows(tmp_path, target):
+    link = record(tmp_path, "r", steps=2) / "trust_ratios" / "link.parquet"
+    link.symlink_to(target)
+    con = connect(tmp_path)
+    assert con.sql("SELECT count(*) FROM trust_ratios").fetchall() == [(4,)]
+    ((file, problem),) = con.sql("SELECT file, problem FROM problems").fetchall()
+    assert file == str(link)
+    assert "cannot be opened" in problem
+    fingerprint(tmp_path)
+
+
+@pytest.mark.parametrize("column", ["run", "step"])
+@pytest.mark.parametrize("where", ["layer = 'a'", "true"], ids=["some", "all"])
+def test_a_file_with_rows_of_no_run_or_no_step_is_left_out_and_named(tmp_path, column, where):
+    (part,) = (record(tmp_path, "r", steps=2) / "trust_ratios").iterdir()
+    foreign = part.with_name("foreign.parquet")
+    columns = f"* REPLACE (CASE WHEN NOT ({where}) THEN {column} END AS {column})"
+    duckdb.sql(f"COPY (SELECT {columns} FROM '{part}') TO '{foreign}'")
+    con = connect(tmp_path)
+    assert con.sql("SELECT run, count(*) FROM trust_ratios GROUP BY run").fetchall() == [("r", 4)]
+    ((file, problem),) = con.sql("SELECT file, problem FROM problems").fetchall()
+    assert file == str(foreign)
+    assert "rows without a run or a step" in problem
+
+
 @pytest.mark.parametrize(
     "contents",
     [
