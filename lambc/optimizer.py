@@ -180,21 +180,16 @@ class LayerwiseOptimizer(Optimizer):
         """Positions of the parameters that have a gradient, those of one device and dtype together."""
         kinds: dict[tuple[torch.device, torch.dtype], list[int]] = defaultdict(list)
         for row, param in enumerate(group["params"]):
-            if param.grad is not None:
-                self._refuse_other_gradients(group, row)
+            if (grad := param.grad) is not None:
+                if param.is_complex() or grad.is_sparse or hasattr(param, "placements"):
+                    self._refuse_gradient(group, row)
                 kinds[param.device, param.dtype].append(row)
         return list(kinds.values())
 
-    def _refuse_other_gradients(self, group: dict[str, Any], row: int) -> None:
+    def _refuse_gradient(self, group: dict[str, Any], row: int) -> None:
         param = group["params"][row]
-        if param.is_complex():
-            kind = "complex"
-        elif param.grad.is_sparse:
-            kind = "sparse"
-        elif hasattr(param, "placements"):  # a DTensor, whose local norm is not the layer's
-            kind = "sharded"
-        else:
-            return
+        # A sharded one is a DTensor, whose local norm is not the layer's.
+        kind = "complex" if param.is_complex() else "sparse" if param.grad.is_sparse else "sharded"
         name = group["param_names"][row] if "param_names" in group else f"number {row} of its group"
         raise RuntimeError(f"{type(self).__name__} takes no {kind} gradients, but parameter {name} has one")
 
@@ -203,7 +198,13 @@ class LayerwiseOptimizer(Optimizer):
         params = [group["params"][row] for row in rows]
         device, dtype = params[0].device, working_dtype(params[0])
         bound = as_bound(group["clip"]) if group["adapt"] else EXEMPT
-        states = [self._state(group, param, bound) for param in params]
+        names = {"step", *self.moments, *(f"clip_{name}" for name in bound.state)}
+        if _keeps_masters(group, params[0]):
+            names.add("master")
+        states = [
+            state if names <= (state := self.state[param]).keys() else self._new_state(group, param, bound)
+            for param in params
+        ]
         masters = [state["master"] for state in states] if _keeps_masters(group, params[0]) else None
         grads = [param.grad for param in params]
         layers = Layers(masters or params, grads, states, self._grad_factor(group, total_norm, device))
@@ -241,7 +242,7 @@ class LayerwiseOptimizer(Optimizer):
                 value = torch.where(found_inf == 1, before[name], value)
             torch._foreach_copy_(layers.state(f"clip_{name}"), list(value.unbind()))
 
-    def _state(self, group: dict[str, Any], param: Tensor, bound: Bound) -> dict[str, Tensor]:
+    def _new_state(self, group: dict[str, Any], param: Tensor, bound: Bound) -> dict[str, Tensor]:
         state = self.state[param]
         if not state:
             device = param.device if self._counts_on_device(group, param.device) else torch.device("cpu")

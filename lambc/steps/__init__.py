@@ -40,13 +40,20 @@ class Layers:
     def __getitem__(self, chunk: slice) -> "Layers":
         return Layers(self.params[chunk], self.grads[chunk], self.states[chunk], self.grad_factor)
 
+    def at(self, indices: list[int]) -> "Layers":
+        """The layers at these places."""
+        params, grads, states = self.params, self.grads, self.states
+        return Layers(
+            [params[i] for i in indices], [grads[i] for i in indices], [states[i] for i in indices], self.grad_factor
+        )
+
     def state(self, name: str) -> list[Tensor]:
         """One entry of every layer's state."""
         return [state[name] for state in self.states]
 
     def scaled_grads(self) -> list[Tensor]:
-        """The gradients times `grad_factor`; the gradients themselves are never written to."""
-        return self.grads if self.grad_factor is None else list(torch._foreach_mul(self.grads, self.grad_factor))
+        """The gradients times `grad_factor`, in a list of the caller's own; they are never written to."""
+        return list(self.grads if self.grad_factor is None else torch._foreach_mul(self.grads, self.grad_factor))
 
     def ascending_grads(self, group: dict) -> list[Tensor]:
         """`scaled_grads`, turned round where the group is to go up its gradient."""
@@ -76,15 +83,16 @@ def working_dtype(param: Tensor) -> torch.dtype:
     return torch.promote_types(param.dtype, torch.float32)
 
 
-def in_working_dtype(step: Callable[..., Tensor], layers: Layers, *rest: Any) -> Tensor:
+def in_working_dtype(step: Callable[..., Any], layers: Layers, *rest: Any) -> Any:
     """`step(layers, *rest)` in float32 for layers of half precision, which are rounded to what it makes of them."""
     dtype = working_dtype(layers.params[0])
-    grads = [grad if grad.dtype == dtype else grad.to(dtype) for grad in layers.grads]
-    if layers.params[0].dtype == dtype:
-        return step(replace(layers, grads=grads), *rest)
-    params = [param.to(dtype) for param in layers.params]
-    ratios = step(replace(layers, params=params, grads=grads), *rest)
-    torch._foreach_copy_(layers.params, params)
+    halves = layers.params[0].dtype != dtype
+    if not halves and all(grad.dtype == dtype for grad in layers.grads):
+        return step(layers, *rest)
+    params = [param.to(dtype) for param in layers.params]  # themselves, if only the gradients differ
+    ratios = step(replace(layers, params=params, grads=[grad.to(dtype) for grad in layers.grads]), *rest)
+    if halves:
+        torch._foreach_copy_(layers.params, params)
     return ratios
 
 

@@ -9,13 +9,14 @@ a float32 parameter, where fused Adam has 28 and the multi-tensor operations hav
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lambc import rule
 from lambc.norms import layer_norms
-from lambc.steps import Layers, chunk_size, in_chunks
+from lambc.steps import Layers, chunk_size, chunk_slices, in_chunks, in_working_dtype
 
 AVAILABLE = hasattr(torch, "_fused_adam_") and hasattr(torch, "_fused_adamw_")
 
@@ -54,8 +55,28 @@ def step(
     # As much as a full chunk holds, or the one layer that is larger.
     size = max(max(sizes), min(sum(sizes), chunk_size(layers.params)))
     buffer = scratch.take(size, layers.state("exp_avg")[0])
-    chunk = _chunk_on_host if buffer.is_cpu else _chunk_on_device
-    return in_chunks(chunk, layers, group, lower, upper, found_inf, buffer)
+    if not buffer.is_cpu:
+        return in_chunks(_chunk_on_device, layers, group, lower, upper, found_inf, buffer)
+
+    # In plain numbers: a large layer has driven the machine's code out of the cache, too, so that each operation on a
+    # tensor of one element takes as long as a thousand elements.
+    limits = list(zip(lower.tolist(), upper.tolist(), strict=True))
+    columns: list[Any] = [None] * len(sizes)
+    for chunk in _few_chunks(sizes, chunk_size(layers.params)):
+        ratios = in_working_dtype(
+            _chunk_on_host, layers.at(chunk), group, [limits[i] for i in chunk], found_inf, buffer
+        )
+        for index, column in zip(chunk, ratios, strict=True):
+            columns[index] = column
+    return upper.new_tensor(columns).T
+
+
+def _few_chunks(sizes: list[int], capacity: int) -> list[list[int]]:
+    """The layers that are large alone, the others together, wherever they stand in the model."""
+    alone = [[index] for index, size in enumerate(sizes) if size > capacity // 2]
+    small = [index for index, size in enumerate(sizes) if size <= capacity // 2]
+    slices = chunk_slices([sizes[index] for index in small], capacity) if small else []
+    return [small[chunk] for chunk in slices] + alone
 
 
 def _chunk_on_device(
@@ -75,47 +96,41 @@ def _chunk_on_device(
 
 
 def _chunk_on_host(
-    layers: Layers, group: dict, lower: Tensor, upper: Tensor, found_inf: Tensor | None, buffer: Tensor
-) -> Tensor:
-    """As `_chunk_on_device`, with the ratios in plain numbers.
-
-    A large layer has driven the machine's code out of the cache, too, so that each of the many operations on a tensor
-    of one element takes as long as a thousand elements.
-    """
-    buffer = buffer[: sum(param.numel() for param in layers.params)]
+    layers: Layers, group: dict, limits: list[tuple[float, float]], found_inf: Tensor | None, buffer: Tensor
+) -> list[tuple[float, float, float, float]]:
+    """What `_chunk_on_device` does, and for each layer what `step` returns."""
+    params = layers.params
     negated = _negated_updates(layers, group, found_inf, buffer)
-    norms = layer_norms([*negated, *layers.params])  # what was written last is nearest, and the weights are next
+    norms = layer_norms([*negated, *params])  # what was written last is nearest, and the weights are next
+    largest, phi, lr = torch.finfo(norms.dtype).max, group["phi"], float(group["lr"])
     update_norms, weight_norms = norms.view(2, -1).tolist()
-    largest = torch.finfo(norms.dtype).max
-    ratios = [
-        rule.trust_ratio_of_numbers(weight_norm, update_norm, group["phi"], largest)
-        for weight_norm, update_norm in zip(weight_norms, update_norms, strict=True)
-    ]
-    clipped = [
-        min(max(ratio, low), high) for ratio, low, high in zip(ratios, lower.tolist(), upper.tolist(), strict=True)
-    ]
     _decay_outside_ratio(negated, layers, group)
-    lr = float(group["lr"])
-    if found_inf is None or not found_inf.item():
-        for param, update, ratio in zip(layers.params, negated, clipped, strict=True):
-            param.add_(update, alpha=ratio * lr)
+    skipped = found_inf is not None and found_inf.item()
+    columns = []
+    for param, update, weight_norm, update_norm, (low, high) in zip(
+        params, negated, weight_norms, update_norms, limits, strict=True
+    ):
+        ratio = rule.trust_ratio_of_numbers(weight_norm, update_norm, phi, largest)
+        clipped = min(max(ratio, low), high)
+        columns.append((weight_norm, update_norm, ratio, clipped))
+        if not skipped:
+            param.add_(update, alpha=clipped * lr)
     if not math.isfinite(sum(weight_norms) + sum(update_norms)):
         buffer.zero_()
-    return norms.new_tensor([weight_norms, update_norms, ratios, clipped])
+    return columns
 
 
 def _negated_updates(layers: Layers, group: dict, found_inf: Tensor | None, buffer: Tensor) -> list[Tensor]:
     """Lines 7 to 12: -(r + λw) of each layer in `buffer`, or -r where the decay is not part of the ratio."""
-    exp_avgs = layers.state("exp_avg")
+    exp_avgs, grads = layers.state("exp_avg"), layers.scaled_grads()
     # The kernel walks memory, not indices: all of its tensors need the one layout.
-    negated = [
-        part.as_strided(m.shape, m.stride())
-        for part, m in zip(buffer.split_with_sizes([m.numel() for m in exp_avgs]), exp_avgs, strict=True)
-    ]
-    grads = [
-        grad if grad.stride() == m.stride() else torch.empty_like(m).copy_(grad)
-        for grad, m in zip(layers.scaled_grads(), exp_avgs, strict=True)
-    ]
+    negated, start = [], 0
+    for index, (grad, m) in enumerate(zip(grads, exp_avgs, strict=True)):
+        stride = m.stride()
+        negated.append(buffer.as_strided(m.shape, stride, start))
+        start += m.numel()
+        if grad.stride() != stride:
+            grads[index] = torch.empty_like(m).copy_(grad)
     if group["decay_in_ratio"] and group["weight_decay"]:
         kernel, forget = torch._fused_adam_, 0.0
         for update, param in zip(negated, layers.params, strict=True):
