@@ -41,13 +41,16 @@ class Collector:
     flush_seconds: about how long a row may wait in memory; what `kill -9` costs.
 
     Nothing here waits for the device in a step. If the disk fails, training goes on: a warning says so once, rows are
-    kept in memory, and each flush tries again. In a job of several processes, one of them holds the collector.
+    kept in memory, and each flush tries again. In a job of several processes, one of them holds the collector; in a
+    process that is forked off it (a DataLoader's worker), it records nothing and leaves the run alone.
 
-    As a context manager it notes how the run ended: 'finished', 'interrupted' (KeyboardInterrupt) or 'failed' (any
-    other exception, which goes on its way). Without `close()`, a process that ends notes 'interrupted'.
+    As a context manager it notes how the run ended: 'finished' (also by `sys.exit(0)`), 'interrupted'
+    (KeyboardInterrupt) or 'failed' (any other exception). Exceptions go on their way. Without `close()`, a process that
+    ends notes 'interrupted'.
 
-    Raises TypeError for an optimizer without the hook, ValueError for a name that cannot be a folder's or for two
-    layers of one name, FileExistsError for a run that is there already, and OSError if `root` cannot be written to.
+    Raises TypeError for an optimizer without the hook, ValueError for a name that cannot be a folder's, for two layers
+    of one name or for a run that cannot be resumed, FileExistsError for a run that is there already, and OSError if
+    `root` cannot be written to.
     """
 
     def __init__(
@@ -62,6 +65,8 @@ class Collector:
         flush_seconds: float = 10.0,
     ) -> None:
         optimizers = list(optimizer) if isinstance(optimizer, Sequence) else [optimizer]
+        if not optimizers:
+            raise ValueError(f"optimizer={optimizer!r}: give an optimizer to record, or several")
         for each in optimizers:
             if not hasattr(each, "register_trust_ratio_hook"):
                 raise TypeError(
@@ -123,16 +128,16 @@ class Collector:
         metrics: numbers, or tensors of one element, which stay on their device and are not waited for.
         epoch: holds for these and for all rows that follow.
 
-        Raises TypeError for a value that is no number, ValueError for a tensor of several elements.
+        Raises TypeError for a value that is no number, ValueError for a tensor of several elements, RuntimeError after
+        `close` and in a forked process.
         """
-        if self._closed:
-            raise RuntimeError(f"run {self.run!r} is closed; make a new Collector, with resume=True to go on")
+        self._check_open()
         self._warn()
         self._recorder.log(metrics, step, epoch)
 
     def flush(self) -> None:
         """Return when all that was recorded is on the disk. Raises OSError if it cannot be; the rows are kept."""
-        if not self._closed:
+        if not self._closed and not self._forked:
             self._writer.save()
 
     def close(self) -> None:
@@ -140,12 +145,13 @@ class Collector:
         self._close("finished", None)
 
     def __enter__(self) -> Self:
+        self._check_open()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is None:
+        if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
             self.close()
             return
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
@@ -154,8 +160,21 @@ class Collector:
         except Exception as second:
             error.add_note(f"closing the collector failed too: {second}")
 
+    @property
+    def _forked(self) -> bool:
+        """Whether this is a forked child, which has a copy of the collector but no writer: the run is its parent's."""
+        return os.getpid() != self._process
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise RuntimeError(f"run {self.run!r} is closed; make a new Collector, with resume=True to go on")
+        if self._forked:
+            raise RuntimeError(
+                f"run {self.run!r} is recorded by process {self._process}, of which this one was forked; log from there"
+            )
+
     def _close(self, status: str, failure: str | None) -> None:
-        if self._closed or os.getpid() != self._process:  # a forked child has a copy of it, but no writer
+        if self._closed or self._forked:
             return
         self._closed = True
         atexit.unregister(self._at_exit)

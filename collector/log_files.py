@@ -57,7 +57,8 @@ def read_runs(roots: Sequence[Path]) -> list[RunFiles]:
 def run_folders(root: Path) -> list[Path]:
     """The folders in `root` that are runs. Raises FileNotFoundError if there is no such folder."""
     if not root.is_dir():
-        raise FileNotFoundError(f"there is no folder {str(root)!r}; give the one that holds the runs")
+        found = "the link {!r} leads to no folder" if root.is_symlink() else "there is no folder {!r}"
+        raise FileNotFoundError(f"{found.format(str(root))}; give the one that holds the runs")
     with os.scandir(root) as entries:
         folders = sorted(Path(entry) for entry in entries if entry.is_dir() and not entry.name.startswith("."))
     return [folder for folder in folders if any((folder / name).exists() for name in _MARKS)]
@@ -82,7 +83,8 @@ def _read(name: str, folder: Path) -> RunFiles:
     try:
         run.contents = _contents(folder)
     except ValueError as error:
-        run.problems.append((str(folder / "run.json"), str(error)))
+        problem = f"{error}, so status, config and layers of the run are not known: mend it"
+        run.problems.append((str(folder / "run.json"), problem))
     if read_heartbeat(folder):
         run.heartbeat = folder / "heartbeat"
     others: set[str] = set()
@@ -176,7 +178,7 @@ def _contents(folder: Path) -> dict[str, Any]:
     try:
         status = (folder / "run.json").stat()
     except OSError as error:
-        raise ValueError(f"{folder / 'run.json'} cannot be read: {error.strerror}") from error
+        raise ValueError(f"it cannot be read ({error.strerror})") from error
     return _read_contents(folder, status.st_mtime_ns, status.st_size)
 
 

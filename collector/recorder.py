@@ -1,6 +1,8 @@
 """What was recorded and is not on the disk yet: rings on the device, blocks on the host."""
 
 import math
+import operator
+import os
 import threading
 import time
 from collections import Counter
@@ -145,6 +147,7 @@ class Recorder:
         self.step = resumed_after or 0
         self.lost_rows = 0
         self.filled = threading.Event()  # there is so much that it should be written before its time
+        self._process = os.getpid()
         self._lock = threading.Lock()
         resumed = resumed_after is not None
         self._sources = [_Source(optimizer, resumed=resumed) for optimizer in optimizers]
@@ -164,8 +167,8 @@ class Recorder:
     def log(self, metrics: Mapping[str, float | Tensor], step: int | None, epoch: int | None) -> None:
         """Take values (Collector.log). Either all of `metrics` is taken, or an error is raised and none is."""
         checked = {_metric_name(name): _metric_value(name, value) for name, value in metrics.items()}
-        if step is not None and not (isinstance(step, int) and 0 <= step < 2**63):
-            raise ValueError(f"step={step!r}: a step is a whole number, 0 or more")
+        if step is not None:
+            step = _whole("step", step, most=2**63 - 1)
         if epoch is not None:
             self.set_epoch(epoch)
         now = time.time_ns() // 1000
@@ -180,9 +183,7 @@ class Recorder:
 
     def set_epoch(self, epoch: int) -> None:
         """Have `epoch` hold for all rows that follow. Raises ValueError for what is no int32 of 0 or more."""
-        if not (isinstance(epoch, int) and 0 <= epoch < 2**31):
-            raise ValueError(f"epoch={epoch!r}: an epoch is a whole number, 0 or more")
-        self.epoch = epoch
+        self.epoch = _whole("epoch", epoch, most=2**31 - 1)
 
     def take(self, *, closing: bool = False) -> list[Block]:
         """All that was recorded and not yet taken, in its order; the copies from the device may still be under way."""
@@ -208,6 +209,8 @@ class Recorder:
                 self.lost_rows += block.count
 
     def _record(self, source: _Source, record: Any) -> None:
+        if os.getpid() != self._process:  # nobody writes what a forked child does, and the lock may be held for ever
+            return
         with self._lock:
             if record.layers is not source.said:
                 self._adopt(source, record)
@@ -298,11 +301,22 @@ def _names(param_groups: list[dict]) -> Iterator[str]:
 
 
 def _strip(name: str) -> str:
-    """A layer's name without what torch.compile and DistributedDataParallel put into it."""
-    name = name.replace("_orig_mod.", "")
+    """A layer's name without what torch.compile and DistributedDataParallel put into it, as UTF-8 can say it."""
+    name = name.replace("_orig_mod.", "").encode(errors="replace").decode()
     while name.startswith("module."):
         name = name.removeprefix("module.")
     return name
+
+
+def _whole(name: str, value: Any, most: int) -> int:
+    """`value` as an int: Python's own, numpy's, or what else can be an index, but no bool."""
+    try:
+        number = -1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = -1
+    if not 0 <= number <= most:
+        raise ValueError(f"{name}={value!r}: give a whole number from 0 to {most}")
+    return number
 
 
 def _metric_name(name: str) -> str:

@@ -41,6 +41,8 @@ class Run:
         try:
             folder.mkdir(parents=True)
         except FileExistsError as error:
+            if not folder.parent.is_dir():
+                raise NotADirectoryError(f"{folder.parent} is a link that leads nowhere") from error
             raise FileExistsError(
                 f"run {folder.name!r} is there already in {folder.parent}; take another name, or resume=True to go on"
             ) from error
@@ -65,7 +67,10 @@ class Run:
     @classmethod
     def resume(cls, folder: Path, config: Mapping | None, environment: Mapping[str, Any]) -> "Run":
         """Go on with a run that is there. Raises ValueError if its run.json cannot be read, or is another run's."""
-        run = cls(folder, read_run(folder))
+        try:
+            run = cls(folder, read_run(folder))
+        except ValueError as error:
+            raise ValueError(f"{folder / 'run.json'}: {error}; mend it, or begin a run of another name") from error
         called = run.contents.get("run")
         if called != folder.name:  # rows of two names would be left out of the log, all of them
             raise ValueError(
@@ -119,7 +124,7 @@ class Run:
 
     def end(self, status: str, failure: str | None, lost_rows: int) -> None:
         """Note how the run ended."""
-        self.contents |= {"status": status, "finished": _now(), "failure": failure}
+        self.contents |= {"status": status, "finished": _now(), "failure": _plain(failure)}
         if lost_rows:
             self.contents["lost_rows"] = lost_rows
 
@@ -129,16 +134,17 @@ class Run:
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """The contents of a run.json. Raises ValueError, in one sentence, if it cannot be read or is not one of ours."""
-    path = folder / "run.json"
+    """The contents of a run.json. Raises ValueError, which says what is wrong with it, if it cannot be used."""
     try:
-        contents = json.loads(path.read_text(encoding="utf-8"), parse_constant=str)
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
+        contents = json.loads((folder / "run.json").read_text(encoding="utf-8"), parse_constant=str)
+    except OSError as error:
+        raise ValueError(f"it cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"it is no JSON ({error})") from error
     try:
         _check(contents)
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path} is not a run.json of format {FORMAT}: {error}") from error
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"it is not a run.json of format {FORMAT}: {error}") from error
     return contents
 
 
@@ -175,18 +181,25 @@ def _check(contents: Any) -> None:
         raise TypeError("it is no JSON object")
     if contents.get("format") != FORMAT:
         raise ValueError(f"its format is {contents.get('format')!r}")
-    kinds = {"config": dict, "layers": list, "attempts": list, "failure": str | None, "finished": str | None}
+    text = str | None
+    kinds = {"config": dict, "layers": list, "attempts": list, "started": text, "finished": text, "failure": text}
     for key, kind in kinds.items():
-        if not isinstance(contents.get(key), kind):
-            raise TypeError(f"{key!r} is {contents.get(key)!r}")
+        if key not in contents:
+            raise ValueError(f"it has no {key!r}")
+        if not isinstance(contents[key], kind):
+            raise TypeError(f"{key!r} is {contents[key]!r}")
     if contents.get("status") not in STATUSES:
         raise ValueError(f"its status is {contents.get('status')!r}")
-    for time in (contents.get("started"), contents["finished"]):
+    for time in (contents["started"], contents["finished"]):
         if time is not None and datetime.fromisoformat(time).tzinfo is None:
             raise ValueError(f"the time {time!r} has no zone")
     for layer in contents["layers"]:
-        whole = (*layer["shape"], layer["position"], layer["parameters"], layer["group"])
-        if not isinstance(layer["layer"], str) or not all(isinstance(n, int) and 0 <= n < 2**63 for n in whole):
+        try:
+            whole = (*layer["shape"], layer["position"], layer["parameters"], layer["group"])
+            good = isinstance(layer["layer"], str) and all(isinstance(n, int) and 0 <= n < 2**63 for n in whole)
+        except (KeyError, TypeError):
+            good = False
+        if not good:
             raise ValueError(f"its layer table has {layer!r}")
     json.dumps(contents, ensure_ascii=False).encode()  # a lone surrogate is valid JSON, but no text
 

@@ -8,10 +8,11 @@ import time
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from collector import Collector
+from collector import Collector, connect
 
 
 def run_json(collector: Collector) -> dict:
@@ -101,7 +102,20 @@ def test_a_metric_that_is_no_number_is_an_error_that_names_it(emitter, tmp_path,
         assert list((collector.folder / "metrics").iterdir()) == []  # nothing of a refused call is kept
 
 
-@pytest.mark.parametrize(("step", "epoch"), [(-1, None), (1.5, None), (None, -1), (None, 2**31), (None, "one")])
+@pytest.mark.parametrize("kind", [int, np.int64, torch.tensor])
+def test_a_step_and_an_epoch_may_be_of_any_kind_of_whole_number(emitter, tmp_path, stored, kind):
+    with Collector(emitter, tmp_path, name="r") as collector:
+        collector.log({"a": 0.5}, step=kind(7), epoch=kind(3))
+        collector.epoch = kind(4)
+        emitter.say(8)
+    assert metrics(stored(collector.folder / "metrics")) == [(7, 3, "a", 0.5)]
+    assert set(stored(collector.folder / "trust_ratios")["epoch"].to_pylist()) == {4}
+
+
+@pytest.mark.parametrize(
+    ("step", "epoch"),
+    [(-1, None), (1.5, None), (2**63, None), (True, None), (None, -1), (None, 2**31), (None, "one"), (None, True)],
+)
 def test_a_step_or_an_epoch_that_is_none_is_an_error(emitter, tmp_path, step, epoch):
     with Collector(emitter, tmp_path, name="r") as collector, pytest.raises(ValueError, match="a whole number"):
         collector.log({"a": 1.0}, step=step, epoch=epoch)
@@ -140,6 +154,16 @@ def test_names_are_without_what_compile_and_ddp_put_into_them(new_emitter, tmp_p
         emitter.say(1)
     for layer in ("fc.weight", "layers.0.weight", "encoder.module.weight"):
         assert steps_of(collector.folder, layer) == [1]
+
+
+def test_a_name_that_is_no_unicode_loses_no_rows(new_emitter, tmp_path):
+    emitter = new_emitter(["a\udcff", "b"])
+    with Collector(emitter, tmp_path, name="r"):
+        emitter.say(1)
+    con = connect(tmp_path)
+    assert con.sql("SELECT layer FROM trust_ratios ORDER BY 1").fetchall() == [("a?",), ("b",)]
+    assert con.sql("SELECT layer FROM layers ORDER BY 1").fetchall() == [("a?",), ("b",)]
+    assert con.sql("FROM problems").fetchall() == []
 
 
 def test_the_layer_table_says_shape_size_and_group(training, tmp_path):
@@ -198,6 +222,12 @@ def test_two_layers_of_one_name_are_an_error_that_names_it(new_emitter, tmp_path
         Collector([new_emitter(["x.weight"]), new_emitter(["module.x.weight"])], tmp_path)
 
 
+def test_no_optimizer_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match=r"optimizer=\[\]: give an optimizer to record"):
+        Collector([], tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+
+
 def test_an_optimizer_without_the_hook_is_an_error_that_says_which_to_use(training, tmp_path):
     with pytest.raises(TypeError, match=r"SGD has no register_trust_ratio_hook: use .* lambc\.LAMBC"):
         Collector(torch.optim.SGD(training.model.parameters()), tmp_path)
@@ -232,6 +262,12 @@ def test_a_root_that_cannot_be_written_to_is_an_error_before_training_starts(emi
         Collector(emitter, tmp_path / "file", name="r")
 
 
+def test_a_root_that_is_a_link_to_nothing_is_an_error_that_says_so(emitter, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(OSError, match=r"cannot write a run to .*link is a link that leads nowhere; choose another"):
+        Collector(emitter, tmp_path / "link", name="r")
+
+
 def test_a_clean_end_is_finished(emitter, tmp_path):
     with Collector(emitter, tmp_path, name="r") as collector:
         assert run_json(collector)["status"] == "running"
@@ -244,6 +280,11 @@ def test_a_clean_end_is_finished(emitter, tmp_path):
     [
         (ValueError("out of luck"), "failed", "ValueError: out of luck"),
         (KeyboardInterrupt(), "interrupted", "KeyboardInterrupt: "),
+        (ValueError("no file '\udcff'"), "failed", "ValueError: no file '?'"),
+        (SystemExit(3), "failed", "SystemExit: 3"),
+        (SystemExit("no data"), "failed", "SystemExit: no data"),
+        (SystemExit(0), "finished", None),
+        (SystemExit(), "finished", None),
     ],
 )
 def test_an_exception_is_noted_and_goes_on_its_way(emitter, tmp_path, steps_of, error, status, failure):
@@ -254,6 +295,7 @@ def test_an_exception_is_noted_and_goes_on_its_way(emitter, tmp_path, steps_of, 
     assert caught.value is error
     assert (run_json(collector)["status"], run_json(collector)["failure"]) == (status, failure)
     assert steps_of(collector.folder) == [1]
+    assert connect(tmp_path).sql("SELECT status, failure FROM runs").fetchall() == [(status, failure)]
 
 
 def test_what_follows_close_is_not_recorded(emitter, tmp_path, steps_of):
@@ -263,8 +305,9 @@ def test_what_follows_close_is_not_recorded(emitter, tmp_path, steps_of):
     collector.close()
     emitter.say(2)
     assert steps_of(collector.folder) == [1]
-    with pytest.raises(RuntimeError, match="run 'r' is closed"):
-        collector.log({"a": 1.0})
+    for use in (lambda: collector.log({"a": 1.0}), collector.__enter__):
+        with pytest.raises(RuntimeError, match="run 'r' is closed; make a new Collector"):
+            use()
 
 
 def test_a_config_is_valid_json_whatever_it_holds(emitter, tmp_path):

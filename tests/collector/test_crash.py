@@ -78,14 +78,32 @@ def test_an_exit_without_close_saves_all_and_notes_that_it_was_interrupted(tmp_p
 def test_a_forked_child_neither_writes_nor_ends_the_run(tmp_path, steps_of):
     code = """
 child = os.fork()
-if not child: sys.exit()
-os.waitpid(child, 0)
+if not child:
+    for step in range(2, 10_000): emitter.say(step)  # more than a ring takes
+    c.flush()
+    c.close()
+    sys.exit()
+assert os.waitpid(child, 0)[1] == 0
 emitter.say(2)
 c.close()
 """
     assert run_python(code, tmp_path) == (0, "")
     assert steps_of(tmp_path / "r") == [1, 2]
     assert json.loads((tmp_path / "r" / "run.json").read_text())["status"] == "finished"
+
+
+def test_a_forked_child_is_told_that_what_it_logs_would_be_lost(tmp_path):
+    code = """
+child = os.fork()
+if not child: c.log({"a": 1.0})
+assert os.waitpid(child, 0)[1]
+c.close()
+"""
+    returned, said = run_python(code, tmp_path)
+    assert returned == 0
+    assert "RuntimeError: run 'r' is recorded by process" in said
+    assert "log from there" in said
+    assert connect(tmp_path).sql("FROM metrics").fetchall() == []
 
 
 def test_the_heartbeat_goes_on_though_no_step_comes(emitter, tmp_path, monkeypatch):

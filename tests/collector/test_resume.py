@@ -1,6 +1,7 @@
 """A run that goes on after a stop is one run, in which each step is there once."""
 
 import json
+from copy import deepcopy
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ def test_a_resumed_run_replaces_what_lies_after_its_checkpoint(new_training, tmp
     first = new_training()
     with Collector(first.optimizer, tmp_path, name="r") as collector:
         first.steps(5)
-        checkpoint = first.optimizer.state_dict()
+        checkpoint = deepcopy(first.optimizer.state_dict())
         first.steps(5)
     second = new_training()
     second.optimizer.load_state_dict(checkpoint)
@@ -139,9 +140,11 @@ def test_resume_needs_a_name_and_a_readable_run(emitter, tmp_path):
     with pytest.raises(ValueError, match="resume=True needs the name"):
         Collector(emitter, tmp_path, resume=True)
     Collector(emitter, tmp_path, name="r").close()
-    (tmp_path / "r" / "run.json").write_text("{")
-    with pytest.raises(ValueError, match=r"run\.json cannot be read"):
-        Collector(emitter, tmp_path, name="r", resume=True)
+    good = json.loads((tmp_path / "r" / "run.json").read_text())
+    for text, reason in (("{", "it is no JSON"), (json.dumps(good | {"layers": [{}]}), "its layer table has {}")):
+        (tmp_path / "r" / "run.json").write_text(text)
+        with pytest.raises(ValueError, match=rf"r/run\.json: .*{reason}.*; mend it, or begin a run of another name"):
+            Collector(emitter, tmp_path, name="r", resume=True)
 
 
 def test_a_run_whose_folder_was_renamed_goes_on_only_under_its_own_name(emitter, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import shutil
 import time
 from datetime import UTC, datetime, timedelta
@@ -149,6 +150,13 @@ def test_every_statement_of_the_loader_is_a_file_with_a_comment_on_top():
         assert (folder / f"{name}.sql").read_text().startswith("-- ")
 
 
+def test_a_root_that_is_a_link_to_nothing_is_an_error(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for look in (connect, fingerprint):
+        with pytest.raises(FileNotFoundError, match=r"the link '.*link' leads to no folder; give"):
+            look(tmp_path / "link")
+
+
 def test_a_root_that_is_not_there_is_an_error(tmp_path):
     for look in (connect, fingerprint):
         with pytest.raises(FileNotFoundError, match=r"there is no folder '.*nowhere'"):
@@ -228,7 +236,9 @@ def test_a_file_with_rows_of_no_run_or_no_step_is_left_out_and_named(tmp_path, c
         '{"format": 1, "config": 3}',
         "\udcff",
         "LAYERS",
+        "LAYERS without a field",
         "TIME",
+        "TIME missing",
     ],
 )
 def test_a_bad_run_json_is_named_and_the_rows_stay(tmp_path, contents):
@@ -236,6 +246,10 @@ def test_a_bad_run_json_is_named_and_the_rows_stay(tmp_path, contents):
     good = json.loads((folder / "run.json").read_text())
     if contents == "LAYERS":
         contents = json.dumps(good | {"layers": [{"layer": "a", "shape": "round"}]})
+    if contents == "LAYERS without a field":
+        contents = json.dumps(good | {"layers": [{}]})
+    if contents == "TIME missing":
+        contents = json.dumps({key: value for key, value in good.items() if key != "started"})
     if contents == "TIME":
         contents = json.dumps(good | {"started": "yesterday"})
     (folder / "run.json").write_bytes(contents.encode(errors="surrogateescape"))
@@ -245,7 +259,8 @@ def test_a_bad_run_json_is_named_and_the_rows_stay(tmp_path, contents):
     assert con.sql("SELECT count(*) FROM trust_ratios WHERE run = 'r'").fetchall() == [(4,)]
     ((run, file, problem),) = con.sql("FROM problems").fetchall()
     assert (run, file) == ("r", str(folder / "run.json"))
-    assert "run.json" in problem
+    assert re.fullmatch(r"it (is|cannot) .+, so status, config and layers of the run are not known: mend it", problem)
+    assert str(folder) not in problem  # `file` says it
 
 
 def test_a_run_json_with_nan_from_elsewhere_is_read(tmp_path):
