@@ -42,7 +42,7 @@ class Run:
             folder.mkdir(parents=True)
         except FileExistsError as error:
             if not folder.parent.is_dir():
-                raise NotADirectoryError(f"{folder.parent} is a link that leads nowhere") from error
+                raise NotADirectoryError("a link in this path leads nowhere") from error
             raise FileExistsError(
                 f"run {folder.name!r} is there already in {folder.parent}; take another name, or resume=True to go on"
             ) from error
@@ -182,7 +182,8 @@ def _check(contents: Any) -> None:
     if contents.get("format") != FORMAT:
         raise ValueError(f"its format is {contents.get('format')!r}")
     text = str | None
-    kinds = {"config": dict, "layers": list, "attempts": list, "started": text, "finished": text, "failure": text}
+    kinds: dict[str, Any] = {"config": dict, "layers": list, "attempts": list}
+    kinds |= {"started": text, "finished": text, "failure": text}
     for key, kind in kinds.items():
         if key not in contents:
             raise ValueError(f"it has no {key!r}")
