@@ -14,12 +14,14 @@ class LogTable:
 
     series: the column that names a series; the rows of a file are sorted by series, then by step.
     measured: the columns with measured values.
+    pruned_by: columns, beside the run, the series and the step, by which a reader passes over row groups.
     """
 
     folder: str
     series: str
     schema: pa.Schema
     measured: tuple[str, ...]
+    pruned_by: tuple[str, ...] = ()
 
 
 TRUST_RATIOS = LogTable(
@@ -63,3 +65,48 @@ METRICS = LogTable(
 """A row is a value that was logged."""
 
 LOG_TABLES = (TRUST_RATIOS, METRICS)
+"""What is recorded, and nowhere else to be had."""
+
+_MEASURED_IN_CELLS = (
+    "weight_norm_min",
+    "weight_norm_max",
+    "update_norm_min",
+    "update_norm_max",
+    "trust_ratio_min",
+    "trust_ratio_max",
+    "trust_ratio_mean",
+    "trust_ratio_log_mean",
+    "clipped_ratio_min",
+    "clipped_ratio_max",
+    "clipped_ratio_log_mean",
+    "relative_step_max",
+    "lower",
+    "upper",
+)
+
+ROLLUPS = LogTable(
+    folder="rollups",
+    series="layer",
+    schema=pa.schema(
+        [
+            ("run", pa.string()),
+            ("level", pa.int32()),
+            ("top", pa.int32()),
+            ("layer", pa.string()),
+            ("step", pa.int64()),
+            ("epoch", pa.int32()),
+            ("rows", pa.int64()),
+            ("adapted", pa.int64()),
+            ("upper_hits", pa.int64()),
+            ("lower_hits", pa.int64()),
+            ("fallbacks", pa.int64()),
+            ("not_finite", pa.int64()),
+            ("first_hit", pa.int64()),
+            ("last_hit", pa.int64()),
+            *((name, pa.float32()) for name in _MEASURED_IN_CELLS),
+        ]
+    ),
+    measured=_MEASURED_IN_CELLS,
+    pruned_by=("level", "top"),
+)
+"""A row is a cell: a layer in the 2^level steps from `step` on (collector.rollups)."""

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from collector.arrays import numbers, strings
 from collector.compact import finish_merge, read_part
 from collector.parts import list_parts, replace_part
+from collector.rollups import forget
 from collector.schema import LogTable
 
 
@@ -32,6 +33,7 @@ def supersede(
         if not pc.any(goes).as_py():
             continue
         destination.mkdir(parents=True, exist_ok=True)
+        forget(part.path)
         if pc.all(goes).as_py():
             part.path.rename(destination / part.path.name)
         else:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from collector.compact import clear_replaced, finish_merge, merge_small
+from collector.compact import TIERS, clear_replaced, finish_merge, merge_small, merge_tail
 from collector.parts import in_order, list_parts, write_part
 from collector.recorder import Block, MetricBlock, Recorder, Rewind, TrustRatioBlock
+from collector.rollups import roll_up
 from collector.run import Layer, Run
 from collector.schema import LOG_TABLES, METRICS, TRUST_RATIOS, LogTable
 from collector.supersede import supersede
@@ -56,9 +57,10 @@ class Writer:
         self._thread.join()
         try:
             self.save(closing=True)
-            self._merge(at_least=2)
             for table in LOG_TABLES:
+                merge_tail(table, self._run.folder / table.folder, self._run.layers)
                 clear_replaced(self._run.folder / table.folder, seconds=0)
+            roll_up(self._run.folder / TRUST_RATIOS.folder)
         finally:
             self._recorder.drop_all()  # what even this save could not write
             self._run.end(status, failure, self._recorder.lost_rows)
@@ -133,8 +135,9 @@ class Writer:
             self._run.begin_attempt_at(rewind.first_step)
             self._run.save()
 
-    def _merge(self, **options: int) -> None:
+    def _merge(self) -> None:
         with self._disk:
             for table in LOG_TABLES:
-                merge_small(table, self._run.folder / table.folder, self._run.layers, **options)
+                merge_small(table, self._run.folder / table.folder, self._run.layers)
                 clear_replaced(self._run.folder / table.folder)
+            roll_up(self._run.folder / TRUST_RATIOS.folder, at_least=TIERS[1])

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector import Collector, connect
-from collector.compact import ENOUGH, clear_replaced, finish_merge, merge_small, read_part
+from collector.compact import ENOUGH, clear_replaced, finish_merge, merge_all, merge_small, merge_tail, read_part
 from collector.parts import in_order, list_files, list_parts, replaced_folder, write_part
 from collector.schema import METRICS, TRUST_RATIOS
 from tests.collector.emitter import Emitter
@@ -128,10 +128,11 @@ def test_names_of_parts_sort_by_first_step_and_no_part_is_overwritten(tmp_path):
 def test_small_parts_become_one(tmp_path):
     for number in range(1, ENOUGH):
         write_part(trust_ratios([number], ["a", "b"]), TRUST_RATIOS, tmp_path, number)
-    assert merge_small(TRUST_RATIOS, tmp_path, ["a", "b"]) is None
+    merge_small(TRUST_RATIOS, tmp_path, ["a", "b"])
+    assert len(list_parts(tmp_path)) == ENOUGH - 1
     write_part(trust_ratios([ENOUGH], ["a", "b"]), TRUST_RATIOS, tmp_path, ENOUGH)
-    merged = merge_small(TRUST_RATIOS, tmp_path, ["b", "a"])
-    assert list(tmp_path.iterdir()) == [merged]
+    merge_small(TRUST_RATIOS, tmp_path, ["b", "a"])
+    (merged,) = tmp_path.iterdir()
     assert len(list(replaced_folder(tmp_path).iterdir())) == ENOUGH
     assert [(part.first, part.last) for part in list_parts(tmp_path)] == [(1, ENOUGH)]
     rows = pq.read_table(merged)
@@ -144,7 +145,7 @@ def test_replaced_parts_are_kept_for_a_while(tmp_path):
     folder.mkdir()
     for number in (1, 2):
         write_part(trust_ratios([number], ["a"]), TRUST_RATIOS, folder, number)
-    merge_small(TRUST_RATIOS, folder, ["a"], at_least=2)
+    merge_tail(TRUST_RATIOS, folder, ["a"])
     clear_replaced(folder)
     assert len(list((tmp_path / "replaced_trust_ratios").iterdir())) == 2
     old = next((tmp_path / "replaced_trust_ratios").iterdir())
@@ -155,23 +156,63 @@ def test_replaced_parts_are_kept_for_a_while(tmp_path):
     assert list(tmp_path.iterdir()) == [folder]
 
 
-def test_a_part_that_is_large_is_left_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr("collector.compact.SMALL", 10)
+def test_a_part_that_is_large_is_left_alone_when_a_run_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr("collector.compact.TIERS", (0, 10, 100, 1000))
     for number, count in enumerate((1, 20, 1, 2, 3), start=1):
         write_part(trust_ratios(list(range(100 * number, 100 * number + count)), ["a"]), TRUST_RATIOS, tmp_path, number)
     before = rows_in(tmp_path)
-    merge_small(TRUST_RATIOS, tmp_path, ["a"], at_least=2)
+    merge_tail(TRUST_RATIOS, tmp_path, ["a"])
     assert [(part.first, part.last) for part in list_parts(tmp_path)] == [(1, 1), (2, 2), (3, 5)]
     assert rows_in(tmp_path) == before
 
 
+def test_a_row_is_merged_with_its_tier_alone(tmp_path, monkeypatch):
+    """16 small parts become one of the next tier, and 16 of those one of the last, which stays."""
+    monkeypatch.setattr("collector.compact.TIERS", (0, ENOUGH, ENOUGH**2, ENOUGH**3))
+    folder = tmp_path / "trust_ratios"
+    folder.mkdir()
+    for step in range(1, 2 * ENOUGH**2 + ENOUGH + 2):
+        parts = list_parts(folder)
+        write_part(trust_ratios([step], ["a"]), TRUST_RATIOS, folder, parts[-1].last + 1 if parts else 1)
+        merge_small(TRUST_RATIOS, folder, ["a"])
+    assert [part.rows for part in list_parts(folder)] == [ENOUGH**2, ENOUGH**2, ENOUGH, 1]
+    assert rows_in(folder) == [(number, "a") for number in range(1, step + 1)]
+    written = sum(pq.read_metadata(path).num_rows for path in tmp_path.glob("*/*.parquet"))  # the replaced ones, too
+    assert written <= 3 * step
+
+
+def test_all_parts_become_one_with_row_groups_that_hold_few_layers(tmp_path, monkeypatch):
+    monkeypatch.setattr("collector.parts.ROW_GROUP", 100)
+    monkeypatch.setattr("collector.compact.ROW_GROUP", 100)
+    layers = ["a", "b", "c", "d"]
+    for number in range(4):
+        steps = list(range(50 * number, 50 * number + 50))
+        write_part(trust_ratios(steps, layers), TRUST_RATIOS, tmp_path, number + 1)
+    (merged,) = merge_all(TRUST_RATIOS, tmp_path, layers)
+    metadata = pq.read_metadata(merged)
+    position = metadata.schema.names.index("layer")
+    held = [metadata.row_group(group).column(position).statistics for group in range(metadata.num_row_groups)]
+    assert [(each.min, each.max) for each in held] == [(layer, layer) for layer in layers for _ in range(2)]
+    assert pq.read_table(merged)["step"].to_pylist() == list(range(200)) * 4
+
+
+def test_layers_that_came_between_others_are_put_in_their_place(tmp_path):
+    write_part(trust_ratios([1, 2], ["a", "c"]), TRUST_RATIOS, tmp_path, 1)
+    write_part(trust_ratios([3, 4], ["b", "c", "a"]), TRUST_RATIOS, tmp_path, 2)
+    merged = merge_tail(TRUST_RATIOS, tmp_path, ["a", "b", "c"])
+    rows = pq.read_table(merged)
+    found = list(zip(rows["layer"].to_pylist(), rows["step"].to_pylist(), strict=True))
+    assert found == [(layer, step) for layer in "abc" for step in (1, 2, 3, 4) if layer != "b" or step > 2]
+
+
 @settings(max_examples=10, deadline=None)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.integers(2, 5), st.data())
-def test_merging_changes_no_row_wherever_it_is_cut_short(sizes, at_least, data):
+def test_merging_changes_no_row_wherever_it_is_cut_short(sizes, enough, data):
     """However parts and merges follow each other, and whichever replaced parts are still there."""
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         folder = Path(name)
-        patch.setattr("collector.compact.SMALL", 60)
+        patch.setattr("collector.compact.TIERS", (0, 60, 120, 240))
+        patch.setattr("collector.compact.ENOUGH", enough)
         expected = []
         for step, size in enumerate(sizes, start=1):
             layers = [f"l{number}" for number in range(size)]
@@ -179,7 +220,7 @@ def test_merging_changes_no_row_wherever_it_is_cut_short(sizes, at_least, data):
             write_part(trust_ratios([step], layers), TRUST_RATIOS, folder, number)
             expected += [(step, layer) for layer in layers]
             before = {path: path.read_bytes() for path in list_files(folder)}
-            merge_small(TRUST_RATIOS, folder, [], at_least=at_least)
+            data.draw(st.sampled_from([merge_small, merge_tail, merge_all]))(TRUST_RATIOS, folder, [])
             for path in before:
                 if not path.exists() and data.draw(st.booleans()):
                     path.write_bytes(before[path])  # as if the merge had been killed before it was removed
@@ -193,7 +234,7 @@ def test_merging_changes_no_row_wherever_it_is_cut_short(sizes, at_least, data):
 KILLED = """
 import os, shutil, sys
 from pathlib import Path
-from collector.compact import merge_small
+from collector.compact import merge_tail
 from collector.supersede import supersede
 from collector.schema import TRUST_RATIOS
 
@@ -235,7 +276,7 @@ ALL = sorted((step, layer) for step in range(2, 8) for layer in "ab")
 
 
 def test_a_merge_that_is_killed_at_any_step_leaves_each_row_once(tmp_path):
-    folders = killed_at_every_step(tmp_path, "merge_small(TRUST_RATIOS, folder, ['a', 'b'], at_least=2)")
+    folders = killed_at_every_step(tmp_path, "merge_tail(TRUST_RATIOS, folder, ['a', 'b'])")
     assert len(folders) > 5
     for folder in folders:
         con = connect(folder.parent.parent)
