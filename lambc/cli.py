@@ -11,6 +11,8 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from datetime import datetime
 from enum import StrEnum
@@ -59,6 +61,8 @@ class Commands(TyperGroup):
             command = f"lambc {context.invoked_subcommand or ''}".rstrip()
             reason = " ".join(error.format_message().split()).replace("Value error, ", "").rstrip(".")
             fail(f"{reason}: see {command} --help")
+        except KeyboardInterrupt:
+            fail("interrupted", code=130)
 
 
 app = typer.Typer(
@@ -213,7 +217,8 @@ def list_runs(runs: RunsFolder = RUNS, format: FormatOption = Format.table, outp
     run that has not ended. What is wrong with the log stands below, on stderr.
     """
     with closing(connect(runs)) as connection:
-        show(connection.sql(RUN_LIST), connection, format, output)
+        check_output(output, runs)
+        ask(connection, lambda: show(connection.sql(RUN_LIST), connection, format, output))
         for file, problem in connection.sql("SELECT file, problem FROM problems ORDER BY file").fetchall():
             say(f"{file}: {problem}")
 
@@ -232,16 +237,16 @@ def sql(
 
     `lambc sql "SELECT layer, hit_rate FROM clip_hits WHERE run = 'demo-clip1' ORDER BY hit_rate DESC LIMIT 10"`
     """
-    import duckdb
-
     with closing(connect(runs)) as connection:
-        try:
+        check_output(output, runs)
+
+        def question() -> None:
             answer = connection.sql(query)
-        except duckdb.Error as error:
-            fail(first_line(error))
-        if answer is None:
-            fail("this statement has no answer; ask with SELECT, FROM, DESCRIBE or SUMMARIZE")
-        show(answer, connection, format, output)
+            if answer is None:
+                fail("this statement has no answer; ask with SELECT, FROM, DESCRIBE or SUMMARIZE")
+            show(answer, connection, format, output)
+
+        ask(connection, question)
 
 
 @app.command()
@@ -257,6 +262,7 @@ def dashboard(
     for folder in folders:
         if not folder.is_dir():
             fail(f"there is no folder {str(folder)!r}: give the one that holds the runs, or make runs with lambc demo")
+        refuse_run(folder)
     check_server(host, port)
     serve_dashboard(folders, host, port)
 
@@ -382,17 +388,55 @@ def connect(runs: Path) -> "duckdb.DuckDBPyConnection":
         connection = collector.connect(runs)
     except FileNotFoundError as error:
         fail(f"{error}, or make runs with lambc demo --runs {runs}")
+    refuse_run(runs)
     if not connection.sql("SELECT run FROM runs LIMIT 1").fetchall():
         fail(f"there are no runs in {runs} yet: make one with lambc train --runs {runs}, or lambc demo --runs {runs}")
     return connection
+
+
+def refuse_run(folder: Path) -> None:
+    """Fail for the folder of a run where the folder of all runs is asked for."""
+    if (folder / "run.json").exists():
+        fail(f"{folder} is one run: give the folder that holds it, {folder.resolve().parent}")
+
+
+def check_output(output: Path | None, runs: Path) -> None:
+    """Fail for a file that cannot be written, or that lies in a run, where it could replace a part of the log."""
+    from collector.log_files import run_folders
+
+    if output is None:
+        return
+    if output.is_dir():
+        fail(f"--output {output} is a folder: give the name of a file")
+    if not output.parent.is_dir():
+        fail(f"--output {output}: there is no folder {str(output.parent)!r}; make it, or give another")
+    of_runs = {folder.resolve() for folder in run_folders(runs)}
+    for folder in output.resolve().parents:
+        if folder in of_runs or (folder / "run.json").exists():
+            fail(f"--output {output} lies in the run {folder}, which is kept as it is: give a file outside of it")
+
+
+def ask(connection: "duckdb.DuckDBPyConnection", question: Callable[[], None]) -> None:
+    """Put a question and show its answer. What DuckDB has against it becomes a line, and Ctrl-C ends it."""
+    import duckdb
+
+    with ThreadPoolExecutor(1) as thread:  # this one looks for Ctrl-C, as DuckDB does not while it copies to a file
+        asked = thread.submit(question)
+        try:
+            asked.result()
+        except duckdb.Error as error:
+            fail(first_line(error))
+        except KeyboardInterrupt:
+            while not asked.done():  # again, since it may have been between two queries
+                connection.interrupt()
+                wait([asked], timeout=0.1)
+            raise
 
 
 def show(
     answer: "duckdb.DuckDBPyRelation", connection: "duckdb.DuckDBPyConnection", format: Format, output: Path | None
 ) -> None:
     """Write an answer as it was asked for; a file's ending says the format if --format does not."""
-    import duckdb
-
     chosen = format.value
     if output and chosen == "table":
         chosen = output.suffix.removeprefix(".")
@@ -400,36 +444,33 @@ def show(
             fail(f"--output {output}: give --format csv, json or parquet, or a name that ends so")
     if chosen == "parquet" and output is None and sys.stdout.isatty():
         fail("Parquet is not for a terminal: give --output FILE, or pipe it")
-    try:
-        if chosen == "table":
-            rows = answer.limit(ROWS_SHOWN + 1).to_arrow_table()
-            print_table(rows.slice(0, ROWS_SHOWN))
-            if len(rows) > ROWS_SHOWN:
-                rest = answer.count("*").fetchall()[0][0] - ROWS_SHOWN
-                out.print(f"… {rest:,} more rows; --format csv gives all of them")
-            return
-        (finite(answer) if chosen == "json" else answer).create_view("answer")
-        with tempfile.TemporaryDirectory() as folder:
-            path = output or Path(folder) / "answer"
-            connection.execute(COPY[chosen], {"path": str(path)})
-            if output is None:
-                sys.stdout.flush()
-                with path.open("rb") as file:
-                    shutil.copyfileobj(file, sys.stdout.buffer)
-    except duckdb.Error as error:
-        fail(first_line(error))
+    if chosen == "table":
+        rows = answer.limit(ROWS_SHOWN + 1).to_arrow_table()
+        print_table(rows.slice(0, ROWS_SHOWN))
+        if len(rows) > ROWS_SHOWN:
+            rest = answer.count("*").fetchall()[0][0] - ROWS_SHOWN
+            out.print(f"… {rest:,} more rows; --format csv gives all of them")
+        return
+    (finite(answer) if chosen == "json" else answer).create_view("answer")
+    with tempfile.TemporaryDirectory() as folder:
+        path = output or Path(folder) / "answer"
+        connection.execute(COPY[chosen], {"path": str(path)})
+        if output is None:
+            sys.stdout.flush()
+            with path.open("rb") as file:
+                shutil.copyfileobj(file, sys.stdout.buffer)
 
 
 def finite(answer: "duckdb.DuckDBPyRelation") -> "duckdb.DuckDBPyRelation":
     """NULL instead of NaN and Inf, which JSON does not have."""
-    from duckdb import CaseExpression, ColumnExpression, FunctionExpression
+    from duckdb import CaseExpression, FunctionExpression, SQLExpression
 
     columns = []
-    for name, kind in zip(answer.columns, answer.types, strict=True):
-        column = ColumnExpression(name)
+    for place, (name, kind) in enumerate(zip(answer.columns, answer.types, strict=True), start=1):
+        column = SQLExpression(f"#{place}")  # by its place, since two columns may have one name
         if str(kind) in ("FLOAT", "DOUBLE"):
-            column = CaseExpression(FunctionExpression("isfinite", column), column).alias(name)
-        columns.append(column)
+            column = CaseExpression(FunctionExpression("isfinite", column), column)
+        columns.append(column.alias(name))
     return answer.select(*columns)
 
 

@@ -115,6 +115,67 @@ def test_json_has_null_for_what_it_cannot_say(runs):
     assert answer == [{"upper": None, "loss": None, "ratio": 1.5, "name": "inf"}]
 
 
+def test_json_keeps_columns_of_one_name_apart(runs):
+    query = "SELECT 1.5::FLOAT AS ratio, 'nan'::FLOAT AS ratio, 2 AS ratio"
+    answer = json.loads(lambc("sql", "--runs", runs, query, "--format", "json").stdout)
+    assert [list(row.values()) for row in answer] == [[1.5, None, 2]]
+
+
+@pytest.mark.parametrize("file", ["run.json", "trust_ratios/part.parquet", "new.csv"])
+@pytest.mark.parametrize("command", [["runs"], ["sql", "SELECT 1"]], ids=lambda command: command[0])
+def test_an_answer_is_never_written_into_a_run(runs, file, command, tmp_path):
+    before = {path: path.read_bytes() for path in runs.rglob("*") if path.is_file()}
+    (tmp_path / "link").symlink_to(runs / "short")
+    for output in (runs / "short" / file, tmp_path / "link" / file):
+        done = lambc(*command, "--runs", runs, "--format", "csv", "--output", output)
+        assert_refused(done, f"lies in the run {(runs / 'short').resolve()}", "a file outside of it")
+    assert {path: path.read_bytes() for path in runs.rglob("*") if path.is_file()} == before
+
+
+def test_an_answer_is_not_written_into_a_run_of_another_folder_either(runs, empty):
+    shutil.copytree(runs, empty / "runs")
+    output = runs / "short" / "run.json"
+    assert_refused(lambc("sql", "SELECT 1", "--runs", empty / "runs", "--output", output), "lies in the run")
+
+
+def test_an_output_that_cannot_be_written_is_refused(runs, tmp_path):
+    assert_refused(lambc("sql", "SELECT 1", "--runs", runs, "-o", tmp_path / "no" / "x.csv"), "no folder", "make it")
+    assert_refused(lambc("sql", "SELECT 1", "--runs", runs, "-o", tmp_path, "--format", "csv"), "is a folder")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [[], ["--format", "csv"]], ids=["table", "csv"])
+def test_ctrl_c_ends_a_question_in_one_line(runs, tmp_path, arguments):
+    pipe = tmp_path / "begins.csv"
+    os.mkfifo(pipe)
+    begins = f"read_csv('{pipe}', columns = {{'a': 'BIGINT'}}, auto_detect = false)"
+    query = f"SELECT count(*) FROM {begins}, range({10**12}) WHERE a * range % 7 = 8"
+    with start("sql", query, "--runs", runs, *arguments) as asked:
+        try:
+            write_when_read(pipe, "1\n")
+            time.sleep(0.5)
+            asked.send_signal(signal.SIGINT)
+            said, complained = asked.communicate(timeout=30)
+        finally:
+            asked.kill()
+    assert (asked.returncode, said, complained) == (130, "", "interrupted\n")
+
+
+def write_when_read(pipe, text, seconds=60):
+    """Write to a named pipe as soon as another process reads it."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            descriptor = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # nobody reads yet
+            assert time.monotonic() < until
+            time.sleep(0.05)
+            continue
+        with open(descriptor, "w") as file:
+            file.write(text)
+        return
+
+
 def test_a_table_shows_numbers_that_can_be_read(runs):
     query = (
         "SELECT 1234567 AS steps, 0.123456::FLOAT AS rate, NULL AS none, [1, 2] AS list, INTERVAL 5 MINUTE AS silent"
@@ -162,6 +223,7 @@ def test_a_damaged_file_is_named_and_takes_nothing_down(runs, tmp_path):
         (["--name", "../x"], ["../x"]),
         (["--name", "a/b"], ["a/b"]),
         (["--device", "nothing"], ["nothing"]),
+        (["--device", "meta"], ["device='meta' is not there"]),
     ],
     ids=lambda value: "_".join(value),
 )
@@ -230,6 +292,17 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
 @pytest.mark.parametrize("command", [["runs"], ["sql", "SELECT 1"]], ids=lambda command: command[0])
 def test_a_runs_folder_that_is_not_there_is_said(command, tmp_path):
     assert_refused(lambc(*command, "--runs", tmp_path / "nowhere"), "nowhere")
+
+
+@pytest.mark.parametrize("command", [["runs"], ["sql", "SELECT 1"]], ids=lambda command: command[0])
+def test_a_runs_folder_that_is_a_link_to_nothing_is_said(command, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    assert_refused(lambc(*command, "--runs", tmp_path / "link"), "link", "leads to no folder")
+
+
+@pytest.mark.parametrize("command", [["runs", "--runs"], ["sql", "SELECT 1", "--runs"], ["dashboard"]], ids=str)
+def test_one_run_in_the_place_of_all_is_told_where_they_are(command, runs):
+    assert_refused(lambc(*command, runs / "short"), "short is one run", f"holds it, {runs.resolve()}")
 
 
 def test_an_empty_runs_folder_says_how_to_make_a_run(empty):

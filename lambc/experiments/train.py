@@ -228,7 +228,7 @@ def find_device(name: str) -> torch.device:
         return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        torch.zeros(1, device=device).item()  # "meta" has tensors, but nothing in them
     except (RuntimeError, AssertionError) as error:  # AssertionError: a torch that was built without it
         reason = str(error).partition("\n")[0]
         raise ValueError(

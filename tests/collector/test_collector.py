@@ -264,7 +264,9 @@ def test_a_root_that_cannot_be_written_to_is_an_error_before_training_starts(emi
 
 def test_a_root_that_is_a_link_to_nothing_is_an_error_that_says_so(emitter, tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(OSError, match=r"cannot write a run to .*link/r: a link in this path leads nowhere; choose another"):
+    with pytest.raises(
+        OSError, match=r"cannot write a run to .*link/r: a link in this path leads nowhere; choose another"
+    ):
         Collector(emitter, tmp_path / "link", name="r")
 
 
