@@ -48,7 +48,7 @@ def _line(
         y=values,
         name=name,
         yaxis=axis,
-        mode="lines",
+        mode="lines" if len(steps) > 1 else "markers",
         line={"color": colour, "width": width},
         fill=fill,
         fillcolor=_faded(colour) if fill else None,
@@ -81,7 +81,7 @@ def _label_ends(figure: go.Figure, theme: Theme) -> None:
     taken: dict[str, list[float]] = {}
     for trace in (trace for trace in figure.data if trace.line.dash != "dash"):
         ends = pd.Series(np.asarray(trace.y, dtype=float)).dropna()
-        if ends.empty or ends.iloc[-1] <= 0:
+        if ends.empty or not 0 < ends.iloc[-1] < np.inf:
             continue
         place = float(np.log10(ends.iloc[-1]))
         axis = trace.yaxis or "y"

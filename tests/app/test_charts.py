@@ -55,9 +55,19 @@ def test_a_layer_without_bounds_has_no_line_for_them():
     assert not {"upper bound", "lower bound"} & set(named(layer_curve(STEPS.assign(upper=np.inf))))
 
 
-def test_a_layer_of_one_step_and_of_odd_values_is_drawn():
-    layer_curve(STEPS.head(1))
-    layer_curve(STEPS.assign(trust_ratio=np.nan, weight_norm=0.0, update_norm=np.inf))
+def test_a_layer_of_one_step_is_drawn_as_points():
+    drawn = named(layer_curve(STEPS.head(1)))
+    assert {name: list(points.y) for name, points in drawn.items()} == {
+        "after clipping": [0.5], "before clipping": [0.5], "upper bound": [1], "‖w‖": [1], "‖update‖": [2],
+    }  # fmt: skip
+    assert {points.mode for points in drawn.values()} == {"markers"}  # a line through one point is nothing
+
+
+def test_of_odd_values_what_can_be_drawn_is_drawn_and_named():
+    figure = layer_curve(STEPS.assign(trust_ratio=np.nan, weight_norm=0.0, update_norm=np.inf))
+    assert list(named(figure)["after clipping"].y) == [0.5, 1, 1, 0.8]
+    assert [label.text for label in figure.layout.annotations] == ["upper bound 1", "after clipping"]
+    assert list(figure.layout.yaxis.tickvals) == [0.5, 1]
 
 
 def test_upper_hits_go_to_the_right_and_lower_ones_to_the_left():
