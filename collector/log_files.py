@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from collector.parts import list_files
+from collector.rollups import rollup_path, rows_of
 from collector.run import read_heartbeat, read_run
-from collector.schema import LOG_TABLES, LogTable
+from collector.schema import LOG_TABLES, TRUST_RATIOS, LogTable
 
 _VERSIONS_KEPT = 2**16
 _TRIES = 10
@@ -30,6 +31,7 @@ class Footer(NamedTuple):
     problem: str
     runs: frozenset[str] = frozenset()
     last_step: int = 0
+    rows: int = 0
 
 
 @dataclass
@@ -37,7 +39,8 @@ class RunFiles:
     """A run as it lies on the disk.
 
     name: what it is called here. contents: its run.json, or None if that cannot be read. files: the good ones of each
-    table. steps: the last step in the log. problems: pairs of a file and a sentence.
+    table. fresh: those of the trust ratios that have no rollup. rollups: what the others have. steps: the last step in
+    the log. problems: pairs of a file and a sentence.
     """
 
     name: str
@@ -45,6 +48,8 @@ class RunFiles:
     contents: dict[str, Any] | None = None
     heartbeat: Path | None = None
     files: dict[str, list[str]] = field(default_factory=lambda: {table.folder: [] for table in LOG_TABLES})
+    fresh: list[str] = field(default_factory=list)
+    rollups: list[str] = field(default_factory=list)
     steps: int = 0
     problems: list[tuple[str, str]] = field(default_factory=list)
 
@@ -95,6 +100,12 @@ def _read(name: str, folder: Path) -> RunFiles:
             elif footer.runs <= {folder.name}:
                 run.files[table.folder].append(str(path))
                 run.steps = max(run.steps, footer.last_step)
+                if table is TRUST_RATIOS:
+                    rollup = rollup_path(path)
+                    if _rows_of(rollup) == footer.rows:
+                        run.rollups.append(str(rollup))
+                    else:
+                        run.fresh.append(str(path))
             else:
                 others |= footer.runs - {folder.name}
     if others:
@@ -151,6 +162,19 @@ def _read_footer(path: str, folder: str, mtime_ns: int, size: int) -> Footer:
         return Footer(f"it is damaged ({reason}), so its rows are left out: move it out of the folder")
 
 
+def _rows_of(rollup: Path) -> int | None:
+    try:
+        status = rollup.stat()
+    except OSError:
+        return None
+    return _read_rows_of(rollup, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(_VERSIONS_KEPT)
+def _read_rows_of(rollup: Path, mtime_ns: int, size: int) -> int | None:
+    return rows_of(rollup)
+
+
 def _columns(table: LogTable) -> list[tuple[str, pa.DataType]]:
     return [(column.name, column.type) for column in table.schema]
 
@@ -167,11 +191,12 @@ def _footer_of_rows(path: str, metadata: pq.FileMetaData) -> Footer:
     step = [group.column(columns.index("step")).statistics for group in groups]
     if all(each is not None and each.has_min_max and each.null_count == 0 for each in run + step):
         names = frozenset(name for each in run for name in (each.min, each.max))
-        return Footer("", names, max((each.max for each in step), default=0))
+        return Footer("", names, max((each.max for each in step), default=0), metadata.num_rows)
     rows = pq.read_table(path, columns=["run", "step"], partitioning=None)
     if rows["run"].null_count or rows["step"].null_count:
         return Footer("it has rows without a run or a step, so all of them are left out: move it out of the folder")
-    return Footer("", frozenset(rows["run"].unique().to_pylist()), max(rows["step"].to_pylist(), default=0))
+    names = frozenset(rows["run"].unique().to_pylist())
+    return Footer("", names, max(rows["step"].to_pylist(), default=0), metadata.num_rows)
 
 
 def _contents(folder: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from collector.arrays import of_buffer, strings, to_numpy
 from collector.compact import open_part
-from collector.parts import ROW_GROUP, Part, list_parts, writing
+from collector.parts import ROW_GROUP, Part, list_parts, replaced_folder, writing
 from collector.schema import ROLLUPS, TRUST_RATIOS
 
 FINEST, COARSEST, STRIDE = 6, 22, 2
@@ -42,11 +42,11 @@ def forget(part: Path) -> None:
 def roll_up(folder: Path, *, at_least: int = 1) -> None:
     """See that each part in a run's folder of trust ratios that has `at_least` so many rows has its rollup.
 
-    Rollups of parts that are gone are removed. Raises OSError if the disk does, or for a part that is damaged.
+    Rollups of parts that are gone for good are removed. Raises OSError if the disk does, or for a part that is damaged.
     """
     parts = list_parts(folder)
     aside = folder.with_name(ROLLUPS.folder)
-    names = {part.path.name for part in parts}
+    names = {part.path.name for part in parts} | {path.name for path in replaced_folder(folder).glob("*.parquet")}
     for path in aside.glob("*.parquet") if aside.is_dir() else ():
         if path.name not in names:
             path.unlink(missing_ok=True)

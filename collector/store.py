@@ -10,30 +10,53 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 
 from collector.log_files import RunFiles, read_runs, run_folders
 from collector.parts import list_files
-from collector.schema import LOG_TABLES, LogTable
+from collector.schema import LOG_TABLES, METRICS, ROLLUPS, TRUST_RATIOS, LogTable
 
 Roots = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
+KINDS = {"trust_ratios": TRUST_RATIOS, "metrics": METRICS, "fresh": TRUST_RATIOS, "rollups": ROLLUPS}
+"""What log.rows reads: the tables, and the trust ratios by whether there is a rollup of them."""
+
 STATEMENTS = (
+    "log_trust_ratios",
+    "log_metrics",
+    "log_run_rows",
     "runs",
     "layers",
+    "outcome",
+    "relative_step",
     "trust_ratios",
     "metrics",
     "hit_rate",
     "clip_hits",
     "problems",
-    # What the dashboard asks: macros with a row for each cell or point that it draws.
+    # Cells: rollups, and rows where there are none.
     "cell_width",
+    "cell_start",
+    "log_row_cells",
+    "log_cells",
+    "log_cells_shown",
+    "log_inner_start",
+    "log_inner_end",
+    "log_cells_between",
+    "log_layer_means",
+    # What a page, a terminal or a notebook asks: macros with a row for each cell, point or layer.
+    "furthest_from_1",
     "heatmap",
     "ratio_curve",
+    "ratio_envelope",
+    "ratio_quantiles",
+    "ratio_survival",
     "metric_curve",
     "metric_epochs",
     "hit_rate_by_layer",
     "hit_rate_over_time",
+    "clipped_throughout",
+    "not_finite",
+    "compare_layers",
     "run_results",
     "run_summaries",
 )
@@ -89,8 +112,12 @@ def _connect(runs: Sequence[RunFiles]) -> duckdb.DuckDBPyConnection:
     _set_rows(connection, "runs", [_run_row(run) for run in runs])
     _set_rows(connection, "layers", [row for run in runs for row in _layer_rows(run)])
     _set_rows(connection, "problems", [row for run in runs for row in _problem_rows(run)])
-    for table in LOG_TABLES:
-        _create_log_table(connection, table, runs)
+    for kind, table in KINDS.items():
+        _set_files(connection, kind, table, runs)
+    steps = {"names": [run.name for run in runs], "steps": [run.steps for run in runs]}
+    connection.execute("SET VARIABLE steps_by_run = map($names::VARCHAR[], $steps::BIGINT[])", steps)
+    renamed = any(run.name != run.folder.name for run in runs)
+    _run_statement(connection, "log_renamed_rows" if renamed else "log_rows")
     _create_heartbeats(connection, runs)
     for name in STATEMENTS:
         _run_statement(connection, name)
@@ -111,25 +138,35 @@ def _pattern(file: str) -> str:
     return re.sub(r"[*?\[]", r"[\g<0>]", file)
 
 
-def _part_pattern(run: RunFiles, table: LogTable, file: str) -> str:
+def _part_pattern(run: RunFiles, file: str) -> str:
     """Finds a part of a run that goes on also where a merge moves it (collector.parts.replaced_folder)."""
     if run.contents is None or run.contents["status"] != "running":
         return _pattern(file)  # DuckDB has fewer folders to look into
-    return f"{_pattern(str(run.folder))}/*{table.folder}/{_pattern(Path(file).name)}"
+    path = Path(file)
+    return f"{_pattern(str(path.parent.parent))}/*{path.parent.name}/{_pattern(path.name)}"
 
 
-def _create_log_table(connection: duckdb.DuckDBPyConnection, table: LogTable, runs: Sequence[RunFiles]) -> None:
-    """The rows of a table as `log.<table>`; read_parquet refuses an empty list, so no files are an empty table."""
-    found = [(run, file) for run in runs for file in run.files[table.folder]]
-    if not found:
-        connection.from_arrow(pa.Table.from_batches([], table.schema)).create(f"log.{table.folder}")
-        return
-    patterns = [_part_pattern(run, table, file) for run, file in found]
-    connection.execute(f"SET VARIABLE {table.folder}_files = ?", [patterns])
-    renamed = any(run.name != run.folder.name for run in runs)
-    if renamed:
-        _set_rows(connection, f"{table.folder}_runs", [{"filename": file, "run": run.name} for run, file in found])
-    _run_statement(connection, f"log_renamed_{table.folder}" if renamed else f"log_{table.folder}")
+def _set_files(connection: duckdb.DuckDBPyConnection, kind: str, table: LogTable, runs: Sequence[RunFiles]) -> None:
+    """Say which files log.rows(kind) reads; where there are none, one without rows: read_parquet wants at least one."""
+    by_run = {run.name: files for run in runs if (files := _files(run, kind))}
+    patterns = {run.name: [_part_pattern(run, file) for file in by_run[run.name]] for run in runs if run.name in by_run}
+    none = str(resources.files("collector").joinpath("sql", f"no_{table.folder}.parquet"))
+    every = [pattern for found in patterns.values() for pattern in found]
+    connection.execute(f"SET VARIABLE {kind}_none = ?", [none])
+    connection.execute(f"SET VARIABLE {kind}_files = ?", [every or [none]])
+    connection.execute(
+        f"SET VARIABLE {kind}_by_run = map($names::VARCHAR[], $files::VARCHAR[][])",
+        {"names": list(patterns), "files": list(patterns.values())},
+    )
+    _set_rows(
+        connection,
+        f"{kind}_runs",
+        [{"filename": file, "run": name} for name, files in by_run.items() for file in files],
+    )
+
+
+def _files(run: RunFiles, kind: str) -> list[str]:
+    return {"fresh": run.fresh, "rollups": run.rollups, **run.files}[kind]
 
 
 def _create_heartbeats(connection: duckdb.DuckDBPyConnection, runs: Sequence[RunFiles]) -> None:

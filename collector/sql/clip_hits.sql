@@ -1,13 +1,27 @@
--- A row is a layer of a run: in how many steps it was clipped at its upper and its lower bound, and what
--- share of the steps that is (hit_rate.sql).
+-- A row is a layer of a run: in how many steps it was clipped at its upper and its lower bound, how many could have been
+-- (outcome free, upper or lower), and what share of them was (hit_rate.sql).
 --   SELECT layer, hit_rate FROM clip_hits WHERE run = 'demo' ORDER BY hit_rate DESC LIMIT 10;
 CREATE VIEW clip_hits AS
 SELECT
     run,
     layer,
-    count(*) AS steps,
-    count(*) FILTER (outcome = 'upper') AS upper_hits,
-    count(*) FILTER (outcome = 'lower') AS lower_hits,
-    hit_rate(outcome) AS hit_rate
-FROM trust_ratios
+    sum(rows)::BIGINT AS steps,
+    sum(adapted)::BIGINT AS adapted,
+    sum(upper_hits)::BIGINT AS upper_hits,
+    sum(lower_hits)::BIGINT AS lower_hits,
+    (sum(upper_hits) + sum(lower_hits)) / nullif(sum(adapted), 0) AS hit_rate
+FROM (
+    SELECT run, layer, rows, adapted, upper_hits, lower_hits
+    FROM log.rows('rollups')
+    WHERE top = 1
+    UNION ALL
+    SELECT
+        run,
+        layer,
+        1,
+        (outcome IN ('free', 'upper', 'lower'))::BIGINT,
+        (outcome = 'upper')::BIGINT,
+        (outcome = 'lower')::BIGINT
+    FROM (SELECT *, outcome(weight_norm, update_norm, trust_ratio, lower, upper) AS outcome FROM log.rows('fresh'))
+)
 GROUP BY run, layer;

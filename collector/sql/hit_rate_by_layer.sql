@@ -5,20 +5,19 @@
 CREATE MACRO hit_rate_by_layer(run, first_step, last_step) AS TABLE
 WITH hits AS (
     SELECT
-        rows.layer,
-        count(*) AS rows,
-        count(*) FILTER (rows.outcome IN ('free', 'upper', 'lower')) AS adapted,
-        count(*) FILTER (rows.outcome = 'upper') AS upper_hits,
-        count(*) FILTER (rows.outcome = 'lower') AS lower_hits,
-        upper_hits / nullif(adapted, 0) AS upper_rate,
-        lower_hits / nullif(adapted, 0) AS lower_rate,
-        arg_max(rows.upper, rows.step) AS upper,
-        arg_max(rows.lower, rows.step) AS lower,
-        min(rows.step) FILTER (rows.outcome IN ('upper', 'lower')) AS first_hit,
-        max(rows.step) FILTER (rows.outcome IN ('upper', 'lower')) AS last_hit
-    FROM trust_ratios AS rows
-    WHERE rows.run = run AND rows.step BETWEEN first_step AND last_step
-    GROUP BY rows.layer
+        layer,
+        sum(cells.rows)::BIGINT AS rows,
+        sum(cells.adapted)::BIGINT AS adapted,
+        sum(cells.upper_hits)::BIGINT AS upper_hits,
+        sum(cells.lower_hits)::BIGINT AS lower_hits,
+        sum(cells.upper_hits) / nullif(sum(cells.adapted), 0) AS upper_rate,
+        sum(cells.lower_hits) / nullif(sum(cells.adapted), 0) AS lower_rate,
+        arg_max(cells.upper, cells.step) AS upper,
+        arg_max(cells.lower, cells.step) AS lower,
+        min(cells.first_hit) AS first_hit,
+        max(cells.last_hit) AS last_hit
+    FROM log.cells_between(run, first_step, last_step) AS cells
+    GROUP BY layer
 )
 SELECT hits.*, layers.position, layers.shape, layers.parameters
 FROM hits

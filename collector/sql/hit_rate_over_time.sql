@@ -1,16 +1,15 @@
 -- A row is `width` steps of a run, the first of them `step`: in which share of the layers' steps the ratio was clipped at
--- its upper and its lower bound. At most `columns` rows.
+-- its upper and its lower bound. At most `columns` rows, of whole cells as in heatmap.
 --   SELECT step, upper_rate FROM hit_rate_over_time('demo', 1, 1000, 200) ORDER BY step;
 CREATE MACRO hit_rate_over_time(run, first_step, last_step, columns) AS TABLE
 SELECT
     cell_width(first_step, last_step, columns) AS width,
-    first_step + (rows.step - first_step) // cell_width(first_step, last_step, columns) * width AS step,
-    count(*) AS rows,
-    count(*) FILTER (rows.outcome IN ('free', 'upper', 'lower')) AS adapted,
-    count(*) FILTER (rows.outcome = 'upper') AS upper_hits,
-    count(*) FILTER (rows.outcome = 'lower') AS lower_hits,
-    upper_hits / nullif(adapted, 0) AS upper_rate,
-    lower_hits / nullif(adapted, 0) AS lower_rate
-FROM trust_ratios AS rows
-WHERE rows.run = run AND rows.step BETWEEN first_step AND last_step
-GROUP BY (rows.step - first_step) // cell_width(first_step, last_step, columns);
+    cell_start(cells.step, cell_width(first_step, last_step, columns)) AS step,
+    sum(cells.rows)::BIGINT AS rows,
+    sum(cells.adapted)::BIGINT AS adapted,
+    sum(cells.upper_hits)::BIGINT AS upper_hits,
+    sum(cells.lower_hits)::BIGINT AS lower_hits,
+    sum(cells.upper_hits) / nullif(sum(cells.adapted), 0) AS upper_rate,
+    sum(cells.lower_hits) / nullif(sum(cells.adapted), 0) AS lower_rate
+FROM log.cells_shown(run, first_step, last_step, columns) AS cells
+GROUP BY ALL;

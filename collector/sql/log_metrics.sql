@@ -1,4 +1,4 @@
 -- A row is a value that was logged, as stored.
 --   SELECT max(step) FROM log.metrics;
 CREATE VIEW log.metrics AS
-FROM read_parquet(getvariable('metrics_files'), hive_partitioning = false);
+FROM log.rows('metrics');

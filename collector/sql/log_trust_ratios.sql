@@ -1,4 +1,4 @@
 -- A row is a layer in a step, as stored. The files are those whose footers were found good.
 --   SELECT max(step) FROM log.trust_ratios;
 CREATE VIEW log.trust_ratios AS
-FROM read_parquet(getvariable('trust_ratios_files'), hive_partitioning = false);
+FROM log.rows('trust_ratios');

@@ -3,8 +3,8 @@
 --   SELECT step, value FROM metric_curve('demo', 'train/loss', 1, 1000, 300) ORDER BY step;
 CREATE MACRO metric_curve(run, name, first_step, last_step, columns) AS TABLE
 SELECT rows.step, rows.epoch, rows.value, count(*) OVER () AS rows
-FROM metrics AS rows
-WHERE rows.run = run AND rows.name = name AND rows.step BETWEEN first_step AND last_step
+FROM log.run_rows('metrics', run) AS rows
+WHERE rows.name = name AND rows.step BETWEEN first_step AND last_step
 WINDOW cell AS (PARTITION BY (rows.step - first_step) // cell_width(first_step, last_step, columns))
 QUALIFY
     row_number() OVER (cell ORDER BY rows.step, rows.time) = 1

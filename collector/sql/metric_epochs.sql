@@ -8,6 +8,6 @@ SELECT
     min(rows.value) AS smallest,
     max(rows.value) AS largest,
     count(*) AS rows
-FROM metrics AS rows
-WHERE rows.run = run AND rows.name = name
+FROM log.run_rows('metrics', run) AS rows
+WHERE rows.name = name
 GROUP BY rows.epoch;

@@ -3,11 +3,13 @@
 --   SELECT step, trust_ratio, clipped_ratio, upper FROM ratio_curve('demo', 'fc.weight', 1, 1000, 300) ORDER BY step;
 CREATE MACRO ratio_curve(run, layer, first_step, last_step, columns) AS TABLE
 SELECT
-    rows.step, rows.epoch, rows.trust_ratio, rows.clipped_ratio, rows.lower, rows.upper, rows.outcome,
-    rows.weight_norm, rows.update_norm, rows.relative_step,
+    rows.step, rows.epoch, rows.trust_ratio, rows.clipped_ratio, rows.lower, rows.upper,
+    outcome(rows.weight_norm, rows.update_norm, rows.trust_ratio, rows.lower, rows.upper) AS outcome,
+    rows.weight_norm, rows.update_norm,
+    relative_step(rows.lr, rows.clipped_ratio, rows.update_norm, rows.weight_norm) AS relative_step,
     count(*) OVER () AS rows
-FROM trust_ratios AS rows
-WHERE rows.run = run AND rows.layer = layer AND rows.step BETWEEN first_step AND last_step
+FROM log.run_rows('trust_ratios', run) AS rows
+WHERE rows.layer = layer AND rows.step BETWEEN first_step AND last_step
 WINDOW cell AS (PARTITION BY (rows.step - first_step) // cell_width(first_step, last_step, columns))
 QUALIFY
     row_number() OVER (cell ORDER BY rows.step) = 1

@@ -16,4 +16,6 @@ SELECT
     CASE WHEN status IN ('running', 'stalled') THEN date_trunc('second', now() - heartbeat) END AS silent
 FROM runs
 LEFT JOIN run_results USING (run)
-LEFT JOIN (SELECT run, hit_rate(outcome) AS hit_rate FROM trust_ratios GROUP BY run) AS hits USING (run);
+LEFT JOIN (
+    SELECT run, (sum(upper_hits) + sum(lower_hits)) / nullif(sum(adapted), 0) AS hit_rate FROM clip_hits GROUP BY run
+) AS hits USING (run);

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from collector import Collector, connect
+from collector.compact import ENOUGH
 from collector.schema import METRICS, TRUST_RATIOS
 from collector.store import STATEMENTS, fingerprint
 from tests.collector.emitter import Emitter
@@ -355,15 +356,15 @@ def test_files_that_are_merged_stay_readable_also_from_two_roots(tmp_path):
     record(tmp_path / "x", "same", steps=1)
     emitter = Emitter(["a"])
     with Collector(emitter, tmp_path / "y", name="same", flush_seconds=3600) as collector:
-        for step in (1, 2):
+        for step in range(1, ENOUGH + 1):
             emitter.say(step)
             collector.flush()
         one, both = connect(tmp_path / "y"), connect([tmp_path / "x", tmp_path / "y"])
-        collector._writer._merge(at_least=2)
+        collector._writer._merge()
         assert len(list((collector.folder / "trust_ratios").iterdir())) == 1
-        assert one.sql("SELECT run, step FROM trust_ratios ORDER BY step").fetchall() == [("same", 1), ("same", 2)]
+        assert one.sql("SELECT run, step FROM trust_ratios").fetchall() == [("same", n + 1) for n in range(ENOUGH)]
         query = "SELECT run, max(step) FROM trust_ratios GROUP BY run ORDER BY run"
-        assert both.sql(query).fetchall() == [("x/same", 1), ("y/same", 2)]
+        assert both.sql(query).fetchall() == [("x/same", 1), ("y/same", ENOUGH)]
     assert not (collector.folder / "replaced_trust_ratios").exists()
 
 

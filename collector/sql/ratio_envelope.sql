@@ -1,0 +1,30 @@
+-- A row is a cell of one layer of a run: how far its ratio, before and after clipping, and its norms went over `width`
+-- steps, the first of them `step`; the mean and the geometric mean of the ratio; its bounds in the last of these steps.
+-- At most `columns` rows, of whole cells as in heatmap.
+--   SELECT step, trust_ratio_min, trust_ratio_max, upper FROM ratio_envelope('demo', 'fc.weight', 1, 1000, 500) ORDER BY step;
+CREATE MACRO ratio_envelope(run, layer, first_step, last_step, columns) AS TABLE
+SELECT
+    cell_width(first_step, last_step, columns) AS width,
+    cell_start(cells.step, cell_width(first_step, last_step, columns)) AS step,
+    max(cells.epoch) AS epoch,
+    sum(cells.rows)::BIGINT AS rows,
+    min(cells.trust_ratio_min) AS trust_ratio_min,
+    max(cells.trust_ratio_max) AS trust_ratio_max,
+    sum(cells.trust_ratio_mean * cells.rows) / sum(cells.rows) AS trust_ratio_mean,
+    exp(sum(cells.trust_ratio_log_mean * cells.rows) / sum(cells.rows)) AS trust_ratio_geometric_mean,
+    min(cells.clipped_ratio_min) AS clipped_ratio_min,
+    max(cells.clipped_ratio_max) AS clipped_ratio_max,
+    exp(sum(cells.clipped_ratio_log_mean * cells.rows) / sum(cells.rows)) AS clipped_ratio_geometric_mean,
+    min(cells.weight_norm_min) AS weight_norm_min,
+    max(cells.weight_norm_max) AS weight_norm_max,
+    min(cells.update_norm_min) AS update_norm_min,
+    max(cells.update_norm_max) AS update_norm_max,
+    max(cells.relative_step_max) AS relative_step_max,
+    arg_max(cells.lower, cells.step) AS lower,
+    arg_max(cells.upper, cells.step) AS upper,
+    sum(cells.upper_hits)::BIGINT AS upper_hits,
+    sum(cells.lower_hits)::BIGINT AS lower_hits,
+    (sum(cells.upper_hits) + sum(cells.lower_hits)) / nullif(sum(cells.adapted), 0) AS hit_rate
+FROM log.cells_shown(run, first_step, last_step, columns) AS cells
+WHERE cells.layer = layer
+GROUP BY ALL;

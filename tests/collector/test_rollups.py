@@ -1,0 +1,167 @@
+"""Rollups change no answer: they only spare reading the rows."""
+
+import math
+import shutil
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from collector import Collector, connect
+from collector.compact import merge_all
+from collector.parts import list_parts, write_part
+from collector.rollups import COARSEST, FINEST, STRIDE, roll_up, rollup_path
+from collector.schema import ROLLUPS, TRUST_RATIOS
+from collector.supersede import supersede
+from tests.collector.emitter import Emitter
+
+LAYERS = ["conv", "bias", "fc"]
+STEPS = 5000
+
+
+def rows_of(steps: range, seed: int) -> pa.Table:
+    """Rows with every outcome, with norms that are zero, NaN and infinite, and a ratio that is zero."""
+    random = np.random.default_rng(seed)
+    count = len(steps) * len(LAYERS)
+    weight, update = np.exp(random.normal(size=(2, count)))
+    for norm in (weight, update):
+        norm[random.random(count) < 0.02] = random.choice([0.0, math.nan, math.inf])
+    with np.errstate(all="ignore"):
+        ratio = weight / update
+    ratio[~(np.isfinite(ratio) & (ratio > 0))] = 1
+    ratio[random.random(count) < 0.001] = 0.0
+    lower, upper = np.where(random.random(count) < 0.1, 1, 0.5), np.where(random.random(count) < 0.5, 1, 2)
+    measured = [weight, update, ratio, ratio.clip(lower, upper), lower, upper, np.full(count, 0.01)]
+    columns = {
+        "run": ["r"] * count,
+        "step": [step for _ in LAYERS for step in steps],
+        "epoch": [step // 100 for _ in LAYERS for step in steps],
+        "layer": [layer for layer in LAYERS for _ in steps],
+        **dict(zip(TRUST_RATIOS.measured, (each.astype(np.float32) for each in measured), strict=True)),
+    }
+    return pa.table(columns, schema=TRUST_RATIOS.schema)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose parts end in the middle of cells, and whose last part has no rollup."""
+    with Collector(Emitter(LAYERS), tmp_path_factory.mktemp("runs"), name="r") as collector:
+        folder = collector.folder / TRUST_RATIOS.folder
+    ends = [1, 700, 701, 2500, 4990, STEPS + 1]
+    for number, (first, end) in enumerate(pairwise(ends), start=1):
+        write_part(rows_of(range(first, end), number), TRUST_RATIOS, folder, number)
+    roll_up(folder)
+    rollup_path(list_parts(folder)[-1].path).unlink()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def with_and_without(folder: Path, tmp_path_factory: pytest.TempPathFactory):
+    bare = tmp_path_factory.mktemp("bare")
+    shutil.copytree(folder.parent, bare / "r")
+    shutil.rmtree(bare / "r" / ROLLUPS.folder)
+    return connect(folder.parent.parent), connect(bare)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        f"heatmap('r', 1, {STEPS}, 40)",
+        f"heatmap('r', 1, {STEPS}, 3)",
+        f"heatmap('r', 1, {STEPS}, 1000)",
+        "heatmap('r', 77, 3141, 20)",
+        f"hit_rate_over_time('r', 1, {STEPS}, 20)",
+        "hit_rate_over_time('r', 64, 2000, 5)",
+        f"ratio_envelope('r', 'bias', 1, {STEPS}, 50)",
+        "ratio_envelope('r', 'bias', 500, 1500, 3)",
+        f"hit_rate_by_layer('r', 1, {STEPS})",
+        "hit_rate_by_layer('r', 1, 1_000_000_000)",
+        "hit_rate_by_layer('r', 64, 4000)",
+        "hit_rate_by_layer('r', 100, 130)",
+        "hit_rate_by_layer('r', 701, 701)",
+        "clipped_throughout('r', 701, 701)",
+        "not_finite('r', 1, 4000)",
+        "clip_hits",
+        "compare_layers('r', 'r')",
+        "run_summaries",
+    ],
+)
+def test_every_answer_is_the_one_without_rollups(with_and_without, question):
+    answers = []
+    for con in with_and_without:
+        answer = con.sql(f"FROM {question}").to_arrow_table().to_pandas()
+        keys = [key for key in ("layer", "step") if key in answer]
+        answers.append(answer.sort_values(keys).reset_index(drop=True) if keys else answer)
+    assert len(answers[0])
+    pd.testing.assert_frame_equal(*answers, rtol=1e-5)
+
+
+def test_a_query_of_a_whole_run_reads_no_rows_of_a_part_that_has_a_rollup(folder):
+    """Rows that are changed behind the rollup's back do not show."""
+    con = connect(folder.parent.parent)
+    (fresh,) = con.sql("SELECT getvariable('fresh_files')").fetchall()[0]
+    assert [Path(file).name for file in fresh] == [list_parts(folder)[-1].path.name]
+    plan = con.sql("EXPLAIN FROM heatmap('r', 1, 100000, 10)").fetchall()[0][1]
+    assert "trust_ratios" not in plan
+
+
+def test_levels_go_up_to_the_one_at_which_a_part_is_a_cell_or_two(folder):
+    for part in list_parts(folder)[:-1]:
+        cells = pq.read_table(rollup_path(part.path)).to_pandas()
+        (top,) = cells.query("top == 1")["level"].unique()
+        assert sorted(cells["level"].unique()) == list(range(FINEST, top + 1, STRIDE))
+        assert cells.query("top == 1").groupby("layer").size().max() <= 2
+        assert top <= COARSEST
+
+
+def test_a_level_has_every_row_once(folder):
+    for part in list_parts(folder)[:-1]:
+        cells = pq.read_table(rollup_path(part.path)).to_pandas()
+        assert (cells.groupby("level")["rows"].sum() == part.rows).all()
+        assert (cells["step"] % 2 ** cells["level"] == 0).all()
+
+
+def test_a_rollup_goes_with_its_part(folder, tmp_path):
+    run = tmp_path / "r"
+    shutil.copytree(folder.parent, run)
+    parts = run / TRUST_RATIOS.folder
+    before = connect(tmp_path).sql("SELECT sum(upper_hits) FROM clip_hits").fetchall()
+    merge_all(TRUST_RATIOS, parts, LAYERS)
+    assert connect(tmp_path).sql("SELECT sum(upper_hits) FROM clip_hits").fetchall() == before
+    roll_up(parts)
+    kept = {path.name for path in (run / ROLLUPS.folder).iterdir()}
+    assert {part.path.name for part in list_parts(parts)} <= kept
+    shutil.rmtree(run / "replaced_trust_ratios")
+    roll_up(parts)
+    assert {path.name for path in (run / ROLLUPS.folder).iterdir()} == {part.path.name for part in list_parts(parts)}
+    assert connect(tmp_path).sql("SELECT sum(upper_hits) FROM clip_hits").fetchall() == before
+
+
+def test_rows_that_are_superseded_are_in_no_rollup(folder, tmp_path):
+    run = tmp_path / "r"
+    shutil.copytree(folder.parent, run)
+    supersede(TRUST_RATIOS, run / TRUST_RATIOS.folder, run / "superseded", 1000)
+    con = connect(tmp_path)
+    assert con.sql("SELECT sum(steps) FROM clip_hits").fetchall() == [(999 * len(LAYERS),)]
+    assert con.sql("SELECT max(step) FROM heatmap('r', 1, 5000, 1000)").fetchall() == [(992,)]
+
+
+def test_a_rollup_of_another_part_of_that_name_does_not_count(folder, tmp_path):
+    run = tmp_path / "r"
+    shutil.copytree(folder.parent, run)
+    first = list_parts(run / TRUST_RATIOS.folder)[0].path
+    pq.write_table(pq.read_table(first).slice(0, 10), first)
+    assert connect(tmp_path).sql("SELECT sum(steps) FROM clip_hits WHERE layer = 'conv'").fetchall() == [
+        (STEPS - 699 + 10,)
+    ]
+
+
+def test_the_files_without_rows_have_the_schema_of_the_others():
+    for table in (TRUST_RATIOS, ROLLUPS):
+        none = Path("collector/sql") / f"no_{table.folder}.parquet"
+        assert pq.read_schema(none).equals(table.schema)
+        assert pq.read_metadata(none).num_rows == 0
