@@ -81,27 +81,34 @@ def _newest(parts: Sequence[Part], below: int) -> list[Part]:
 
 
 def _merge(parts: Sequence[Part], table: LogTable, folder: Path, layers: Sequence[str]) -> Path:
-    places = {name: place for place, name in enumerate(layers)} if table.series == "layer" else {}
     step = min(int(part.path.name.split("-")[1]) for part in parts)
     path = part_path(folder, step, parts[0].first, parts[-1].last)
+    waiting: list[pa.Table] = []
     with writing(table, path) as writer:
-        for rows in _row_groups(parts, table, lambda name: (places.get(name, len(places)), name)):
-            writer.write_table(rows, row_group_size=ROW_GROUP)
+        for rows in rows_by_series(parts, table, layers):
+            waiting.append(rows)
+            if sum(each.num_rows for each in waiting) >= ROW_GROUP:
+                writer.write_table(pa.concat_tables(waiting).combine_chunks(), row_group_size=ROW_GROUP)
+                waiting = []
+        if waiting:
+            writer.write_table(pa.concat_tables(waiting).combine_chunks(), row_group_size=ROW_GROUP)
     finish_merge(folder)
     return path
 
 
-def _row_groups(parts: Sequence[Part], table: LogTable, place: _Place) -> Iterator[pa.Table]:
-    """All rows of the parts by series and step. No more than a batch of each part, and one series, is in memory."""
+def rows_by_series(parts: Sequence[Part], table: LogTable, layers: Sequence[str]) -> Iterator[pa.Table]:
+    """All rows of the parts, a series at a time, by step; only that and a batch of each part are in memory.
+
+    Layers come in the order of `layers`, metrics by name. Raises OSError for a part that is damaged.
+    """
+    places = {name: place for place, name in enumerate(layers)} if table.series == "layer" else {}
+
+    def place(name: str) -> tuple[int, str]:
+        return places.get(name, len(places)), name
+
     slices = heapq.merge(*(_slices(part, table, place) for part in parts), key=itemgetter(0))
-    waiting: list[pa.Table] = []
     for _, pieces in groupby(slices, key=itemgetter(0)):
-        waiting.append(_by_step(pa.concat_tables([rows for _, rows in pieces])))
-        if sum(rows.num_rows for rows in waiting) >= ROW_GROUP:
-            yield pa.concat_tables(waiting).combine_chunks()
-            waiting = []
-    if waiting:
-        yield pa.concat_tables(waiting).combine_chunks()
+        yield _by_step(pa.concat_tables([rows for _, rows in pieces]))
 
 
 def _slices(part: Part, table: LogTable, place: _Place) -> Iterator[tuple[tuple[int, str], pa.Table]]:

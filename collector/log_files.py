@@ -56,7 +56,7 @@ class RunFiles:
 
 def read_runs(roots: Sequence[Path]) -> list[RunFiles]:
     """The runs under `roots`, by name. Raises FileNotFoundError for a root that is not there."""
-    return [_read(name, folder) for name, folder in sorted(_named(roots))]
+    return [read_run_files(name, folder) for name, folder in sorted(_named(roots))]
 
 
 def run_folders(root: Path) -> list[Path]:
@@ -79,7 +79,8 @@ def _named(roots: Sequence[Path]) -> Iterator[tuple[str, Path]]:
         yield f"{root if of_one_name else root.name}/{folder.name}" if twice else folder.name, folder
 
 
-def _read(name: str, folder: Path) -> RunFiles:
+def read_run_files(name: str, folder: Path) -> RunFiles:
+    """The run in `folder`, which is called `name` here."""
     run = RunFiles(name, folder)
     if _printable(folder) != str(folder):
         run.name = _printable(Path(name))
