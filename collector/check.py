@@ -22,8 +22,8 @@ Problem = tuple[str, str]
 def check_run(folder: Path) -> list[Problem]:
     """What is wrong with a run; an empty list if nothing is.
 
-    Beside what the store itself notices (run.json, footers, foreign files): pages that do not agree with their checksums,
-    rows that are there twice, ratios that are not what their bounds say, rollups that are not of their part's rows.
+    Beside what the store itself notices (run.json, footers, foreign files): pages that do not agree with their
+    checksums, rows that are there twice, ratios that are not within their bounds, rollups of other rows.
     """
     run = read_run_files(folder.name, folder)
     problems = list(run.problems)

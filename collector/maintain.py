@@ -48,7 +48,7 @@ def compact_run(folder: Path) -> tuple[int, int]:
 
 
 def remove_run(folder: Path) -> None:
-    """Remove a run, whole or, as far as any reader can see, not at all. Raises ValueError for one that is written to."""
+    """Remove a run, in one motion for its readers. Raises ValueError for one that is being written to."""
     refuse_live(folder)
     hidden = folder.with_name(f".{folder.name}.removed")  # no reader lists what begins with a dot
     folder.rename(hidden)
