@@ -333,7 +333,7 @@ def test_the_dashboard_is_served_until_it_is_stopped(runs, stop):
             server.send_signal(stop)
             assert server.wait(30) == 0
         finally:
-            server.kill()
+            server.terminate()  # by kill, Streamlit would go on alone
     with socket.socket() as free:
         free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         free.bind(("127.0.0.1", port))  # Streamlit is gone too

@@ -209,6 +209,7 @@ def test_an_idx_file_that_is_cut_off_is_named(tmp_path, tiles):
 def test_without_a_network_a_download_says_where_the_files_may_lie(source, tmp_path, monkeypatch):
     for scheme in ("http", "https"):
         monkeypatch.setenv(f"{scheme}_proxy", "http://127.0.0.1:9")  # nobody answers there
+    monkeypatch.setattr("urllib.request._opener", None)  # it keeps the proxies of its first use, also for later tests
     monkeypatch.setattr(data, "FASHION_MNIST", tmp_path)
     with pytest.raises(data.DataError, match=r"cannot be downloaded .*--data-dir"):
         data.load(source, tmp_path)
