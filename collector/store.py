@@ -108,6 +108,7 @@ def _folders(root: Roots) -> list[Path]:
 def _connect(runs: Sequence[RunFiles]) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET enable_progress_bar = false")  # after two seconds it would be written into an answer
     _run_statement(connection, "log")
     _set_rows(connection, "runs", [_run_row(run) for run in runs])
     _set_rows(connection, "layers", [row for run in runs for row in _layer_rows(run)])

@@ -3,7 +3,6 @@
 Its output is on stdout; progress and errors are on stderr. What a user can mend is one line there, and exit code 2.
 """
 
-import math
 import os
 import shutil
 import signal
@@ -14,23 +13,23 @@ import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
-from datetime import datetime
 from enum import StrEnum
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
+from lambc import log_commands
 from lambc.experiments.settings import SOURCES, Run, Stem
+from lambc.log_commands import RUNS, RunsFolder
+from lambc.terminal import err, fail, first_line, out, percent, print_table, say
 
 if TYPE_CHECKING:
     import duckdb
-    import pyarrow as pa
 
     from lambc.experiments.data import Images
 
@@ -73,7 +72,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-out, err = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False)
 
 
 class Format(StrEnum):
@@ -85,14 +83,12 @@ class Format(StrEnum):
     parquet = "parquet"
 
 
-RunsFolder = Annotated[Path, typer.Option("--runs", metavar="DIR", help="The folder of all runs.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="How the answer is written.")]
 OutputOption = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to this file instead of stdout.")
 ]
 Host = Annotated[str, typer.Option(help="The address to serve at; by default only this machine can reach it.")]
 Port = Annotated[int, typer.Option(min=1, max=65535, help="The port to serve at.")]
-RUNS = Path("runs")
 HOST, PORT = "127.0.0.1", 8501
 
 
@@ -265,6 +261,10 @@ def dashboard(
         refuse_run(folder)
     check_server(host, port)
     serve_dashboard(folders, host, port)
+
+
+for command in (log_commands.check, log_commands.compact, log_commands.export, log_commands.rm):
+    app.command()(command)
 
 
 def parse_clip(text: str) -> float | tuple[float, float] | None:
@@ -474,49 +474,6 @@ def finite(answer: "duckdb.DuckDBPyRelation") -> "duckdb.DuckDBPyRelation":
     return answer.select(*columns)
 
 
-def print_table(rows: "pa.Table") -> None:
-    """Rows as a table: as wide as the terminal, or as they need where there is none."""
-    import pyarrow as pa
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for field in rows.schema:
-        number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type) or pa.types.is_decimal(field.type)
-        table.add_column(escape(field.name), justify="right" if number else "left", overflow="fold")
-    for row in rows.to_pylist():
-        table.add_row(*(escape(cell(value)) for value in row.values()))
-    Console(highlight=False, width=None if sys.stdout.isatty() else 1000).print(table)
-
-
-def cell(value: Any) -> str:
-    """A value as a table shows it: four digits that count, times to the second, durations in words."""
-    match value:
-        case None:
-            return ""
-        case bool():
-            return str(value).lower()
-        case int():
-            return f"{value:,}"
-        case float():
-            return f"{value:.4g}"
-        case list():
-            return f"[{', '.join(map(cell, value))}]"
-        case datetime():
-            return f"{value:%Y-%m-%d %H:%M:%S}{' UTC' if value.tzinfo else ''}"
-        case (int() as months, int() as days, int() as nanoseconds):  # an interval, as Arrow has it
-            seconds = (months * 30 + days) * 86400 + nanoseconds // 10**9
-            sizes = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
-            size, unit = next((each for each in sizes if abs(seconds) >= 2 * each[0]), sizes[-1])
-            return f"{seconds // size} {unit}"
-    return str(value)
-
-
-def percent(share: float) -> str:
-    """A fraction as a percentage; a dash for NaN."""
-    return "-" if math.isnan(share) else f"{share:.1%}"
-
-
 def check_server(host: str, port: int) -> None:
     """Fail if the dashboard cannot be served there."""
     need("app", "streamlit", "plotly", "pandas")
@@ -572,19 +529,3 @@ def need(extra: str, *modules: str) -> None:
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
         fail(f"this needs {' and '.join(missing)}: pip install 'lambc[{extra}]'")
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, without the lines that point into a statement."""
-    return str(error).strip().partition("\n")[0]
-
-
-def say(message: str) -> None:
-    """A line on stderr, as it is."""
-    err.print(message, markup=False, soft_wrap=True)
-
-
-def fail(message: str, code: int = 2) -> NoReturn:
-    """End the command with one line on stderr."""
-    err.print(message, style="red", markup=False, soft_wrap=True)
-    raise typer.Exit(code)
