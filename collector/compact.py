@@ -28,9 +28,10 @@ from collector.arrays import to_numpy
 from collector.parts import ROW_GROUP, Part, in_order, list_parts, list_replaced, part_path, replaced_folder, writing
 from collector.schema import LogTable
 
-TIERS = (0, 2**17, 2**21, 2**25)
+TIERS = (0, 2**17, 2**21)
 """Rows at which a part is of the next tier: those of one tier are merged with each other alone, so that a row is
-written three times at most, however long the run. Above the last, merging makes a log neither smaller nor faster."""
+written three times at most, however long the run. Parts above the last are left as they are: they are sorted by layer,
+and a query of a few steps would have to look for them in ever larger ones."""
 
 ENOUGH = 16
 """As many parts of a tier are merged while a run goes on."""
@@ -44,8 +45,8 @@ _Place: TypeAlias = Callable[[str], tuple[int, str]]
 
 
 def merge_small(table: LogTable, folder: Path, layers: Sequence[str]) -> None:
-    """Merge the newest parts of the first two tiers where there are `ENOUGH` of them."""
-    for lower, upper in pairwise(TIERS[:3]):  # a merge to the third takes minutes, in which nothing would be flushed
+    """Merge the newest parts of each tier where there are `ENOUGH` of them."""
+    for lower, upper in pairwise(TIERS):
         parts = list_parts(folder)
         while parts and parts[-1].rows < lower:
             parts.pop()
@@ -61,10 +62,10 @@ def merge_tail(table: LogTable, folder: Path, layers: Sequence[str]) -> Path | N
 
 
 def merge_all(table: LogTable, folder: Path, layers: Sequence[str]) -> list[Path]:
-    """Merge all parts of a run into as few as may be, none above the last tier; returns the new parts."""
+    """Merge all parts of a run into as few as may be, none far above the last tier; returns the new parts."""
     batches: list[list[Part]] = [[]]
     for part in list_parts(folder):
-        if sum(each.rows for each in batches[-1]) + part.rows > TIERS[-1]:
+        if sum(each.rows for each in batches[-1]) >= TIERS[-1]:
             batches.append([])
         batches[-1].append(part)
     return [_merge(parts, table, folder, layers) for parts in batches if len(parts) > 1]

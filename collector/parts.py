@@ -25,8 +25,8 @@ from collector.schema import LogTable
 _NAME = re.compile(r"step-\d{12,}-part-(\d{6,})(?:-(\d{6,}))?\.parquet")
 
 
-ROW_GROUP = 2**17
-"""The most rows of a row group: what a reader of one layer decodes to find it."""
+ROW_GROUP = 2**15
+"""The most rows of a row group: a reader of one layer, or of a level of a rollup, decodes few that it does not want."""
 
 
 @dataclass(frozen=True)

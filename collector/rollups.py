@@ -18,8 +18,8 @@ from collector.compact import open_part
 from collector.parts import ROW_GROUP, Part, list_parts, replaced_folder, writing
 from collector.schema import ROLLUPS, TRUST_RATIOS
 
-FINEST, COARSEST, STRIDE = 6, 22, 2
-"""Levels: 6, 8 and so on, up to the first, the top, at which the part is at most two cells a layer."""
+FINEST, COARSEST = 6, 22
+"""Levels: from the finest up to the first, the top, at which the part is at most two cells a layer."""
 
 Columns: TypeAlias = dict[str, np.ndarray]
 """A table by its columns; `layer` is a number here, and what ends in _mean is still a sum."""
@@ -78,7 +78,7 @@ def _write(part: Part) -> None:
             writer.write_table(_as_table(cells, run, list(names), level, top), row_group_size=ROW_GROUP)
             if top:
                 return
-            level += STRIDE
+            level += 1
             cells = _grouped(cells, level)
 
 

@@ -25,7 +25,7 @@ def train(root: Path, *, until: int, compact_first: bool) -> None:
     from collector.schema import TRUST_RATIOS
     from tests.collector.emitter import Emitter
 
-    compact.TIERS, compact.ENOUGH = (0, 60, 240, 100_000), 3
+    compact.TIERS, compact.ENOUGH = (0, 60, 240), 3
     folder = root / "r" / TRUST_RATIOS.folder
     if compact_first and folder.is_dir():
         compact.finish_merge(folder)

@@ -157,7 +157,7 @@ def test_replaced_parts_are_kept_for_a_while(tmp_path):
 
 
 def test_a_part_that_is_large_is_left_alone_when_a_run_ends(tmp_path, monkeypatch):
-    monkeypatch.setattr("collector.compact.TIERS", (0, 10, 100, 1000))
+    monkeypatch.setattr("collector.compact.TIERS", (0, 10, 100))
     for number, count in enumerate((1, 20, 1, 2, 3), start=1):
         write_part(trust_ratios(list(range(100 * number, 100 * number + count)), ["a"]), TRUST_RATIOS, tmp_path, number)
     before = rows_in(tmp_path)
@@ -168,7 +168,7 @@ def test_a_part_that_is_large_is_left_alone_when_a_run_ends(tmp_path, monkeypatc
 
 def test_a_row_is_merged_with_its_tier_alone(tmp_path, monkeypatch):
     """16 small parts become one of the next tier, and 16 of those one of the last, which stays."""
-    monkeypatch.setattr("collector.compact.TIERS", (0, ENOUGH, ENOUGH**2, ENOUGH**3))
+    monkeypatch.setattr("collector.compact.TIERS", (0, ENOUGH, ENOUGH**2))
     folder = tmp_path / "trust_ratios"
     folder.mkdir()
     for step in range(1, 2 * ENOUGH**2 + ENOUGH + 2):
@@ -211,7 +211,7 @@ def test_merging_changes_no_row_wherever_it_is_cut_short(sizes, enough, data):
     """However parts and merges follow each other, and whichever replaced parts are still there."""
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         folder = Path(name)
-        patch.setattr("collector.compact.TIERS", (0, 60, 120, 240))
+        patch.setattr("collector.compact.TIERS", (0, 60, 120))
         patch.setattr("collector.compact.ENOUGH", enough)
         expected = []
         for step, size in enumerate(sizes, start=1):

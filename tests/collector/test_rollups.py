@@ -14,7 +14,7 @@ import pytest
 from collector import Collector, connect
 from collector.compact import merge_all
 from collector.parts import list_parts, write_part
-from collector.rollups import COARSEST, FINEST, STRIDE, roll_up, rollup_path
+from collector.rollups import COARSEST, FINEST, roll_up, rollup_path
 from collector.schema import ROLLUPS, TRUST_RATIOS
 from collector.supersede import supersede
 from tests.collector.emitter import Emitter
@@ -113,7 +113,7 @@ def test_levels_go_up_to_the_one_at_which_a_part_is_a_cell_or_two(folder):
     for part in list_parts(folder)[:-1]:
         cells = pq.read_table(rollup_path(part.path)).to_pandas()
         (top,) = cells.query("top == 1")["level"].unique()
-        assert sorted(cells["level"].unique()) == list(range(FINEST, top + 1, STRIDE))
+        assert sorted(cells["level"].unique()) == list(range(FINEST, top + 1))
         assert cells.query("top == 1").groupby("layer").size().max() <= 2
         assert top <= COARSEST
 
