@@ -1,6 +1,6 @@
 -- A row is a layer of a run: in how many steps it was clipped at its upper and its lower bound, how many could have been
 -- (outcome free, upper or lower), and what share of them was (hit_rate.sql).
---   SELECT layer, hit_rate FROM clip_hits WHERE run = 'demo' ORDER BY hit_rate DESC LIMIT 10;
+--   SELECT layer, hit_rate FROM clip_hits WHERE run = 'demo-clip1' ORDER BY hit_rate DESC LIMIT 10;
 CREATE VIEW clip_hits AS
 SELECT
     run,

@@ -2,7 +2,7 @@
 -- these steps, a norm the largest, a relative step the largest, so that a spike of one step is seen at every width.
 -- hit_rate is as in clip_hits. At most `columns` cells a layer, of whole cells from that of the first step to that of the
 -- last; position is NULL where run.json has no such layer.
---   SELECT layer, step, trust_ratio FROM heatmap('demo', 1, 1000, 200) ORDER BY "position", step;
+--   SELECT layer, step, trust_ratio FROM heatmap('demo', 1, 1000, 4) ORDER BY "position", step;
 CREATE MACRO heatmap(run, first_step, last_step, columns) AS TABLE
 WITH cells AS (
     SELECT

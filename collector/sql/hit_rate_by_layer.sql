@@ -1,7 +1,7 @@
 -- A row is a layer of a run: in which share of the steps between two it was clipped at its upper and its lower bound, at
 -- which step first and last, and its bounds in its last step. The shares are of the steps that could be clipped (outcome
 -- free, upper or lower), NULL where there are none.
---   SELECT layer, upper_rate, lower_rate FROM hit_rate_by_layer('demo', 1, 1000) ORDER BY "position";
+--   SELECT layer, upper_rate, first_hit, last_hit FROM hit_rate_by_layer('demo-clip1', 1, 1000) ORDER BY "position";
 CREATE MACRO hit_rate_by_layer(run, first_step, last_step) AS TABLE
 WITH hits AS (
     SELECT

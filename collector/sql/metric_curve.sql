@@ -1,6 +1,6 @@
 -- A row is a value of one metric. Of every `columns`-th part of the steps it keeps the first and last value and the
 -- smallest and the largest, so that a line through the rows hides no spike. `rows` is how many there were.
---   SELECT step, value FROM metric_curve('demo', 'train/loss', 1, 1000, 300) ORDER BY step;
+--   SELECT step, value FROM metric_curve('demo', 'train/loss', 1, 1000, 2) ORDER BY step;
 CREATE MACRO metric_curve(run, name, first_step, last_step, columns) AS TABLE
 SELECT rows.step, rows.epoch, rows.value, count(*) OVER () AS rows
 FROM log.run_rows('metrics', run) AS rows

@@ -1,6 +1,6 @@
 -- A row is a step of one layer. Of every `columns`-th part of the steps it keeps the first and last step and those with
 -- the smallest and the largest ratio, so that a line through the rows hides no spike. `rows` is how many there were.
---   SELECT step, trust_ratio, clipped_ratio, upper FROM ratio_curve('demo', 'fc.weight', 1, 1000, 300) ORDER BY step;
+--   SELECT step, trust_ratio, clipped_ratio, upper FROM ratio_curve('demo-clip1', 'fc.weight', 1, 1000, 2) ORDER BY step;
 CREATE MACRO ratio_curve(run, layer, first_step, last_step, columns) AS TABLE
 SELECT
     rows.step, rows.epoch, rows.trust_ratio, rows.clipped_ratio, rows.lower, rows.upper,

@@ -1,7 +1,7 @@
 -- A row is a cell of one layer of a run: how far its ratio, before and after clipping, and its norms went over `width`
 -- steps, the first of them `step`; the mean and the geometric mean of the ratio; its bounds in the last of these steps.
 -- At most `columns` rows, of whole cells as in heatmap.
---   SELECT step, trust_ratio_min, trust_ratio_max, upper FROM ratio_envelope('demo', 'fc.weight', 1, 1000, 500) ORDER BY step;
+--   SELECT step, trust_ratio_min, trust_ratio_max, upper FROM ratio_envelope('demo-clip1', 'fc.weight', 1, 1000, 8) ORDER BY step;
 CREATE MACRO ratio_envelope(run, layer, first_step, last_step, columns) AS TABLE
 SELECT
     cell_width(first_step, last_step, columns) AS width,

@@ -1,6 +1,6 @@
 -- A row is a run in a line: what it was, how it stands, what came of it. hit_rate is over all layers and steps; silent is
 -- how long ago the last word came from a run that did not end.
---   FROM run_summaries ORDER BY started;
+--   SELECT run, status, clip, steps, last_accuracy, best_accuracy, hit_rate FROM run_summaries ORDER BY run;
 CREATE VIEW run_summaries AS
 SELECT
     run,

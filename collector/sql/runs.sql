@@ -1,6 +1,6 @@
 -- A row is a run. Its status is what run.json says, or 'stalled' if that is 'running' without a heartbeat for a minute;
 -- NULL if run.json cannot be read. steps is the last step in the log.
---   SELECT run, status, now() - heartbeat AS silent FROM runs ORDER BY started DESC;
+--   SELECT run, status, steps, config->>'clip' AS clip FROM runs ORDER BY run;
 CREATE VIEW runs AS
 SELECT
     run,

@@ -1,5 +1,5 @@
 -- A row is a layer in a step. No lower bound is 0, no upper bound is Infinity. outcome and relative_step: see there.
---   SELECT layer, avg(relative_step) FROM trust_ratios WHERE outcome = 'upper' GROUP BY layer;
+--   SELECT layer, avg(relative_step) FROM trust_ratios WHERE outcome = 'upper' GROUP BY layer ORDER BY layer;
 CREATE VIEW trust_ratios AS
 SELECT
     *,
