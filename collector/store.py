@@ -34,11 +34,13 @@ STATEMENTS = (
     "clip_hits",
     "problems",
     # Cells: rollups, and rows where there are none.
+    "enough_bits",
     "cell_width",
     "cell_start",
     "log_row_cells",
     "log_cells",
     "log_cells_shown",
+    "log_inner_width",
     "log_inner_start",
     "log_inner_end",
     "log_cells_between",
@@ -108,6 +110,7 @@ def _folders(root: Roots) -> list[Path]:
 def _connect(runs: Sequence[RunFiles]) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET parquet_metadata_cache = true")  # a part never changes under its name but for a resume
     connection.execute("SET enable_progress_bar = false")  # after two seconds it would be written into an answer
     _run_statement(connection, "log")
     _set_rows(connection, "runs", [_run_row(run) for run in runs])

@@ -2,17 +2,17 @@
 -- do not fill a cell come as rows.
 --   SELECT layer, sum(upper_hits) FROM log.cells_between('demo', 100, 90_000) GROUP BY layer;
 CREATE MACRO log.cells_between(run, first_step, last_step) AS TABLE
-FROM log.cells(run, cell_width(first_step, last_step, 1000)) AS cells
+FROM log.cells(run, log.inner_width(run, first_step, last_step)) AS cells
 WHERE
-    cells.step >= log.inner_start(first_step, cell_width(first_step, last_step, 1000))
-    AND cells.step < log.inner_end(run, last_step, cell_width(first_step, last_step, 1000))
+    cells.step >= log.inner_start(first_step, log.inner_width(run, first_step, last_step))
+    AND cells.step < log.inner_end(run, last_step, log.inner_width(run, first_step, last_step))
 UNION ALL BY NAME
 FROM log.row_cells('trust_ratios', run) AS cells
-WHERE cells.step BETWEEN first_step AND log.inner_start(first_step, cell_width(first_step, last_step, 1000)) - 1
+WHERE cells.step BETWEEN first_step AND log.inner_start(first_step, log.inner_width(run, first_step, last_step)) - 1
 UNION ALL BY NAME
 FROM log.row_cells('trust_ratios', run) AS cells
 WHERE
     cells.step BETWEEN greatest(
-        log.inner_end(run, last_step, cell_width(first_step, last_step, 1000)),
-        log.inner_start(first_step, cell_width(first_step, last_step, 1000))
+        log.inner_end(run, last_step, log.inner_width(run, first_step, last_step)),
+        log.inner_start(first_step, log.inner_width(run, first_step, last_step))
     ) AND last_step;
