@@ -13,7 +13,7 @@ demo: .venv/installed-all
 	$(BIN)/lambc demo $(if $(filter 0,$(SERVE)),--no-serve,--serve)
 
 # One thread a process: two processes that each wait for two threads slow each other down many times over.
-test: .venv/installed-dev
+test: .venv/installed-dev .venv-s3/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -rs
 
 lint: .venv/installed-dev
@@ -26,7 +26,7 @@ format: .venv/installed-dev
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-s3
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -35,4 +35,10 @@ clean:
 
 .venv/installed-%: pyproject.toml constraints.txt | .venv/bin/python
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$*]'
+	@touch $@
+
+# The S3 server of the tests, apart: what it stands on (botocore) wants an older python-dateutil than ours.
+.venv-s3/installed: tests/collector/s3_server.txt | .venv/bin/python
+	.venv/bin/python -m venv .venv-s3
+	.venv-s3/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@

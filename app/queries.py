@@ -10,6 +10,7 @@ import duckdb
 import pandas as pd
 import streamlit as st
 
+from collector.remote import is_url
 from collector.store import connect, fingerprint
 
 CELLS = 150_000
@@ -46,9 +47,15 @@ class RunState:
 
 
 def roots() -> tuple[str, ...]:
-    """The folders of runs that are there: from LAMBC_RUNS, or `runs`."""
+    """The folders of runs that are there, and URLs."""
+    return tuple(root for root in named_roots() if is_url(root) or Path(root).is_dir())
+
+
+def named_roots() -> list[str]:
+    """Where to look, from LAMBC_RUNS: one a line, or folders as in PATH; else `runs`."""
     named = os.environ.get("LAMBC_RUNS") or "runs"
-    return tuple(folder for folder in named.split(os.pathsep) if folder and Path(folder).is_dir())
+    lines = "\n" in named or is_url(named)
+    return [root for root in named.split("\n" if lines else os.pathsep) if root]
 
 
 def log_version() -> str:

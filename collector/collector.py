@@ -5,7 +5,7 @@ import os
 import platform
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +17,7 @@ from torch import Tensor
 from collector.compact import finish_merge
 from collector.parts import list_parts
 from collector.recorder import Recorder
+from collector.remote import RemoteError, Spool, is_url
 from collector.run import Run, check_name
 from collector.schema import LOG_TABLES
 from collector.supersede import last_step
@@ -32,7 +33,8 @@ class Collector:
             collector.log({"train/loss": loss}, epoch=epoch)
 
     optimizer: one that offers `register_trust_ratio_hook`, or several of them whose layers' names differ.
-    root: the folder of all runs; it is made if it is not there.
+    root: the folder of all runs, which is made if it is not there; or its URL, as s3://bucket/runs: then the run lies
+        on this machine until it ends, and what is flushed is sent.
     name: the run's name and its folder's in `root`; by default the time in UTC.
     config: what the run is about, for run.json: numbers and strings by preference, anything else as its `str`.
     resume: go on with the run `name`, from the optimizer's own count of steps on: rows of the log with that step or a
@@ -46,7 +48,7 @@ class Collector:
 
     As a context manager it notes how the run ended: 'finished' (also by `sys.exit(0)`), 'interrupted'
     (KeyboardInterrupt) or 'failed' (any other exception). Exceptions go on their way. Without `close()`, a process that
-    ends notes 'interrupted'.
+    ends notes 'interrupted'. What could not be sent to a URL stays on this machine, and a warning says where.
 
     Raises TypeError for an optimizer without the hook, ValueError for a name that cannot be a folder's, for two layers
     of one name or for a run that cannot be resumed, FileExistsError for a run that is there already, and OSError if
@@ -80,13 +82,22 @@ class Collector:
         if name is not None:
             check_name(name)
         self._closed = True  # until all of it is there
-        folder = Path(root).absolute() / (name or _free_name(Path(root)))
+        self._spool = Spool(str(root)) if is_url(root) else None
+        runs = self._spool.folder if self._spool else Path(root).absolute()
+        name = name or _free_name(self._spool.holds if self._spool else lambda name: (runs / name).exists())
+        folder = runs / name
+        if self._spool:
+            self._spool.begin(name, resume=resume)
         resumed = resume and folder.is_dir()
         self._recorder = Recorder(optimizers, model, resumed_after=_last_step(folder) if resumed else None)
         try:
             run = (Run.resume if resumed else Run.create)(folder, config, _environment(optimizers))
-            self._writer = Writer(run, self._recorder, flush_seconds)
+            self._writer = Writer(run, self._recorder, flush_seconds, self._spool.send if self._spool else lambda: None)
         except FileExistsError:
+            raise
+        except RemoteError:
+            if self._spool and not resumed:
+                self._spool.remove()
             raise
         except OSError as error:
             raise OSError(f"cannot write a run to {folder}: {error.strerror or error}; choose another root") from error
@@ -105,7 +116,7 @@ class Collector:
 
     @property
     def folder(self) -> Path:
-        """The run's folder."""
+        """The run's folder; that of a run that is written to a URL is gone once all of it was sent."""
         return self._run.folder
 
     @property
@@ -136,7 +147,10 @@ class Collector:
         self._recorder.log(metrics, step, epoch)
 
     def flush(self) -> None:
-        """Return when all that was recorded is on the disk. Raises OSError if it cannot be; the rows are kept."""
+        """Return when all that was recorded is on the disk, or at the URL.
+
+        Raises OSError if it cannot be; the rows are kept.
+        """
         if not self._closed and not self._forked:
             self._writer.save()
 
@@ -183,10 +197,14 @@ class Collector:
         trouble = None
         try:
             self._writer.close(status, failure)
+            if self._spool:
+                self._spool.remove()
         except Exception as error:
             trouble = f"{type(error).__name__}: {error}"
         if lost := self._recorder.lost_rows:
             warnings.warn(f"run {self.run!r}: {lost} rows were lost; {trouble or self._writer.trouble}", stacklevel=3)
+        elif self._spool and self._spool.behind:
+            warnings.warn(f"run {self.run!r} was not sent to its end: {trouble}; {self._spool.left}", stacklevel=3)
         elif trouble:
             warnings.warn(f"run {self.run!r}: all rows are saved, but not how it ended; {trouble}", stacklevel=3)
 
@@ -197,18 +215,19 @@ class Collector:
         """Say once that rows cannot be written: on the training thread, where the user's filters hold."""
         if self._writer.trouble and not self._warned:
             self._warned = True
+            where = self.folder if self._spool and self._spool.behind else "memory"
             warnings.warn(
-                f"run {self.run!r} cannot be written, so its rows wait in memory for the next try: "
+                f"run {self.run!r} cannot be written, so its rows wait in {where} for the next try: "
                 f"{self._writer.trouble}",
                 stacklevel=3,
             )
 
 
-def _free_name(root: Path) -> str:
+def _free_name(taken: Callable[[str], bool]) -> str:
     """The time in UTC, with a number behind it if there is a run of that second."""
     now = datetime.now(UTC).strftime("%Y-%m-%d-%H%M%S")
     names = (f"{now}-{number}" if number > 1 else now for number in range(1, sys.maxsize))
-    return next(name for name in names if not (root / name).exists())
+    return next(name for name in names if not taken(name))
 
 
 def _last_step(folder: Path) -> int:

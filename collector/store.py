@@ -11,6 +11,7 @@ from typing import Any
 
 import duckdb
 
+from collector import remote
 from collector.log_files import RunFiles, read_runs, run_folders
 from collector.parts import list_files
 from collector.schema import LOG_TABLES, METRICS, ROLLUPS, TRUST_RATIOS, LogTable
@@ -68,15 +69,17 @@ STATEMENTS = (
 def connect(root: Roots) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection with the views `runs`, `layers`, `trust_ratios`, `metrics`, `clip_hits` and `problems`.
 
-    root: the folder of all runs, or several of them; a run's name has its root's before it where two have one of that
-        name. What a row of a view is, its file in collector/sql/ says.
+    root: the folder of all runs or its URL (s3://bucket/runs, which is copied to this machine), or several of them; a
+        run's name has its root's before it where two have one of that name. What a row of a view is, its file in
+        collector/sql/ says.
 
     It shows the files of now: for rows that were flushed later, connect again when `fingerprint` has changed. Files
     that are merged meanwhile stay readable for ten minutes, or until their run ends; a query raises duckdb.IOException
     then, and a new connection helps. A file that is damaged or foreign is left out and named in `problems`.
     `connection.sql(…).to_arrow_table()` gives Arrow.
 
-    Raises FileNotFoundError for a root that is not there.
+    Raises FileNotFoundError for a root that is not there, OSError for a URL that cannot be read, ValueError for one
+    that is not understood.
     """
     roots = _folders(root)
     try:
@@ -88,10 +91,12 @@ def connect(root: Roots) -> duckdb.DuckDBPyConnection:
 def fingerprint(root: Roots) -> str:
     """A token that changes when a part or a run.json is added, changed or removed; a heartbeat does not change it.
 
-    Reads no file, only the folders. Raises FileNotFoundError for a root that is not there.
+    Reads no file, only the folders; at a URL, heartbeats do change it (collector.remote). Raises as `connect`.
     """
-    seen = hashlib.sha256()
-    for folder in (folder for each in _folders(root) for folder in run_folders(each)):
+    roots = _listed(root)
+    seen = hashlib.sha256("".join(remote.fingerprint(str(each)) for each in roots if remote.is_url(each)).encode())
+    folders = _folders([each for each in roots if not remote.is_url(each)])
+    for folder in (folder for each in folders for folder in run_folders(each)):
         parts = (path for table in LOG_TABLES for path in list_files(folder / table.folder))
         for path in (folder / "run.json", *parts):
             try:
@@ -102,9 +107,13 @@ def fingerprint(root: Roots) -> str:
     return seen.hexdigest()
 
 
+def _listed(root: Roots) -> Sequence[str | os.PathLike[str]]:
+    return [root] if isinstance(root, str | os.PathLike) else root
+
+
 def _folders(root: Roots) -> list[Path]:
-    roots = [root] if isinstance(root, str | os.PathLike) else root
-    return list(dict.fromkeys(Path(each).absolute() for each in roots))
+    folders = (remote.fetch(str(each)) if remote.is_url(each) else Path(each).absolute() for each in _listed(root))
+    return list(dict.fromkeys(folders))
 
 
 def _connect(runs: Sequence[RunFiles]) -> duckdb.DuckDBPyConnection:

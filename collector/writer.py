@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 
@@ -21,14 +21,18 @@ class Writer:
     """Saves what a `Recorder` holds, every `flush_seconds` on a thread of its own, or when `save` is called.
 
     trouble: what went wrong when the thread last tried, in a sentence; None while all is well. Rows that could not be
-    written stay with the recorder, and every save tries them again.
+    written stay with the recorder, and every save tries them again. send: called when the run's folder has changed, to
+    bring it to where it is mirrored; it may raise OSError, and is called again.
     """
 
-    def __init__(self, run: Run, recorder: Recorder, flush_seconds: float) -> None:
+    def __init__(
+        self, run: Run, recorder: Recorder, flush_seconds: float, send: Callable[[], None] = lambda: None
+    ) -> None:
         self.trouble: str | None = None
         self._run = run
         self._recorder = recorder
         self._flush_seconds = flush_seconds
+        self._send_folder = send
         self._layers: Sequence[Layer] = ()
         self._disk = threading.Lock()  # the thread, flush() and close() may all save
         self._stopping = False
@@ -36,11 +40,17 @@ class Writer:
             finish_merge(run.folder / table.folder)
         self._write_layers(recorder.layers)
         run.beat(recorder.step)
+        self._send()
         self._thread = threading.Thread(target=self._work, name=f"collector {run.folder.name}", daemon=True)
         self._thread.start()
 
-    def save(self, *, closing: bool = False) -> None:
-        """Bring all that was recorded to the disk. Raises OSError if the disk does; the rows are kept then."""
+    def save(self) -> None:
+        """Bring all that was recorded to the disk, and send it. Raises OSError if either fails; the rows are kept."""
+        self._save()
+        self._send()
+        self.trouble = None
+
+    def _save(self, *, closing: bool = False) -> None:
         with self._disk:
             blocks = self._recorder.take(closing=closing)
             try:
@@ -48,7 +58,10 @@ class Writer:
             except BaseException:
                 self._recorder.give_back(blocks)
                 raise
-        self.trouble = None
+
+    def _send(self) -> None:
+        with self._disk:  # nothing is merged while the folder is looked through
+            self._send_folder()
 
     def close(self, status: str, failure: str | None) -> None:
         """Stop the thread, save what is left, merge the parts and note how the run ended. Raises OSError as `save`."""
@@ -56,7 +69,7 @@ class Writer:
         self._recorder.filled.set()
         self._thread.join()
         try:
-            self.save(closing=True)
+            self._save(closing=True)
             for table in LOG_TABLES:
                 merge_tail(table, self._run.folder / table.folder, self._run.layers)
                 clear_replaced(self._run.folder / table.folder, seconds=0)
@@ -66,6 +79,7 @@ class Writer:
             self._run.end(status, failure, self._recorder.lost_rows)
             self._run.save()
             self._run.beat(self._recorder.step)
+            self._send()
 
     def _work(self) -> None:
         next_beat = next_save = time.monotonic() + min(_HEARTBEAT_SECONDS, self._flush_seconds)
@@ -74,13 +88,17 @@ class Writer:
             if self._stopping:
                 return
             try:
-                if time.monotonic() >= next_beat:
+                beats, saves = time.monotonic() >= next_beat, filled or time.monotonic() >= next_save
+                if beats:
                     next_beat = time.monotonic() + _HEARTBEAT_SECONDS
                     self._run.beat(self._recorder.step)
-                if filled or time.monotonic() >= next_save:
+                if saves:
                     next_save = time.monotonic() + self._flush_seconds
-                    self.save()
+                    self._save()
                     self._merge()
+                self._send()
+                if saves:
+                    self.trouble = None
             except Exception as error:  # whatever it is, training goes on, and is told
                 self.trouble = f"{type(error).__name__}: {error}"
 

@@ -25,7 +25,7 @@ from typer.core import TyperGroup
 
 from lambc import log_commands
 from lambc.experiments.settings import SOURCES, Run, Stem
-from lambc.log_commands import RUNS, RunsFolder
+from lambc.log_commands import RUNS, RunsFolder, RunsToRead
 from lambc.terminal import err, fail, first_line, out, percent, print_table, say
 
 if TYPE_CHECKING:
@@ -202,11 +202,11 @@ def demo(
         train_run(run, images, runs, name)
     say_what_demo_found(runs, names)
     if serve:
-        serve_dashboard([runs], host, port)
+        serve_dashboard([str(runs)], host, port)
 
 
 @app.command("runs")
-def list_runs(runs: RunsFolder = RUNS, format: FormatOption = Format.table, output: OutputOption = None) -> None:
+def list_runs(runs: RunsToRead = str(RUNS), format: FormatOption = Format.table, output: OutputOption = None) -> None:
     """List the runs: status, steps, accuracy, hit rate.
 
     The hit rate is the share of all layers' steps that were clipped. `silent` is how long ago the last word came from a
@@ -222,7 +222,7 @@ def list_runs(runs: RunsFolder = RUNS, format: FormatOption = Format.table, outp
 @app.command()
 def sql(
     query: Annotated[str, typer.Argument(help="What to ask, in DuckDB's SQL.")],
-    runs: RunsFolder = RUNS,
+    runs: RunsToRead = str(RUNS),
     format: FormatOption = Format.table,
     output: OutputOption = None,
 ) -> None:
@@ -248,17 +248,21 @@ def sql(
 @app.command()
 def dashboard(
     runs: Annotated[
-        list[Path] | None, typer.Argument(help="The folder of all runs, or several.", show_default=str(RUNS))
+        list[str] | None, typer.Argument(help="The folder of all runs or its URL, or several.", show_default=str(RUNS))
     ] = None,
     host: Host = HOST,
     port: Port = PORT,
 ) -> None:
     """Serve the dashboard. It goes on showing what comes in, until Ctrl-C."""
-    folders = runs or [RUNS]
+    from collector.remote import is_url
+
+    folders = runs or [str(RUNS)]
     for folder in folders:
-        if not folder.is_dir():
+        if is_url(folder):
+            continue
+        if not Path(folder).is_dir():
             fail(f"there is no folder {str(folder)!r}: give the one that holds the runs, or make runs with lambc demo")
-        refuse_run(folder)
+        refuse_run(Path(folder))
     check_server(host, port)
     serve_dashboard(folders, host, port)
 
@@ -380,15 +384,19 @@ def say_what_demo_found(runs: Path, names: list[str]) -> None:
     out.print(f'  lambc sql "{question}"{folder}\n', markup=False, soft_wrap=True)
 
 
-def connect(runs: Path) -> "duckdb.DuckDBPyConnection":
-    """The log in a folder that has at least one run."""
+def connect(runs: str | Path) -> "duckdb.DuckDBPyConnection":
+    """The log in a folder, or at a URL, that has at least one run."""
     import collector
+    from collector.remote import is_url
 
     try:
         connection = collector.connect(runs)
-    except FileNotFoundError as error:
-        fail(f"{error}, or make runs with lambc demo --runs {runs}")
-    refuse_run(runs)
+    except (OSError, ValueError) as error:
+        made = isinstance(error, FileNotFoundError) and not is_url(runs)
+        fail(f"{error}, or make runs with lambc demo --runs {runs}" if made else str(error))
+    if is_url(runs):
+        return connection
+    refuse_run(Path(runs))
     if not connection.sql("SELECT run FROM runs LIMIT 1").fetchall():
         fail(f"there are no runs in {runs} yet: make one with lambc train --runs {runs}, or lambc demo --runs {runs}")
     return connection
@@ -400,9 +408,10 @@ def refuse_run(folder: Path) -> None:
         fail(f"{folder} is one run: give the folder that holds it, {folder.resolve().parent}")
 
 
-def check_output(output: Path | None, runs: Path) -> None:
+def check_output(output: Path | None, runs: str) -> None:
     """Fail for a file that cannot be written, or that lies in a run, where it could replace a part of the log."""
     from collector.log_files import run_folders
+    from collector.remote import is_url
 
     if output is None:
         return
@@ -410,7 +419,7 @@ def check_output(output: Path | None, runs: Path) -> None:
         fail(f"--output {output} is a folder: give the name of a file")
     if not output.parent.is_dir():
         fail(f"--output {output}: there is no folder {str(output.parent)!r}; make it, or give another")
-    of_runs = {folder.resolve() for folder in run_folders(runs)}
+    of_runs = set() if is_url(runs) else {folder.resolve() for folder in run_folders(Path(runs))}
     for folder in output.resolve().parents:
         if folder in of_runs or (folder / "run.json").exists():
             fail(f"--output {output} lies in the run {folder}, which is kept as it is: give a file outside of it")
@@ -487,8 +496,10 @@ def check_server(host: str, port: int) -> None:
         fail(f"cannot serve at {host}, port {port} ({error.strerror}): give another --port or --host")
 
 
-def serve_dashboard(folders: list[Path], host: str, port: int) -> None:
+def serve_dashboard(folders: list[str], host: str, port: int) -> None:
     """Run the dashboard as a process of its own until it ends, or until Ctrl-C or SIGTERM."""
+    from collector.remote import is_url
+
     package = find_spec("app")
     assert package is not None  # it comes with lambc
     assert package.submodule_search_locations is not None
@@ -502,7 +513,8 @@ def serve_dashboard(folders: list[Path], host: str, port: int) -> None:
     }
     command = [sys.executable, "-m", "streamlit", "run", str(Path(package.submodule_search_locations[0]) / "main.py")]
     command += [word for option, value in options.items() for word in (f"--{option}", str(value))]
-    environment = {**os.environ, "LAMBC_RUNS": os.pathsep.join(str(folder.absolute()) for folder in folders)}
+    named = (folder if is_url(folder) else str(Path(folder).absolute()) for folder in folders)
+    environment = {**os.environ, "LAMBC_RUNS": "\n".join(named)}
     address = f"[{host}]" if ":" in host else host
     out.print(f"The dashboard is at http://{address}:{port} until Ctrl-C", soft_wrap=True)
     # A session of its own: a terminal's Ctrl-C then reaches it once, through us, as one that only we were sent does.

@@ -1,5 +1,6 @@
 """The commands that keep a log in order: check, compact, export, rm."""
 
+import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from enum import StrEnum
@@ -10,7 +11,18 @@ import typer
 
 from lambc.terminal import fail, first_line, out, say
 
-RunsFolder = Annotated[Path, typer.Option("--runs", metavar="DIR", help="The folder of all runs.")]
+
+def no_url(folder: Path) -> Path:
+    """Refuse a URL, of which a path leaves one slash."""
+    if re.match(r"\w{2,}:/", str(folder)):
+        raise typer.BadParameter(
+            "this needs a folder; a URL is read by runs, sql and dashboard, and written by Collector"
+        )
+    return folder
+
+
+RunsFolder = Annotated[Path, typer.Option("--runs", metavar="DIR", help="The folder of all runs.", callback=no_url)]
+RunsToRead = Annotated[str, typer.Option("--runs", metavar="DIR", help="The folder of all runs, or its URL.")]
 Names = Annotated[list[str] | None, typer.Argument(metavar="RUN...", help="The runs; all of them if none is named.")]
 RUNS = Path("runs")
 

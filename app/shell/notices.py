@@ -1,6 +1,5 @@
 """What a page says when there is nothing to draw, or when something could not be read."""
 
-import os
 import traceback
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import streamlit as st
 
 from app import queries, words
 from app.shell.selection import Selection
+from collector.remote import is_url
 
 FIRST_STEPS = """
 lambc demo --serve    # trains three small runs in about two minutes, then serves this page
@@ -19,12 +19,11 @@ def log_is_there() -> bool:
     """Whether there are runs; if not, the page says how to get some."""
     if queries.roots() and len(queries.runs()):
         return True
-    folders = (os.environ.get("LAMBC_RUNS") or "runs").split(os.pathsep)
     with st.container(border=True):
         st.subheader("No runs yet")
         st.write("This page shows a run as soon as its first rows are on the disk. It looks in")
-        for folder in folders:
-            st.code(str(Path(folder).absolute()), language=None)
+        for root in queries.named_roots():
+            st.code(root if is_url(root) else str(Path(root).absolute()), language=None)
         st.write("To see something now:")
         st.code(FIRST_STEPS.strip(), language="shell")
         st.write("In your own training loop, three lines record it:")
