@@ -7,14 +7,15 @@ import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import duckdb
 
 from collector import remote
 from collector.log_files import RunFiles, read_runs, run_folders
-from collector.parts import list_files
+from collector.parts import list_files, replaced_folder
 from collector.schema import LOG_TABLES, METRICS, ROLLUPS, TRUST_RATIOS, LogTable
+from collector.untrusted import MAX_BYTES, MAX_ROWS, TIMEOUT, Sandbox
 
 Roots = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
@@ -66,7 +67,22 @@ STATEMENTS = (
 """What `connect` runs, in this order, once the rows are there: each is a file in collector/sql/."""
 
 
-def connect(root: Roots) -> duckdb.DuckDBPyConnection:
+if TYPE_CHECKING:  # typing would keep them to the end, and duckdb with them, which complains of it in forty lines
+
+    @overload
+    def connect(root: Roots) -> duckdb.DuckDBPyConnection: ...
+    @overload
+    def connect(
+        root: Roots,
+        *,
+        untrusted: Literal[True],
+        timeout: float | None = TIMEOUT,
+        max_rows: int = MAX_ROWS,
+        max_bytes: int = MAX_BYTES,
+    ) -> Sandbox: ...
+
+
+def connect(root: Roots, *, untrusted: bool = False, **limits: Any) -> duckdb.DuckDBPyConnection | Sandbox:
     """A DuckDB connection with the views `runs`, `layers`, `trust_ratios`, `metrics`, `clip_hits` and `problems`.
 
     root: the folder of all runs or its URL (s3://bucket/runs, which is copied to this machine), or several of them; a
@@ -78,10 +94,18 @@ def connect(root: Roots) -> duckdb.DuckDBPyConnection:
     then, and a new connection helps. A file that is damaged or foreign is left out and named in `problems`.
     `connection.sql(…).to_arrow_table()` gives Arrow.
 
+    untrusted: for SQL that somebody else wrote. A process of its own answers `execute(sql)` with a pyarrow.Table, reads
+        the log, and can do nothing else (collector.untrusted.Sandbox). timeout: seconds a query may take, or None.
+        max_rows, max_bytes: where an answer is cut off.
+
     Raises FileNotFoundError for a root that is not there, OSError for a URL that cannot be read, ValueError for one
     that is not understood.
     """
     roots = _folders(root)
+    if untrusted:
+        return Sandbox(roots, **{"timeout": TIMEOUT, "max_rows": MAX_ROWS, "max_bytes": MAX_BYTES} | limits)
+    if limits:
+        raise TypeError(f"{', '.join(limits)}: only connect(root, untrusted=True) has limits")
     try:
         return _connect(read_runs(roots))
     except duckdb.IOException:  # a run ended in between, and merged its parts
@@ -118,10 +142,16 @@ def _folders(root: Roots) -> list[Path]:
 
 def _connect(runs: Sequence[RunFiles]) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
+    create_views(connection, runs)
+    return connection
+
+
+def create_views(connection: duckdb.DuckDBPyConnection, runs: Sequence[RunFiles]) -> None:
+    """Make the views over the files of `runs` in a new connection."""
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET parquet_metadata_cache = true")  # a part never changes under its name but for a resume
     connection.execute("SET enable_progress_bar = false")  # after two seconds it would be written into an answer
-    _run_statement(connection, "log")
+    run_statement(connection, "log")
     _set_rows(connection, "runs", [_run_row(run) for run in runs])
     _set_rows(connection, "layers", [row for run in runs for row in _layer_rows(run)])
     _set_rows(connection, "problems", [row for run in runs for row in _problem_rows(run)])
@@ -130,14 +160,25 @@ def _connect(runs: Sequence[RunFiles]) -> duckdb.DuckDBPyConnection:
     steps = {"names": [run.name for run in runs], "steps": [run.steps for run in runs]}
     connection.execute("SET VARIABLE steps_by_run = map($names::VARCHAR[], $steps::BIGINT[])", steps)
     renamed = any(run.name != run.folder.name for run in runs)
-    _run_statement(connection, "log_renamed_rows" if renamed else "log_rows")
+    run_statement(connection, "log_renamed_rows" if renamed else "log_rows")
     _create_heartbeats(connection, runs)
     for name in STATEMENTS:
-        _run_statement(connection, name)
-    return connection
+        run_statement(connection, name)
 
 
-def _run_statement(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+def files_read(runs: Sequence[RunFiles]) -> list[str]:
+    """Every path that the views over `runs` ask DuckDB for: patterns, what they find, and where a merge moves it."""
+    heartbeats = {str(run.heartbeat) for run in runs if run.heartbeat}
+    paths = heartbeats | {_pattern(file) for file in heartbeats} | {_no_rows(table) for table in KINDS.values()}
+    for run in runs:
+        for file in {file for kind in KINDS for file in _files(run, kind)}:
+            path = Path(file)
+            paths |= {file, _part_pattern(run, file), str(replaced_folder(path.parent) / path.name)}
+    return sorted(paths)
+
+
+def run_statement(connection: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Run what is in collector/sql/`name`.sql."""
     connection.execute(resources.files("collector").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8"))
 
 
@@ -163,7 +204,7 @@ def _set_files(connection: duckdb.DuckDBPyConnection, kind: str, table: LogTable
     """Say which files log.rows(kind) reads; where there are none, one without rows: read_parquet wants at least one."""
     by_run = {run.name: files for run in runs if (files := _files(run, kind))}
     patterns = {run.name: [_part_pattern(run, file) for file in by_run[run.name]] for run in runs if run.name in by_run}
-    none = str(resources.files("collector").joinpath("sql", f"no_{table.folder}.parquet"))
+    none = _no_rows(table)
     every = [pattern for found in patterns.values() for pattern in found]
     connection.execute(f"SET VARIABLE {kind}_none = ?", [none])
     connection.execute(f"SET VARIABLE {kind}_files = ?", [every or [none]])
@@ -178,6 +219,10 @@ def _set_files(connection: duckdb.DuckDBPyConnection, kind: str, table: LogTable
     )
 
 
+def _no_rows(table: LogTable) -> str:
+    return str(resources.files("collector").joinpath("sql", f"no_{table.folder}.parquet"))
+
+
 def _files(run: RunFiles, kind: str) -> list[str]:
     return {"fresh": run.fresh, "rollups": run.rollups, **run.files}[kind]
 
@@ -186,7 +231,7 @@ def _create_heartbeats(connection: duckdb.DuckDBPyConnection, runs: Sequence[Run
     files = [{"filename": str(run.heartbeat), "run": run.name} for run in runs if run.heartbeat]
     connection.execute("SET VARIABLE heartbeat_files = ?", [[_pattern(file["filename"]) for file in files]])
     _set_rows(connection, "heartbeat_runs", files)
-    _run_statement(connection, "log_heartbeats" if files else "log_no_heartbeats")
+    run_statement(connection, "log_heartbeats" if files else "log_no_heartbeats")
 
 
 def _run_row(run: RunFiles) -> dict[str, Any]:
