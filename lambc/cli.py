@@ -30,11 +30,15 @@ from lambc.terminal import err, fail, first_line, out, percent, print_table, say
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow as pa
 
     from lambc.experiments.data import Images
 
 ROWS_SHOWN = 40
 """Rows of a table on the terminal; the other formats give all of them."""
+
+ANSWER_BYTES = 4 * 10**9
+"""An answer of `lambc sql` is held in memory, and written whole or not at all."""
 
 COPY = {
     "csv": "COPY answer TO $path (FORMAT csv, HEADER)",
@@ -232,17 +236,16 @@ def sql(
     `problems`; `lambc sql "DESCRIBE trust_ratios"` says what is in one. For example
 
     `lambc sql "SELECT layer, hit_rate FROM clip_hits WHERE run = 'demo-clip1' ORDER BY hit_rate DESC LIMIT 10"`
+
+    The SQL can read the log and nothing else, so it may come from anybody. It has half a gigabyte of memory and all the
+    time there is; Ctrl-C ends it.
     """
-    with closing(connect(runs)) as connection:
-        check_output(output, runs)
+    import duckdb
 
-        def question() -> None:
-            answer = connection.sql(query)
-            if answer is None:
-                fail("this statement has no answer; ask with SELECT, FROM, DESCRIBE or SUMMARIZE")
-            show(answer, connection, format, output)
-
-        ask(connection, question)
+    answer = ask_log(query, runs, output)
+    with closing(duckdb.connect()) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        ask(connection, lambda: show(connection.from_arrow(answer), connection, format, output))
 
 
 @app.command()
@@ -384,22 +387,47 @@ def say_what_demo_found(runs: Path, names: list[str]) -> None:
     out.print(f'  lambc sql "{question}"{folder}\n', markup=False, soft_wrap=True)
 
 
-def connect(runs: str | Path) -> "duckdb.DuckDBPyConnection":
-    """The log in a folder, or at a URL, that has at least one run."""
+def connect(runs: str | Path, **options: Any) -> Any:
+    """The log in a folder, or at a URL, that has at least one run (collector.connect)."""
     import collector
+
+    check_runs(runs)
+    try:
+        return collector.connect(runs, **options)
+    except (OSError, ValueError) as error:
+        fail(str(error))
+
+
+def ask_log(query: str, runs: str | Path, output: Path | None) -> "pa.Table":
+    """The answer to a stranger's SQL, which may be written to `output`; what is wrong with either becomes a line."""
+    from collector.untrusted import QueryError, cut_off
+
+    check_runs(runs)
+    check_output(output, runs)
+    with connect(runs, untrusted=True, timeout=None, max_rows=sys.maxsize, max_bytes=ANSWER_BYTES) as log:
+        try:
+            answer = log.execute(query)
+        except QueryError as error:
+            fail(str(error))
+    if cut_off(answer):
+        fail(f"the answer is larger than {ANSWER_BYTES / 1e9:.0f} GB: ask for it in parts")
+    return answer
+
+
+def check_runs(runs: str | Path) -> None:
+    """Fail for a folder that has no run in it."""
+    from collector.log_files import run_folders
     from collector.remote import is_url
 
-    try:
-        connection = collector.connect(runs)
-    except (OSError, ValueError) as error:
-        made = isinstance(error, FileNotFoundError) and not is_url(runs)
-        fail(f"{error}, or make runs with lambc demo --runs {runs}" if made else str(error))
     if is_url(runs):
-        return connection
+        return
+    try:
+        folders = run_folders(Path(runs))
+    except FileNotFoundError as error:
+        fail(f"{error}, or make runs with lambc demo --runs {runs}")
     refuse_run(Path(runs))
-    if not connection.sql("SELECT run FROM runs LIMIT 1").fetchall():
+    if not folders:
         fail(f"there are no runs in {runs} yet: make one with lambc train --runs {runs}, or lambc demo --runs {runs}")
-    return connection
 
 
 def refuse_run(folder: Path) -> None:
