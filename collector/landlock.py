@@ -5,7 +5,6 @@ The C library has no functions for it yet; the system calls have one number on e
 
 import ctypes
 import os
-import stat
 from collections.abc import Iterable
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
@@ -13,7 +12,7 @@ _VERSION = 1
 _PATH_BENEATH = 1
 _NO_NEW_PRIVILEGES = 38
 
-_READ_FILE, _READ_FOLDER = 1 << 2, 1 << 3
+_READ_FILE, _LIST_FOLDER = 1 << 2, 1 << 3
 _FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15}
 """How many rights over files the kernel knows, by its version of Landlock; later ones know 16."""
 _BIND_AND_CONNECT = 0b11
@@ -37,14 +36,16 @@ def confine(readable: Iterable[str | os.PathLike[str]]) -> bool:
     """From now on this thread, and those it starts, only read, and only what is in `readable` or beneath it.
 
     No file is written, made, removed or executed; from kernel 6.7 on there is no TCP, and from 6.12 on no signal to
-    other processes. Paths that are not there are passed over. Returns False, and confines nothing, where the kernel has
+    other processes. What folders hold can be listed everywhere: DuckDB looks for a pattern from the root downwards.
+    Paths that are not there are passed over. Returns False, and confines nothing, where the kernel has
     no Landlock. Raises OSError if it has, and refuses.
     """
     try:
         version = _call(_CREATE_RULESET, None, 0, _VERSION)
     except OSError:
         return False
-    ruleset = _Ruleset((1 << _FILE_RIGHTS.get(version, 16)) - 1, _BIND_AND_CONNECT, _SOCKETS_AND_SIGNALS)
+    forbidden = (1 << _FILE_RIGHTS.get(version, 16)) - 1 & ~_LIST_FOLDER
+    ruleset = _Ruleset(forbidden, _BIND_AND_CONNECT, _SOCKETS_AND_SIGNALS)
     size = 8 if version < 4 else 16 if version < 6 else 24
     rules = _call(_CREATE_RULESET, ctypes.byref(ruleset), size, 0)
     try:
@@ -64,9 +65,7 @@ def _allow_reading(rules: int, path: str | os.PathLike[str]) -> None:
     except OSError:
         return
     try:
-        folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
-        rule = _Beneath(_READ_FILE | _READ_FOLDER if folder else _READ_FILE, descriptor)
-        _call(_ADD_RULE, rules, _PATH_BENEATH, ctypes.byref(rule), 0)
+        _call(_ADD_RULE, rules, _PATH_BENEATH, ctypes.byref(_Beneath(_READ_FILE, descriptor)), 0)
     finally:
         os.close(descriptor)
 

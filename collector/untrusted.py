@@ -6,8 +6,8 @@ memory limit nor an interrupt holds for all functions. So, from the inside out:
 1. the text is a parameter of `query(?)`, and calls only table functions that are known to read (untrusted_worker.py),
 2. DuckDB is allowed the log's own files and no others, no network, no extension, no setting (sql/untrusted.sql),
 3. the process has 2 GiB of memory, no environment, no open file but two pipes, and is killed when its time is over,
-4. where the kernel has Landlock (Linux 5.13; most distributions switch it on), the process itself can open the log and
-   Python's libraries for reading, and nothing for writing. Elsewhere 1 to 3 hold.
+4. where the kernel has Landlock (Linux 5.13; most distributions switch it on), the process can read the log and
+   Python's libraries, and do nothing with any other file. Elsewhere 1 to 3 hold.
 
 A query can still see the paths of the log's files.
 """
@@ -19,6 +19,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
@@ -98,8 +99,10 @@ class Sandbox:
         if self._closed:
             raise QueryError("the connection is closed; connect again")
         worker = self._worker = self._worker or self._start()
-        query = self._query = _Query(worker, self._timeout)
+        query = self._query = _Query(worker)
         try:
+            worker.wait_until_ready()
+            query.limit(self._timeout)
             return worker.ask(sql)
         except _FileGoneError:
             self._end_worker()
@@ -138,15 +141,18 @@ class _CrashError(QueryError):
 class _Query:
     """A query under way: whoever stops it first says why; if it goes on for `GRACE` seconds, its process is killed."""
 
-    def __init__(self, worker: "_Worker", timeout: float | None) -> None:
+    def __init__(self, worker: "_Worker") -> None:
         self.stopped = ""
         self._worker = worker
         self._lock = threading.Lock()
         self._over = False
         self._timers: list[threading.Timer] = []
-        if timeout is not None:
-            too_long = f"the query took longer than {timeout:g} s and was stopped: ask for less at once"
-            self._later(timeout, lambda: self.stop(too_long))
+
+    def limit(self, seconds: float | None) -> None:
+        """Stop the query once it has taken so long."""
+        if seconds is not None:
+            too_long = f"the query took longer than {seconds:g} s and was stopped: ask for less at once"
+            self._later(seconds, lambda: self.stop(too_long))
 
     def stop(self, why: str, *, grace: float = GRACE) -> None:
         """Interrupt the query, unless it has ended or been stopped."""
@@ -191,26 +197,41 @@ class _Worker:
             cwd="/",
             start_new_session=True,  # a terminal's Ctrl-C is for us, and we pass it on
         )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._input, self._output = self._process.stdin, self._process.stdout
         self._sending = threading.Lock()
+        self._ready = False
         self._asked = 0
         self._send(Orders(list(_readable(runs)), max_rows, max_bytes))
         self._send(list(runs))
+
+    def wait_until_ready(self) -> None:
+        """Return when the log is open; how long that takes is not the query's fault. Raises what `ask` does."""
+        if not self._ready:
+            self._read_ending()
+            self._ready = True
 
     def ask(self, sql: str) -> pa.Table:
         """The answer. Raises QueryError, _FileGoneError or _CrashError."""
         self._asked += 1
         self._send((self._asked, sql))
-        output = self._process.stdout
-        assert output is not None
         try:
-            with pa.ipc.open_stream(output) as stream:
+            with pa.ipc.open_stream(self._output) as stream:
                 answer = stream.read_all()
-            ending: Ending = json.loads(output.readline())
         except (OSError, ValueError) as error:  # Arrow's errors are of these kinds too
+            raise _CrashError(self._cause_of_death()) from error
+        cut = self._read_ending()["cut"]
+        return answer.replace_schema_metadata({"cut_off": cut} if cut else None)
+
+    def _read_ending(self) -> Ending:
+        try:
+            ending: Ending = json.loads(self._output.readline())
+        except (OSError, ValueError) as error:
             raise _CrashError(self._cause_of_death()) from error
         if ending["error"]:
             raise (_FileGoneError if ending["gone"] else QueryError)(ending["error"])
-        return answer.replace_schema_metadata({"cut_off": ending["cut"]} if ending["cut"] else None)
+        return ending
 
     def interrupt(self) -> None:
         """Interrupt the query that was asked last, unless it is answered already."""
@@ -236,13 +257,10 @@ class _Worker:
         return f"the process that answers queries ended with exit code {code} before it had an answer"
 
     def _send(self, message: Any) -> None:
-        assert self._process.stdin is not None
-        with self._sending:
-            try:
-                self._process.stdin.write(pickle.dumps(message))
-                self._process.stdin.flush()
-            except OSError:  # it has ended: whoever waits for an answer sees that too
-                pass
+        # If it has ended, whoever waits for an answer sees that.
+        with self._sending, suppress(OSError):
+            self._input.write(pickle.dumps(message))
+            self._input.flush()
 
 
 _MAIN = "import sys; sys.path += sys.argv[1:]; from collector.untrusted_worker import main; main()"

@@ -1,7 +1,8 @@
 """What runs inside the process that answers a stranger's SQL; `collector.untrusted` starts it and is its only caller.
 
 Its standard input brings pickles: `Orders`, the runs, then questions (a number and SQL) and interrupts (a number); it
-ends with its input. Each answer on its standard output is an Arrow IPC stream and a line of JSON (`Ending`).
+ends with its input. Its standard output gets a line of JSON (`Ending`) once the log is open, then for each answer an
+Arrow IPC stream and such a line.
 
 Nothing but the standard library may be imported before the process is confined: a thread that a library has started by
 then stays free.
@@ -71,9 +72,10 @@ def main() -> None:
     runs = pickle.load(sys.stdin.buffer)
     try:
         log = Log(runs, orders)
-    except Exception as error:  # it is said in the answer to the first question
-        answer_with_nothing(sys.stdout.buffer, ending_of(error))
+    except Exception as error:
+        write_ending(sys.stdout.buffer, ending_of(error))
         return
+    write_ending(sys.stdout.buffer, Ending(error="", gone=False, cut=""))
     questions: queue.SimpleQueue[tuple[int, str]] = queue.SimpleQueue()
     threading.Thread(target=listen, args=(sys.stdin.buffer, log, questions), daemon=True).start()
     while True:
@@ -112,6 +114,7 @@ class Log:
 
         self._orders = orders
         self._answering: int | None = None
+        self._changing = threading.Lock()
         self._functions = TABLE_FUNCTIONS | set(STATEMENTS)
         threads = min(THREADS, os.cpu_count() or 1)
         # Not 'by SET': as many threads as there are cores would take up the address space before.
@@ -123,8 +126,9 @@ class Log:
 
     def interrupt(self, number: int) -> None:
         """Interrupt question `number`, unless it is answered already."""
-        if self._answering == number:
-            self._connection.interrupt()
+        with self._changing:  # so that it does not come to the next one
+            if self._answering == number:
+                self._connection.interrupt()
 
     def answer(self, number: int, sql: str, out: BinaryIO) -> None:
         """Write the answer to `sql`."""
@@ -137,7 +141,8 @@ class Log:
         else:
             write(reader, json_columns_marked(reader.schema, relation.types), self._orders, out)
         finally:
-            self._answering = None
+            with self._changing:
+                self._answering = None
 
     def _ask(self, sql: str) -> "duckdb.DuckDBPyRelation":
         called = table_functions(self._connection, sql) - self._functions
@@ -219,7 +224,7 @@ def answer_with_nothing(out: BinaryIO, ending: Ending) -> None:
 
 
 def write_ending(out: BinaryIO, ending: Ending) -> None:
-    """Write the line that ends an answer."""
+    """Say how it went, in a line."""
     out.write(json.dumps(ending).encode() + b"\n")
     out.flush()
 
@@ -227,8 +232,8 @@ def write_ending(out: BinaryIO, ending: Ending) -> None:
 def ending_of(error: Exception) -> Ending:
     """What went wrong, as the first line of what DuckDB, or Arrow for DuckDB, says."""
     said = str(error).strip().partition("\n")[0]
-    if isinstance(error, MemoryError):
-        said = f"it takes more memory than the {ADDRESS_SPACE / 2**30:g} GB there are for a query: ask for less at once"
+    if isinstance(error, MemoryError) or said.startswith("Out of Memory"):
+        said = f"{said or 'Out of Memory Error'}; ask for less at once"
     elif isinstance(error, RecursionError):
-        said = "it is nested too deeply: take it apart"
+        said = "it is nested too deeply; take it apart"
     return Ending(error=said or type(error).__name__, gone=said.startswith("IO Error"), cut="")
