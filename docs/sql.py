@@ -30,9 +30,9 @@ HEAD = """# Asking the log
 view is asked by its name; a macro is a view with parameters, as `FROM heatmap('demo', 1, 1000, 200)`. In macros of a
 run, the run is a constant or a parameter (`$run`), so that the files of no other run are opened.
 
-`lambc sql`, and `connect("runs", untrusted=True)`, answer one query that reads: SELECT, FROM, WITH, VALUES, DESCRIBE, SHOW,
-SUMMARIZE, or PIVOT with an IN list. Of DuckDB's table functions they know `generate_series`, `json_each`, `json_tree`,
-`range`, `repeat` and `unnest`; no other file is read, and none is written.
+`lambc sql`, and `connect("runs", untrusted=True)`, answer one query that reads: SELECT, FROM, WITH, VALUES, DESCRIBE,
+SHOW, SUMMARIZE, or PIVOT with an IN list. Of DuckDB's table functions they know `generate_series`, `json_each`,
+`json_tree`, `range`, `repeat` and `unnest`; no other file is read, and none is written.
 
 Overviews (`heatmap`, `ratio_envelope`, `hit_rate_by_layer`, `hit_rate_over_time`, `clip_hits`, `compare_layers`) are
 answered from rollups, cells of 64 steps and more that are kept beside the rows; what these do not cover, as the newest

@@ -436,7 +436,7 @@ def refuse_run(folder: Path) -> None:
         fail(f"{folder} is one run: give the folder that holds it, {folder.resolve().parent}")
 
 
-def check_output(output: Path | None, runs: str) -> None:
+def check_output(output: Path | None, runs: str | Path) -> None:
     """Fail for a file that cannot be written, or that lies in a run, where it could replace a part of the log."""
     from collector.log_files import run_folders
     from collector.remote import is_url
