@@ -11,7 +11,7 @@ from pathlib import Path
 from pyarrow import fs
 
 ROOT = Path(__file__).parents[2]
-MOTO = shutil.which("moto_server", path=f"{ROOT / '.venv-s3' / 'bin'}:{os.environ['PATH']}")
+MOTO = shutil.which("moto_server", path=str(ROOT / ".venv-s3" / "bin"))
 """The command, or None if it is not installed."""
 
 

@@ -90,7 +90,7 @@ def test_the_views_say_what_they_say_to_everybody(root, log):
     queries = (
         "SELECT run, status, steps, started FROM runs ORDER BY run",
         "FROM heatmap('r', 1, 3, 2) ORDER BY ALL",
-        "SUMMARIZE trust_ratios",
+        "SELECT column_name, column_type, min, max, count FROM (SUMMARIZE trust_ratios)",
         "DESCRIBE metrics",
         "SHOW TABLES",
         "VALUES (1, 'x')",
