@@ -2,7 +2,7 @@
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -120,7 +120,8 @@ def layer_names(param_groups: list[dict]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _runs(rows: list[int]) -> Iterator[tuple[int, int]]:
+def _runs(rows: list[int]) -> list[tuple[int, int]]:
     """First and last position of each run of consecutive rows: a slice writes without an index on the device."""
     breaks = [position for position, (a, b) in enumerate(pairwise(rows)) if b != a + 1]
-    yield from zip([0, *(position + 1 for position in breaks)], [*breaks, len(rows) - 1], strict=True)
+    # A list: torch.compile cannot trace a generator that yields from a zip.
+    return list(zip([0, *(position + 1 for position in breaks)], [*breaks, len(rows) - 1], strict=True))
