@@ -5,21 +5,26 @@ import os
 import platform
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
 
 from collector.compact import finish_merge
+from collector.lock import lock
+from collector.observer import Observer
 from collector.parts import list_parts
 from collector.recorder import Recorder
 from collector.remote import RemoteError, Spool, is_url
 from collector.run import Run, check_name
 from collector.schema import LOG_TABLES
+from collector.selection import Selection
 from collector.supersede import last_step
 from collector.writer import Writer
 
@@ -32,7 +37,9 @@ class Collector:
             optimizer.step()
             collector.log({"train/loss": loss}, epoch=epoch)
 
-    optimizer: one that offers `register_trust_ratio_hook`, or several of them whose layers' names differ.
+    optimizer: any torch.optim.Optimizer, or several whose layers' names differ. One that offers
+        `register_trust_ratio_hook` (lambc.LAMBC) tells its own ratios; of others (AdamW, SGD, timm's) it is recorded
+        how far each step moved each layer, and what LAMB's ratio would have been (collector.observer has the cost).
     root: the folder of all runs, which is made if it is not there; or its URL, as s3://bucket/runs: then the run lies
         on this machine until it ends, and what is flushed is sent.
     name: the run's name and its folder's in `root`; by default the time in UTC.
@@ -40,19 +47,27 @@ class Collector:
     resume: go on with the run `name`, from the optimizer's own count of steps on: rows of the log with that step or a
         later one move to `superseded/`. If there is no such run, it begins.
     model: gives the layers their depth order, where the optimizer's groups have another.
+    every: record only steps whose number is a multiple of it, and step 1.
+    include, exclude: glob patterns over layer names (`"*.bias"`, `["layer3.*", "layer4.*"]`): record only layers that
+        match `include` and not `exclude`. The others never leave the device.
     flush_seconds: about how long a row may wait in memory; what `kill -9` costs.
+    memory_limit: how many bytes of rows may wait on the host for the disk; the newest few MiB may always.
+    when_full: what happens at that limit. "drop": the oldest rows go, and run.json counts them as `lost_rows`. "wait":
+        training waits for the writer thread, as long as that brings something to the disk; once nothing has come there
+        for a minute, or the thread has ended, it is as with "drop" until the disk takes rows again.
 
-    Nothing here waits for the device in a step. If the disk fails, training goes on: a warning says so once, rows are
-    kept in memory, and each flush tries again. In a job of several processes, one of them holds the collector; in a
-    process that is forked off it (a DataLoader's worker), it records nothing and leaves the run alone.
+    Nothing here waits for the device in a step. If the disk fails or falls behind, training goes on: a warning says so
+    once, rows are kept in memory, and each flush tries again. One process writes a run at a time: a lock in its folder,
+    which ends with the process, keeps others away. In a job of several processes, one of them holds the collector; in
+    a process that is forked off it (a DataLoader's worker), it records nothing and leaves the run alone.
 
     As a context manager it notes how the run ended: 'finished' (also by `sys.exit(0)`), 'interrupted'
     (KeyboardInterrupt) or 'failed' (any other exception). Exceptions go on their way. Without `close()`, a process that
     ends notes 'interrupted'. What could not be sent to a URL stays on this machine, and a warning says where.
 
-    Raises TypeError for an optimizer without the hook, ValueError for a name that cannot be a folder's, for two layers
-    of one name or for a run that cannot be resumed, FileExistsError for a run that is there already, and OSError if
-    `root` cannot be written to.
+    Raises TypeError for what is no optimizer, ValueError for a name that cannot be a folder's, for two layers of one
+    name, for a pattern that matches no layer or for a run that cannot be resumed, FileExistsError for a run that is
+    there already, RuntimeError for one that is being written, and OSError if `root` cannot be written to.
     """
 
     def __init__(
@@ -64,23 +79,18 @@ class Collector:
         config: Mapping[str, Any] | None = None,
         resume: bool = False,
         model: torch.nn.Module | None = None,
+        every: int = 1,
+        include: str | Iterable[str] = "*",
+        exclude: str | Iterable[str] = (),
         flush_seconds: float = 10.0,
+        memory_limit: int = 256 * 2**20,
+        when_full: Literal["drop", "wait"] = "drop",
     ) -> None:
-        optimizers = list(optimizer) if isinstance(optimizer, Sequence) else [optimizer]
-        if not optimizers:
+        self._optimizers = list(optimizer) if isinstance(optimizer, Sequence) else [optimizer]
+        if not self._optimizers:
             raise ValueError(f"optimizer={optimizer!r}: give an optimizer to record, or several")
-        for each in optimizers:
-            if not hasattr(each, "register_trust_ratio_hook"):
-                raise TypeError(
-                    f"{type(each).__name__} has no register_trust_ratio_hook: "
-                    "use an optimizer that offers it, as lambc.LAMBC"
-                )
-        if not flush_seconds > 0:
-            raise ValueError(f"flush_seconds={flush_seconds!r}: the seconds between two flushes are above 0")
-        if resume and name is None:
-            raise ValueError("resume=True needs the name of the run to go on with")
-        if name is not None:
-            check_name(name)
+        _check_options(name, resume, flush_seconds, memory_limit, when_full)
+        selection = Selection(every, include, exclude)
         self._closed = True  # until all of it is there
         self._spool = Spool(str(root)) if is_url(root) else None
         runs = self._spool.folder if self._spool else Path(root).absolute()
@@ -89,25 +99,53 @@ class Collector:
         if self._spool:
             self._spool.begin(name, resume=resume)
         resumed = resume and folder.is_dir()
-        self._recorder = Recorder(optimizers, model, resumed_after=_last_step(folder) if resumed else None)
+        with ExitStack() as held:
+            if resumed:
+                with _writable(folder):
+                    held.callback(lock(folder).release)
+            last = _last_step(folder) if resumed else None
+            self._sources = [
+                each if hasattr(each, "register_trust_ratio_hook") else Observer(each, selection, last or 0)
+                for each in self._optimizers
+            ]
+            self._recorder = Recorder(
+                self._sources,
+                model,
+                selection,
+                resumed_after=last,
+                memory_limit=memory_limit,
+                waits=when_full == "wait",
+            )
+            self._begin(folder, config, held, flush_seconds, resumed=resumed)
+            self._held = held.pop_all()
+        self._process = os.getpid()
+        self._said: set[str] = set()
+        self._full = f"as many rows wait for the disk as may (memory_limit={memory_limit} bytes), so " + (
+            "training waits with them" if when_full == "wait" else "the oldest are lost"
+        )
+        self._handles = [
+            each.register_trust_ratio_hook(_not_compiled(each, partial(self._on_step, record)))
+            for each, record in self._recorder.hooks()
+        ]
+        self._closed = False
+        atexit.register(self._at_exit)
+
+    def _begin(
+        self, folder: Path, config: Mapping[str, Any] | None, held: ExitStack, flush_seconds: float, *, resumed: bool
+    ) -> None:
+        """Have the run on the disk, and the thread that writes it."""
+        environment = _environment(self._optimizers)
         try:
-            run = (Run.resume if resumed else Run.create)(folder, config, _environment(optimizers))
-            self._writer = Writer(run, self._recorder, flush_seconds, self._spool.send if self._spool else lambda: None)
-        except FileExistsError:
-            raise
+            with _writable(folder):
+                self._run = (Run.resume if resumed else Run.create)(folder, config, environment)
+                if not resumed:
+                    held.callback(lock(folder).release)
+                send = self._spool.send if self._spool else lambda: None
+                self._writer = Writer(self._run, self._recorder, flush_seconds, send)
         except RemoteError:
             if self._spool and not resumed:
                 self._spool.remove()
             raise
-        except OSError as error:
-            raise OSError(f"cannot write a run to {folder}: {error.strerror or error}; choose another root") from error
-        self._run = run
-        self._process = os.getpid()
-        self._warned = False
-        self._handles = [each.register_trust_ratio_hook(hook) for each, hook in self._recorder.hooks()]
-        self._handles += [each.register_trust_ratio_hook(self._warn) for each in optimizers[:1]]
-        self._closed = False
-        atexit.register(self._at_exit)
 
     @property
     def run(self) -> str:
@@ -121,7 +159,7 @@ class Collector:
 
     @property
     def step(self) -> int:
-        """The last step that was recorded; 0 before the first."""
+        """The last step that was taken, recorded or not; 0 before the first."""
         return self._recorder.step
 
     @property
@@ -134,7 +172,7 @@ class Collector:
         self._recorder.set_epoch(epoch)
 
     def log(self, metrics: Mapping[str, float | Tensor], *, step: int | None = None, epoch: int | None = None) -> None:
-        """Record values under their names, at the last recorded step or at `step`.
+        """Record values under their names, at the last step or at `step`.
 
         metrics: numbers, or tensors of one element, which stay on their device and are not waited for.
         epoch: holds for these and for all rows that follow.
@@ -143,8 +181,31 @@ class Collector:
         `close` and in a forked process.
         """
         self._check_open()
-        self._warn()
+        self._say_what_is_wrong()
         self._recorder.log(metrics, step, epoch)
+
+    def record(self, optimizer: Any = None) -> None:
+        """Record one further step: call it after each replay of a CUDA graph that has the optimizer's step in it.
+
+        A replay runs no Python, so no hook; but it writes into the table that the hook was shown last, and that is
+        recorded. The collector must be there before the graph is captured; the captured step itself is not recorded.
+
+        optimizer: of several, the one whose graph was replayed; by default all.
+
+        Raises RuntimeError if no step has shown its table yet, after `close` and in a forked process, and ValueError
+        for an optimizer that this collector does not record.
+        """
+        self._check_open()
+        numbers = [n for n, each in enumerate(self._optimizers) if optimizer is None or each is optimizer]
+        if not numbers:
+            raise ValueError(
+                f"this collector does not record {optimizer!r}: give one of the optimizers it was made with"
+            )
+        for number in numbers:
+            self._recorder.record_replay(number)
+            if isinstance(observer := self._sources[number], Observer):
+                observer.step += 1
+        self._say_what_is_wrong()
 
     def flush(self) -> None:
         """Return when all that was recorded is on the disk, or at the URL.
@@ -201,26 +262,70 @@ class Collector:
                 self._spool.remove()
         except Exception as error:
             trouble = f"{type(error).__name__}: {error}"
+        finally:
+            self._held.close()
         if lost := self._recorder.lost_rows:
-            warnings.warn(f"run {self.run!r}: {lost} rows were lost; {trouble or self._writer.trouble}", stacklevel=3)
+            why = trouble or self._writer.trouble or self._full
+            warnings.warn(f"run {self.run!r}: {lost} rows were lost; {why}", stacklevel=3)
         elif self._spool and self._spool.behind:
             warnings.warn(f"run {self.run!r} was not sent to its end: {trouble}; {self._spool.left}", stacklevel=3)
         elif trouble:
-            warnings.warn(f"run {self.run!r}: all rows are saved, but not how it ended; {trouble}", stacklevel=3)
+            warnings.warn(f"run {self.run!r}: all rows are saved, but closing it failed; {trouble}", stacklevel=3)
 
     def _at_exit(self) -> None:
         self._close("interrupted", None)
 
-    def _warn(self, record: object = None) -> None:
-        """Say once that rows cannot be written: on the training thread, where the user's filters hold."""
-        if self._writer.trouble and not self._warned:
-            self._warned = True
+    def _on_step(self, record: Callable[[Any], None], said: Any) -> None:
+        record(said)
+        self._say_what_is_wrong()
+
+    def _say_what_is_wrong(self) -> None:
+        """Warn once of each trouble: on the training thread, where the user's filters hold."""
+        writer = self._writer
+        if writer.ended:
+            self._say_once(f"is written by no thread any more, so its rows wait for flush() or close(): {writer.ended}")
+        elif trouble := writer.trouble:
             where = self.folder if self._spool and self._spool.behind else "memory"
-            warnings.warn(
-                f"run {self.run!r} cannot be written, so its rows wait in {where} for the next try: "
-                f"{self._writer.trouble}",
-                stacklevel=3,
-            )
+            self._say_once("cannot be written", f", so its rows wait in {where} for the next try: {trouble}")
+        if self._recorder.full:
+            self._say_once(f"falls behind: {self._full}")
+
+    def _say_once(self, what: str, why: str = "") -> None:
+        if what not in self._said:
+            self._said.add(what)
+            warnings.warn(f"run {self.run!r} {what}{why}", stacklevel=4)
+
+
+def _not_compiled(optimizer: Any, hook: Callable[[Any], None]) -> Callable[[Any], None]:
+    """A hook that torch.compile does not look into, where it may compile the optimizer's step.
+
+    That imports torch's compiler, which takes seconds, and which a torch optimizer has imported already.
+    """
+    return torch.compiler.disable(hook) if isinstance(optimizer, torch.optim.Optimizer) else hook
+
+
+@contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    """Have an error of the disk say which run it was."""
+    try:
+        yield
+    except (FileExistsError, RemoteError):
+        raise
+    except OSError as error:
+        raise OSError(f"cannot write a run to {folder}: {error.strerror or error}; choose another root") from error
+
+
+def _check_options(name: str | None, resume: bool, flush_seconds: float, memory_limit: int, when_full: str) -> None:
+    if resume and name is None:
+        raise ValueError("resume=True needs the name of the run to go on with")
+    if name is not None:
+        check_name(name)
+    if not flush_seconds > 0:
+        raise ValueError(f"flush_seconds={flush_seconds!r}: the seconds between two flushes are above 0")
+    if not memory_limit > 0:
+        raise ValueError(f"memory_limit={memory_limit!r}: the bytes that may wait for the disk are above 0")
+    if when_full not in ("drop", "wait"):
+        raise ValueError(f"when_full={when_full!r}: give 'drop' or 'wait'")
 
 
 def _free_name(taken: Callable[[str], bool]) -> str:

@@ -7,116 +7,23 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from numbers import Real
-from typing import Any, NamedTuple
+from typing import Any
 
-import pyarrow as pa
 import torch
 from torch import Tensor
 
-from collector.arrays import numbers, of_buffer, strings
-from collector.ring import HostCopy, Ring
+from collector.backlog import Backlog
+from collector.blocks import Block, MetricBlock, MetricRow, Rewind, TrustRatioBlock
+from collector.cuda_graphs import is_captured
+from collector.names import layer_names, plain_name
+from collector.ring import Ring
 from collector.run import Layer
-from collector.schema import METRICS, TRUST_RATIOS
+from collector.selection import Selection
 
-_MOST_BYTES = 256 * 2**20
-"""How much is kept on the host while the disk takes nothing; beyond that the oldest rows are lost."""
-
-
-class Rewind(NamedTuple):
-    """The count of steps went back: rows from `first_step` on are about to come anew.
-
-    layers: whose rows those are; None for all. metrics: whether the metrics from that step on come anew too.
-    """
-
-    first_step: int
-    layers: tuple[str, ...] | None
-    metrics: bool
-
-
-@dataclass(eq=False)
-class TrustRatioBlock:
-    """Consecutive steps of one optimizer. `values` is float32 of shape [steps, 7, layers]."""
-
-    names: tuple[str, ...]
-    layers: tuple[Layer, ...]
-    steps: list[int]
-    epochs: list[int]
-    values: HostCopy
-
-    @property
-    def nbytes(self) -> int:
-        """Memory on the host, roughly."""
-        return self.values.nbytes
-
-    @property
-    def count(self) -> int:
-        """How many rows it has at most: a layer that had no step gets none."""
-        return len(self.steps) * len(self.names)
-
-    def rows(self, run: str) -> pa.Table:
-        """As rows of the log, by layer and step. Waits for the device."""
-        values = self.values.wait().permute(1, 2, 0)  # [7, layers, steps]
-        stepped = ~values[TRUST_RATIOS.measured.index("lr")].isnan()
-        layer, step = (index.contiguous() for index in stepped.nonzero(as_tuple=True))
-        columns = [
-            pa.repeat(strings([run])[0], len(layer)),
-            numbers(self.steps, pa.int64()).take(of_buffer(step.numpy(), pa.int64())),
-            numbers(self.epochs, pa.int32()).take(of_buffer(step.numpy(), pa.int64())),
-            strings(self.names).take(of_buffer(layer.numpy(), pa.int64())),
-            *(of_buffer(column.numpy(), pa.float32()) for column in values[:, stepped]),
-        ]
-        return pa.table(columns, schema=TRUST_RATIOS.schema)
-
-
-class MetricRow(NamedTuple):
-    """A value that was logged.
-
-    step: None before a resumed run took its first step. time: microseconds since 1970. value: None if in the ring.
-    """
-
-    step: int | None
-    epoch: int
-    time: int
-    name: str
-    value: float | None
-
-
-@dataclass(eq=False)
-class MetricBlock:
-    """Values that were logged, and those of them that came as tensors: float of shape [values], in their order."""
-
-    entries: list[MetricRow]
-    values: HostCopy | None
-
-    @property
-    def nbytes(self) -> int:
-        """Memory on the host, roughly."""
-        return 200 * self.count
-
-    @property
-    def count(self) -> int:
-        """How many rows it has."""
-        return len(self.entries)
-
-    def rows(self, run: str) -> pa.Table:
-        """As rows of the log. Waits for the device."""
-        late = iter(self.values.wait().tolist() if self.values else ())
-        steps, epochs, times, names, values = zip(*self.entries, strict=True)
-        columns = [
-            pa.repeat(strings([run])[0], self.count),
-            numbers(steps, pa.int64()),
-            numbers(epochs, pa.int32()),
-            numbers(times, METRICS.schema.field("time").type),
-            strings(names),
-            numbers((next(late) if value is None else value for value in values), pa.float64()),
-        ]
-        return pa.table(columns, schema=METRICS.schema)
-
-
-Block = Rewind | TrustRatioBlock | MetricBlock
+_MOST_ENTRIES = 4096
+"""How many values wait, at most, until they are a block, which counts towards the limit."""
 
 
 class _Source:
@@ -124,31 +31,63 @@ class _Source:
 
     def __init__(self, optimizer: Any, *, resumed: bool) -> None:
         self.optimizer = optimizer
-        self.said: tuple[str, ...] = ()  # record.layers; the same object until a group is added
-        self.names = tuple(_strip(name) for name in _names(optimizer.param_groups))
-        self.ring: Ring  # there from the first record on
+        self.names = tuple(map(plain_name, layer_names(optimizer.param_groups)))
+        self.record: Any = None  # the last; a replayed graph writes into its table
+        self.layers: tuple[str, ...] | None = None  # record.layers; the same object until a group is added
+        self.kept: tuple[str, ...] = ()  # the names of those that are recorded
+        self.columns: Tensor | None = None  # where in the table they are; None if all of it is kept
+        self.ring: Ring  # there from the first step that is recorded on
         self.steps: list[int] = []
         self.epochs: list[int] = []
         # A step that is not above this one is a step that comes anew; the first step of a resumed run always is.
         self.last_step: float = math.inf if resumed else -math.inf
+        self._said = self._counted = -1
+
+    def count(self, said: int) -> int:
+        """The number of the step that the optimizer says is `said`, which does not know of replayed graphs."""
+        self._counted = self._counted + 1 if 0 <= self._said == said - 1 else said
+        self._said = said
+        return self._counted
+
+    def count_replay(self) -> int:
+        """The number of a step that a replayed graph took."""
+        self._counted += 1
+        return self._counted
+
+    def capture(self, said: int) -> None:
+        """Take note of a step that was only captured: the first replay is that step."""
+        self._counted = self.count(said) - 1
 
 
 class Recorder:
     """Takes records and metrics from the training thread, and gives them as blocks to whoever writes them.
 
-    optimizers: what offers `register_trust_ratio_hook`. model: for the layers' depth order, or None.
-    resumed_after: the last step that the log of a resumed run holds; None for a new run.
+    optimizers: what offers `register_trust_ratio_hook`. model: for the layers' depth order, or None. selection: which
+    steps and layers are recorded. resumed_after: the last step that the log of a resumed run holds; None for a new run.
+    memory_limit: the most bytes that wait on the host. waits: whether training waits for the writer when there are
+    more; else the oldest rows go.
 
-    Every method may be called from any thread. Raises ValueError if two layers have one name.
+    Every method may be called from any thread. Raises ValueError if two layers have one name, or if the selection does
+    not fit the layers.
     """
 
-    def __init__(self, optimizers: Sequence[Any], model: torch.nn.Module | None, *, resumed_after: int | None) -> None:
+    def __init__(
+        self,
+        optimizers: Sequence[Any],
+        model: torch.nn.Module | None,
+        selection: Selection,
+        *,
+        resumed_after: int | None,
+        memory_limit: int,
+        waits: bool,
+    ) -> None:
         self.epoch = 0
         self.step = resumed_after or 0
-        self.lost_rows = 0
         self.filled = threading.Event()  # there is so much that it should be written before its time
         self._process = os.getpid()
         self._lock = threading.Lock()
+        self._backlog = Backlog(self._lock, memory_limit, waits=waits)
+        self._selection = selection
         resumed = resumed_after is not None
         self._sources = [_Source(optimizer, resumed=resumed) for optimizer in optimizers]
         # Until a resumed run has taken a step, nobody knows from where on it goes: metrics are held until then.
@@ -156,8 +95,18 @@ class Recorder:
         self._depth = {id(param): depth for depth, param in enumerate(model.parameters() if model else ())}
         self._entries: list[MetricRow] = []
         self._scalars: Ring | None = None
-        self._blocks: list[Block] = []
+        selection.check([name for source in self._sources for name in source.names])
         self.layers = self._layer_table()
+
+    @property
+    def lost_rows(self) -> int:
+        """How many rows went because too many waited, or because the run ended before they could be written."""
+        return self._backlog.lost_rows
+
+    @property
+    def full(self) -> bool:
+        """Whether as much as may wait for the writer ever did."""
+        return self._backlog.full
 
     def hooks(self) -> Iterator[tuple[Any, Callable[[Any], None]]]:
         """Each optimizer, and the trust-ratio hook that records it."""
@@ -180,6 +129,9 @@ class Recorder:
                 self._entries.append(MetricRow(step, self.epoch, now, name, on_host))
                 if isinstance(value, Tensor):
                     self._push_scalar(value)
+            if len(self._entries) >= _MOST_ENTRIES and not self._holding:
+                self._take_entries()
+                self._make_room()
 
     def set_epoch(self, epoch: int) -> None:
         """Have `epoch` hold for all rows that follow. Raises ValueError for what is no int32 of 0 or more."""
@@ -193,44 +145,71 @@ class Recorder:
                 self._take_steps(source)
             if closing or not self._holding:
                 self._take_entries()
-            blocks, self._blocks = self._blocks, []
-        return blocks
+            return self._backlog.take()
 
     def give_back(self, blocks: list[Block]) -> None:
-        """Keep what could not be written; the oldest rows go where that is too much."""
+        """Keep what could not be written of what was taken; each `take` but the last is followed by it."""
         with self._lock:
-            self._blocks = blocks + self._blocks
-            self._drop_oldest()
+            self._backlog.give_back(blocks)
 
     def drop_all(self) -> None:
         """Count everything that is still here as lost."""
-        for block in self.take(closing=True):
-            if not isinstance(block, Rewind):
-                self.lost_rows += block.count
+        self._backlog.lost_rows += sum(block.count for block in self.take(closing=True))
+
+    def stop_waiting(self) -> None:
+        """Have training never again wait for the writer: there is none any more."""
+        with self._lock:
+            self._backlog.stop_waiting()
+
+    def record_replay(self, number: int) -> None:
+        """Record one further step of the optimizer at place `number`, of which its last record's table tells.
+
+        Raises RuntimeError if there is no such record.
+        """
+        with self._lock:
+            source = self._sources[number]
+            if source.record is None:
+                raise RuntimeError(
+                    "record() needs the table of an earlier step: make the Collector before the graph is captured"
+                )
+            self._enter(source, source.count_replay())
 
     def _record(self, source: _Source, record: Any) -> None:
         if os.getpid() != self._process:  # nobody writes what a forked child does, and the lock may be held for ever
             return
         with self._lock:
-            if record.layers is not source.said:
-                self._adopt(source, record)
-            if record.step <= source.last_step:
-                self._rewind(source, record.step)
-            source.ring.push(record.table)
-            source.steps.append(record.step)
-            source.epochs.append(self.epoch)
-            source.last_step = self.step = record.step
-            if source.ring.full:
-                self._take_steps(source)
-                self._drop_oldest()
-                self.filled.set()
+            source.record = record
+            if is_captured(record.table):
+                source.capture(record.step)
+            else:
+                self._enter(source, source.count(record.step))
 
-    def _adopt(self, source: _Source, record: Any) -> None:
+    def _enter(self, source: _Source, step: int) -> None:
+        if source.record.layers is not source.layers:
+            self._adopt(source)
+        if step <= source.last_step:
+            self._rewind(source, step)
+        source.last_step = self.step = step
+        if not (source.kept and self._selection.has_step(step)):
+            return
+        table = source.record.table
+        source.ring.push(table if source.columns is None else table.index_select(1, source.columns))
+        source.steps.append(step)
+        source.epochs.append(self.epoch)
+        if source.ring.full:
+            self._take_steps(source)
+            self._make_room()
+
+    def _adopt(self, source: _Source) -> None:
         """Take over the layers of the first record, or of the first after a group was added."""
         self._take_steps(source)
-        source.said = record.layers
-        source.names = tuple(_strip(name) for name in record.layers)
-        source.ring = Ring(record.table.shape, record.table.dtype, record.table.device)
+        source.layers, table = source.record.layers, source.record.table
+        source.names = tuple(map(plain_name, source.record.layers))
+        columns = [column for column, name in enumerate(source.names) if self._selection.has_layer(name)]
+        source.kept = tuple(source.names[column] for column in columns)
+        everything = len(columns) == len(source.names)
+        source.columns = None if everything else torch.tensor(columns).to(table.device, non_blocking=True)
+        source.ring = Ring((len(table), len(columns)), table.dtype, table.device)
         self.layers = self._layer_table()
 
     def _rewind(self, source: _Source, step: int) -> None:
@@ -243,18 +222,18 @@ class Recorder:
             self._take_steps(source)
             if leading:
                 self._take_entries()
-        self._blocks.append(Rewind(step, source.names if len(self._sources) > 1 else None, metrics=leading))
+        self._backlog.append(Rewind(step, source.names if len(self._sources) > 1 else None, metrics=leading))
 
     def _take_steps(self, source: _Source) -> None:
         if source.steps:
-            block = TrustRatioBlock(source.names, self.layers, source.steps, source.epochs, source.ring.take())
-            self._blocks.append(block)
+            block = TrustRatioBlock(source.kept, self.layers, source.steps, source.epochs, source.ring.take())
+            self._backlog.append(block)
             source.steps, source.epochs = [], []
 
     def _take_entries(self) -> None:
         if self._entries:
             entries = [row if row.step is not None else row._replace(step=self.step) for row in self._entries]
-            self._blocks.append(MetricBlock(entries, self._scalars.take() if self._scalars else None))
+            self._backlog.append(MetricBlock(entries, self._scalars.take() if self._scalars else None))
             self._entries = []
 
     def _push_scalar(self, value: Tensor) -> None:
@@ -264,16 +243,11 @@ class Recorder:
         self._scalars.push(value.reshape(()))
         if self._scalars.full:
             self._take_entries()
-            self.filled.set()
+            self._make_room()
 
-    def _drop_oldest(self) -> None:
-        size = sum(block.nbytes for block in self._blocks if not isinstance(block, Rewind))
-        for block in [block for block in self._blocks if not isinstance(block, Rewind)]:
-            if size <= _MOST_BYTES:
-                return
-            self._blocks.remove(block)
-            self.lost_rows += block.count
-            size -= block.nbytes
+    def _make_room(self) -> None:
+        self.filled.set()
+        self._backlog.make_room(self.filled.set)
 
     def _layer_table(self) -> tuple[Layer, ...]:
         found = []
@@ -287,25 +261,12 @@ class Recorder:
         twice = [name for name, count in Counter(name for _, name, _, _ in found).items() if count > 1]
         if twice:
             raise ValueError(f"two layers are called {twice[0]!r}: give the optimizers names that differ")
+        found = [layer for layer in found if self._selection.has_layer(layer[1])]
         found.sort(key=lambda layer: layer[0])
         return tuple(
             Layer(name, position, tuple(param.shape), param.numel(), group)
             for position, (_, name, param, group) in enumerate(found)
         )
-
-
-def _names(param_groups: list[dict]) -> Iterator[str]:
-    """The names as the optimizer's records will say them: from `named_parameters()`, else group and index (`0.3`)."""
-    for number, group in enumerate(param_groups):
-        yield from group.get("param_names") or (f"{number}.{index}" for index in range(len(group["params"])))
-
-
-def _strip(name: str) -> str:
-    """A layer's name without what torch.compile and DistributedDataParallel put into it, as UTF-8 can say it."""
-    name = name.replace("_orig_mod.", "").encode(errors="replace").decode()
-    while name.startswith("module."):
-        name = name.removeprefix("module.")
-    return name
 
 
 def _whole(name: str, value: Any, most: int) -> int:

@@ -34,6 +34,7 @@ class Run:
     def __init__(self, folder: Path, contents: dict[str, Any]) -> None:
         self.folder = folder
         self.contents = contents
+        self._lost_before = contents.get("lost_rows", 0)
 
     @classmethod
     def create(cls, folder: Path, config: Mapping | None, environment: Mapping[str, Any]) -> "Run":
@@ -122,11 +123,17 @@ class Run:
             self.contents["attempts"].append({"started": _now(), "first_step": None})
         self.contents["attempts"][-1]["first_step"] = step
 
-    def end(self, status: str, failure: str | None, lost_rows: int) -> None:
+    def lose(self, rows: int) -> bool:
+        """Note that this attempt has lost so many rows; whether that is news."""
+        lost = self._lost_before + rows
+        news = lost != self.contents.get("lost_rows", 0)
+        if news:
+            self.contents["lost_rows"] = lost
+        return news
+
+    def end(self, status: str, failure: str | None) -> None:
         """Note how the run ended."""
         self.contents |= {"status": status, "finished": _now(), "failure": _plain(failure)}
-        if lost_rows:
-            self.contents["lost_rows"] = lost_rows
 
     def beat(self, step: int) -> None:
         """Rewrite the heartbeat: the run was alive just now, and its last step was `step`."""
@@ -194,6 +201,8 @@ def _check(contents: Any) -> None:
     for time in (contents["started"], contents["finished"]):
         if time is not None and datetime.fromisoformat(time).tzinfo is None:
             raise ValueError(f"the time {time!r} has no zone")
+    if not isinstance(contents.get("lost_rows", 0), int):
+        raise TypeError(f"'lost_rows' is {contents['lost_rows']!r}")
     for layer in contents["layers"]:
         try:
             whole = (*layer["shape"], layer["position"], layer["parameters"], layer["group"])

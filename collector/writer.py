@@ -6,15 +6,19 @@ from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 
+from collector.blocks import Block, MetricBlock, Rewind, TrustRatioBlock
 from collector.compact import TIERS, clear_replaced, finish_merge, merge_small, merge_tail
 from collector.parts import in_order, list_parts, write_part
-from collector.recorder import Block, MetricBlock, Recorder, Rewind, TrustRatioBlock
+from collector.recorder import Recorder
 from collector.rollups import roll_up
 from collector.run import Layer, Run
 from collector.schema import LOG_TABLES, METRICS, TRUST_RATIOS, LogTable
 from collector.supersede import supersede
 
 _HEARTBEAT_SECONDS = 5.0
+
+_PART_BYTES = 32 * 2**20
+"""As much is made rows of at a time, which takes some times the memory, however much has waited for the disk."""
 
 
 class Writer:
@@ -23,12 +27,14 @@ class Writer:
     trouble: what went wrong when the thread last tried, in a sentence; None while all is well. Rows that could not be
     written stay with the recorder, and every save tries them again. send: called when the run's folder has changed, to
     bring it to where it is mirrored; it may raise OSError, and is called again.
+    ended: why there is no thread any more, though nobody closed it; None while it is there.
     """
 
     def __init__(
         self, run: Run, recorder: Recorder, flush_seconds: float, send: Callable[[], None] = lambda: None
     ) -> None:
         self.trouble: str | None = None
+        self.ended: str | None = None
         self._run = run
         self._recorder = recorder
         self._flush_seconds = flush_seconds
@@ -55,9 +61,10 @@ class Writer:
             blocks = self._recorder.take(closing=closing)
             try:
                 self._write(blocks)
-            except BaseException:
+            finally:
                 self._recorder.give_back(blocks)
-                raise
+            if self._run.lose(self._recorder.lost_rows):
+                self._run.save()
 
     def _send(self) -> None:
         with self._disk:  # nothing is merged while the folder is looked through
@@ -76,12 +83,22 @@ class Writer:
             roll_up(self._run.folder / TRUST_RATIOS.folder)
         finally:
             self._recorder.drop_all()  # what even this save could not write
-            self._run.end(status, failure, self._recorder.lost_rows)
+            self._run.lose(self._recorder.lost_rows)
+            self._run.end(status, failure)
             self._run.save()
             self._run.beat(self._recorder.step)
             self._send()
 
     def _work(self) -> None:
+        try:
+            self._serve()
+        except BaseException as error:  # what ends a thread, or went wrong while an error was dealt with
+            self.ended = f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            self._recorder.stop_waiting()
+
+    def _serve(self) -> None:
         next_beat = next_save = time.monotonic() + min(_HEARTBEAT_SECONDS, self._flush_seconds)
         while not self._stopping:
             filled = self._recorder.filled.wait(max(0.0, min(next_beat, next_save) - time.monotonic()))
@@ -110,9 +127,9 @@ class Writer:
                 self._rewind(first)
                 blocks.remove(first)
                 continue
-            until = next((at for at, block in enumerate(blocks) if isinstance(block, Rewind)), len(blocks))
-            steps = [block for block in blocks[:until] if isinstance(block, TrustRatioBlock)]
-            values = [block for block in blocks[:until] if isinstance(block, MetricBlock)]
+            together = _one_part(blocks)
+            steps = [block for block in together if isinstance(block, TrustRatioBlock)]
+            values = [block for block in together if isinstance(block, MetricBlock)]
             if steps:
                 self._write_layers(steps[-1].layers)
                 self._note_first_step(steps[0].steps[0])
@@ -159,3 +176,13 @@ class Writer:
                 merge_small(table, self._run.folder / table.folder, self._run.layers)
                 clear_replaced(self._run.folder / table.folder)
             roll_up(self._run.folder / TRUST_RATIOS.folder, at_least=TIERS[1])
+
+
+def _one_part(blocks: list[Block]) -> list[Block]:
+    """The first of `blocks`, as many as are written together: those before a rewind, and not too much."""
+    size = 0
+    for at, block in enumerate(blocks):
+        size += block.nbytes
+        if isinstance(block, Rewind) or (at and size > _PART_BYTES):
+            return blocks[:at]
+    return blocks[:]

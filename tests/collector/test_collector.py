@@ -228,11 +228,6 @@ def test_no_optimizer_is_an_error(tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_an_optimizer_without_the_hook_is_an_error_that_says_which_to_use(training, tmp_path):
-    with pytest.raises(TypeError, match=r"SGD has no register_trust_ratio_hook: use .* lambc\.LAMBC"):
-        Collector(torch.optim.SGD(training.model.parameters()), tmp_path)
-
-
 @pytest.mark.parametrize(
     "name", ["", ".", "..", ".hidden", "a/b", "a\\b", "a..b", "a\0b", "x" * 201, "é" * 101, "\ud800"]
 )
