@@ -97,7 +97,7 @@ def test_a_run_at_a_url_is_the_run_that_a_folder_holds(server, training, tmp_pat
         query = query if query.startswith("SELECT") else f"FROM {query}"
         assert there.sql(query).fetchall() == here.sql(query).fetchall()
     assert there.sql("SELECT count(*) FROM trust_ratios").fetchall() == [(6 * 4,)]
-    files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    files = sorted(str(path.relative_to(folder)) for path in folder.rglob("[!.]*") if path.is_file())
     assert server.names("bucket/runs") == files
     assert spools(tmp_path) == []
 
