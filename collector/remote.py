@@ -126,8 +126,9 @@ class Spool:
     def remove(self) -> None:
         """Remove the run's folder, once all of it was sent."""
         shutil.rmtree(self._here.folder, ignore_errors=True)
-        with suppress(OSError):
-            self.folder.rmdir()  # unless other runs are there
+        with suppress(OSError):  # unless other runs are there
+            self.folder.rmdir()
+            self.folder.parent.rmdir()
 
     def _as_sent(self, there: Versions) -> Versions:
         """What is there, with the times that it has here, by which the next change is known.
