@@ -392,6 +392,16 @@ emitter.say(1)
     assert spools(tmp_path) == []
 
 
+def test_strangers_sql_reads_a_url(server, emitter):
+    with Collector(emitter, URL, name="r"):
+        emitter.say(1)
+    safe = connect(URL, untrusted=True)
+    try:
+        assert safe.execute("SELECT count(*) AS n FROM trust_ratios").to_pylist() == [{"n": 2}]
+    finally:
+        safe.close()
+
+
 def test_the_command_reads_a_url(server, emitter):
     with Collector(emitter, URL, name="r"):
         emitter.say(1)
