@@ -1,5 +1,5 @@
--- A run between two steps, both included, in the coarsest cells of which a thousand would do; the steps at either end that
--- do not fill a cell come as rows.
+-- A run between two steps, both included, in cells that lie between them; the steps at either end that do not fill a cell
+-- come as rows, of which none is read if the two take in the whole run.
 --   SELECT layer, sum(upper_hits) FROM log.cells_between('demo', 100, 90_000) GROUP BY layer;
 CREATE MACRO log.cells_between(run, first_step, last_step) AS TABLE
 FROM log.cells(run, log.inner_width(run, first_step, last_step)) AS cells
@@ -8,11 +8,15 @@ WHERE
     AND cells.step < log.inner_end(run, last_step, log.inner_width(run, first_step, last_step))
 UNION ALL BY NAME
 FROM log.row_cells('trust_ratios', run) AS cells
-WHERE cells.step BETWEEN first_step AND log.inner_start(first_step, log.inner_width(run, first_step, last_step)) - 1
+WHERE
+    log.inner_width(run, first_step, last_step) < 4194304
+    AND cells.step BETWEEN first_step
+    AND least(log.inner_start(first_step, log.inner_width(run, first_step, last_step)) - 1, last_step)
 UNION ALL BY NAME
 FROM log.row_cells('trust_ratios', run) AS cells
 WHERE
-    cells.step BETWEEN greatest(
+    log.inner_width(run, first_step, last_step) < 4194304
+    AND cells.step BETWEEN greatest(
         log.inner_end(run, last_step, log.inner_width(run, first_step, last_step)),
         log.inner_start(first_step, log.inner_width(run, first_step, last_step))
     ) AND last_step;

@@ -2,7 +2,6 @@
 -- leave out.
 --   SELECT log.inner_end('demo', 1000, 64);
 CREATE MACRO log.inner_end(run, last_step, width) AS CASE
-    WHEN width < 64 THEN last_step + 1
     WHEN last_step >= getvariable('steps_by_run')[run] THEN 1::BIGINT << 62
     ELSE (last_step + 1) // width * width
 END;

@@ -1,7 +1,9 @@
 -- In cells of how many steps a run is summed up between two steps: the coarsest there are if that is all of it, else those
--- of which a thousand would do.
---   SELECT log.inner_width('demo', 100, 90_000);
+-- of which some hundreds do.
+--   SELECT log.inner_width('demo', 100, 90_000);  -- 1024
 CREATE MACRO log.inner_width(run, first_step, last_step) AS CASE
-    WHEN first_step <= 1 AND last_step >= getvariable('steps_by_run')[run] THEN 1::BIGINT << 22
-    ELSE cell_width(first_step, last_step, 1000)
+    WHEN first_step <= 1 AND last_step >= getvariable('steps_by_run')[run] THEN 4194304
+    WHEN last_step - first_step < 65536 THEN 64
+    WHEN last_step - first_step < 1048576 THEN 1024
+    ELSE 16384
 END;
