@@ -2,10 +2,10 @@
 how far that is reached.
 
 Each path of LAMBC beside torch's AdamW and other people's LAMBs, on the parameter shapes of real networks. All take
-turns step by step in one process, so that a machine that slows down slows all of them; the ratio is the median of the
-rounds' ratios. Bytes a parameter are what the path must move at least, by counting reads and writes; extra memory is
-what torch has allocated at a step's peak beyond what it had before. A transformer is given as many of its blocks as
-leave memory for all contestants.
+turns step by step in one process, in another order each round, so that a machine that slows down slows all of them; the
+ratio is the median of the rounds' ratios. Bytes a parameter are what the path must move at least, by counting reads and
+writes; extra memory is what torch has allocated at a step's peak beyond what it had before. A transformer is given as
+many of its blocks as leave memory for all contestants.
 
     python bench/optimizer_step.py --model resnet18 --rounds 100
 
@@ -15,6 +15,7 @@ A GPU is used if there is one. Peers that are not installed are left out.
 import importlib.util
 import os
 import platform
+import random
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -148,9 +149,10 @@ def table(model: str, rounds: int, device: str) -> str:
     for optimizer in optimizers:
         seconds(optimizer, device)  # the first step makes the state
     times: list[list[float]] = [[] for _ in entries]
+    order = random.Random(0)  # each finds the caches as another has left them: not always the same other
     for _ in track(range(rounds), description=model, console=Console(stderr=True), transient=True):
-        for optimizer, taken in zip(optimizers, times, strict=True):
-            taken.append(seconds(optimizer, device))
+        for index in order.sample(range(len(entries)), len(entries)):
+            times[index].append(seconds(optimizers[index], device))
     elements = sum(shape.numel() for shape in shapes)
     lines = [
         f"## {name}: {len(shapes)} tensors, {elements:,} parameters",

@@ -17,7 +17,7 @@ from torch import Tensor
 
 # Elements that layers take their step on together; a larger layer takes its own alone. On a CPU what is in the cache is
 # free to read again; a GPU wants few launches, yet no temporary of the model's size.
-CHUNK_ON_CPU, CHUNK_ON_GPU = 1 << 18, 1 << 26
+CHUNK_ON_CPU, CHUNK_ON_GPU = 1 << 20, 1 << 26
 
 Corrections: TypeAlias = list[Any]
 """One number or tensor of no dimension a layer."""

@@ -385,8 +385,8 @@ def test_a_refused_step_has_moved_nothing():
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 def test_a_layer_that_is_not_finite_leaves_nothing_behind_for_the_next(weight_decay):
-    """Layers share a buffer, also across steps: 300,000 elements have it to themselves, in turn."""
-    weights = [torch.full((300_000,), math.nan), *(torch.ones(size) for size in (300_000, 3, 5))]
+    """Layers share a buffer, also across steps: 600,000 elements have it to themselves, in turn."""
+    weights = [torch.full((600_000,), math.nan), *(torch.ones(size) for size in (600_000, 3, 5))]
     params = [torch.nn.Parameter(weight) for weight in weights]
     optimizer = LAMBC(params, weight_decay=weight_decay, decay_in_ratio=False)
     for _ in range(2):
