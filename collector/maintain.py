@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 from collector import atomic
@@ -11,11 +11,8 @@ from collector.compact import clear_replaced, finish_merge, merge_all
 from collector.lock import lock
 from collector.parts import list_parts
 from collector.rollups import roll_up
-from collector.run import Run, read_heartbeat, read_run
+from collector.run import SILENT, Run, read_heartbeat, read_run
 from collector.schema import LOG_TABLES, TRUST_RATIOS
-
-SILENT = timedelta(seconds=60)
-"""Without a heartbeat for so long a run that did not end is taken for dead; runs.sql calls it 'stalled'."""
 
 
 @contextmanager

@@ -30,7 +30,7 @@ from pyarrow import fs
 from collector import atomic
 from collector.compact import clear_replaced
 from collector.parts import replaced_folder
-from collector.run import read_run
+from collector.run import SILENT, read_run
 from collector.schema import LOG_TABLES, ROLLUPS
 
 Versions: TypeAlias = dict[str, tuple[int, int]]
@@ -38,7 +38,7 @@ Versions: TypeAlias = dict[str, tuple[int, int]]
 
 _LOCAL = fs.LocalFileSystem(use_mmap=True)
 _OPTIONS = ("endpoint_override", "scheme", "region")
-_BEAT_NS = 30 * 10**9  # how old the copy of a heartbeat may be: half of what makes a run 'stalled'
+_BEAT_NS = int(SILENT.total_seconds() / 2 * 1e9)  # how old the copy of a heartbeat may be
 _COPIES = 8  # at a time, where a log is fetched: each waits for the network most of its time
 _CHUNK = 2**23
 _TRIES = 5

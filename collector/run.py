@@ -4,12 +4,15 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from collector import atomic
 from collector.schema import FORMAT, LOG_TABLES
+
+SILENT = timedelta(seconds=60)
+"""Without a heartbeat for so long, a run that did not end is taken for dead ('stalled')."""
 
 STATUSES = ("running", "finished", "failed", "interrupted")
 

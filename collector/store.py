@@ -14,6 +14,7 @@ import duckdb
 from collector import remote
 from collector.log_files import RunFiles, read_runs, run_folders
 from collector.parts import list_files, replaced_folder
+from collector.run import SILENT
 from collector.schema import LOG_TABLES, METRICS, ROLLUPS, TRUST_RATIOS, LogTable
 from collector.untrusted import MAX_BYTES, MAX_ROWS, TIMEOUT, Sandbox
 
@@ -33,6 +34,7 @@ STATEMENTS = (
     "trust_ratios",
     "metrics",
     "hit_rate",
+    "hit_share",
     "clip_hits",
     "problems",
     # Cells: rollups, and rows where there are none.
@@ -152,6 +154,7 @@ def create_views(connection: duckdb.DuckDBPyConnection, runs: Sequence[RunFiles]
     connection.execute("SET parquet_metadata_cache = true")  # a part never changes under its name but for a resume
     connection.execute("SET enable_progress_bar = false")  # after two seconds it would be written into an answer
     run_statement(connection, "log")
+    connection.execute("SET VARIABLE silent = ?", [SILENT])
     _set_rows(connection, "runs", [_run_row(run) for run in runs])
     _set_rows(connection, "layers", [row for run in runs for row in _layer_rows(run)])
     _set_rows(connection, "problems", [row for run in runs for row in _problem_rows(run)])

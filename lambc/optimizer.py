@@ -198,14 +198,18 @@ class LayerwiseOptimizer(Optimizer):
         params = [group["params"][row] for row in rows]
         device, dtype = params[0].device, working_dtype(params[0])
         bound = as_bound(group["clip"]) if group["adapt"] else EXEMPT
-        names = {"step", *self.moments, *(f"clip_{name}" for name in bound.state)}
-        if _keeps_masters(group, params[0]):
-            names.add("master")
+        keeps_masters = _keeps_masters(group, params[0])
+        names = {
+            "step",
+            *self.moments,
+            *(f"clip_{name}" for name in bound.state),
+            *(["master"] if keeps_masters else []),
+        }
         states = [
             state if names <= (state := self.state[param]).keys() else self._new_state(group, param, bound)
             for param in params
         ]
-        masters = [state["master"] for state in states] if _keeps_masters(group, params[0]) else None
+        masters = [state["master"] for state in states] if keeps_masters else None
         grads = [param.grad for param in params]
         layers = Layers(masters or params, grads, states, self._grad_factor(group, total_norm, device))
         found_inf = self._amp("found_inf", device)

@@ -9,7 +9,7 @@ SELECT
     sum(adapted)::BIGINT AS adapted,
     sum(upper_hits)::BIGINT AS upper_hits,
     sum(lower_hits)::BIGINT AS lower_hits,
-    (sum(upper_hits) + sum(lower_hits)) / nullif(sum(adapted), 0) AS hit_rate
+    hit_share(upper_hits, lower_hits, adapted) AS hit_rate
 FROM (
     SELECT run, layer, rows, adapted, upper_hits, lower_hits
     FROM log.rows('rollups')

@@ -18,7 +18,7 @@ WITH cells AS (
         sum(upper_hits)::BIGINT AS upper_hits,
         sum(lower_hits)::BIGINT AS lower_hits,
         sum(not_finite)::BIGINT AS not_finite,
-        (sum(upper_hits) + sum(lower_hits)) / nullif(sum(adapted), 0) AS hit_rate
+        hit_share(upper_hits, lower_hits, adapted) AS hit_rate
     FROM log.cells_shown(run, first_step, last_step, columns) AS cells
     GROUP BY ALL
 )

@@ -4,7 +4,7 @@ CREATE MACRO log.layer_means(run) AS TABLE
 SELECT
     layer,
     sum(rows)::BIGINT AS steps,
-    (sum(upper_hits) + sum(lower_hits)) / nullif(sum(adapted), 0) AS hit_rate,
+    hit_share(upper_hits, lower_hits, adapted) AS hit_rate,
     exp(sum(trust_ratio_log_mean * rows) / sum(rows)) AS ratio
 FROM log.cells(run, 1::BIGINT << 62)
 GROUP BY layer;

@@ -24,7 +24,7 @@ SELECT
     arg_max(cells.upper, cells.step) AS upper,
     sum(cells.upper_hits)::BIGINT AS upper_hits,
     sum(cells.lower_hits)::BIGINT AS lower_hits,
-    (sum(cells.upper_hits) + sum(cells.lower_hits)) / nullif(sum(cells.adapted), 0) AS hit_rate
+    hit_share(cells.upper_hits, cells.lower_hits, cells.adapted) AS hit_rate
 FROM log.cells_shown(run, first_step, last_step, columns) AS cells
 WHERE cells.layer = layer
 GROUP BY ALL;

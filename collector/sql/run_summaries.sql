@@ -17,5 +17,5 @@ SELECT
 FROM runs
 LEFT JOIN run_results USING (run)
 LEFT JOIN (
-    SELECT run, (sum(upper_hits) + sum(lower_hits)) / nullif(sum(adapted), 0) AS hit_rate FROM clip_hits GROUP BY run
+    SELECT run, hit_share(upper_hits, lower_hits, adapted) AS hit_rate FROM clip_hits GROUP BY run
 ) AS hits USING (run);

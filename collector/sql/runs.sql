@@ -5,7 +5,7 @@ CREATE VIEW runs AS
 SELECT
     run,
     CASE
-        WHEN status = 'running' AND coalesce(heartbeat < now() - INTERVAL 60 SECOND, true) THEN 'stalled'
+        WHEN status = 'running' AND coalesce(heartbeat < now() - getvariable('silent'), true) THEN 'stalled'
         ELSE status
     END AS status,
     started,

@@ -82,7 +82,7 @@ def _few_chunks(sizes: list[int], capacity: int) -> list[list[int]]:
 def _chunk_on_device(
     layers: Layers, group: dict, lower: Tensor, upper: Tensor, found_inf: Tensor | None, buffer: Tensor
 ) -> Tensor:
-    buffer = buffer[: sum(param.numel() for param in layers.params)].zero_()
+    buffer = buffer[: sum(param.numel() for param in layers.params)]
     negated = _negated_updates(layers, group, found_inf, buffer)
     weight_norms, update_norms = layer_norms(layers.params), layer_norms(negated)
     ratios = rule.trust_ratio(weight_norms, update_norms, group["phi"])
@@ -135,9 +135,12 @@ def _negated_updates(layers: Layers, group: dict, found_inf: Tensor | None, buff
         kernel, forget = torch._fused_adam_, 0.0
         for update, param in zip(negated, layers.params, strict=True):
             torch.mul(param, -group["weight_decay"], out=update)
-    else:
+    elif buffer.is_cpu:
         # AdamW's decay multiplies what an earlier layer left in the buffer by 1 - lr · 1 = 0, which saves clearing it.
         kernel, forget = torch._fused_adamw_, 1.0
+    else:
+        kernel, forget = torch._fused_adam_, 0.0
+        torch._foreach_zero_(negated)
     beta1, beta2 = group["betas"]
     steps = layers.state("step")
     if not group["bias_correction"]:
