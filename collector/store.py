@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import duckdb
 
-from collector import remote
+from collector import remote, rollups
 from collector.log_files import RunFiles, read_runs, run_folders
 from collector.parts import list_files, replaced_folder
 from collector.run import SILENT
@@ -161,9 +161,15 @@ def create_views(connection: duckdb.DuckDBPyConnection, runs: Sequence[RunFiles]
     for kind, table in KINDS.items():
         _set_files(connection, kind, table, runs)
     steps = {"names": [run.name for run in runs], "steps": [run.steps for run in runs]}
+    connection.execute("SET VARIABLE finest_width = ?", [2**rollups.FINEST])
+    connection.execute("SET VARIABLE coarsest_width = ?", [2**rollups.COARSEST])
     connection.execute("SET VARIABLE steps_by_run = map($names::VARCHAR[], $steps::BIGINT[])", steps)
-    renamed = any(run.name != run.folder.name for run in runs)
-    run_statement(connection, "log_renamed_rows" if renamed else "log_rows")
+    if any(run.name != run.folder.name for run in runs):
+        for kind in KINDS:
+            _set_names(connection, kind, runs)
+        run_statement(connection, "log_renamed_rows")
+    else:
+        run_statement(connection, "log_rows")
     _create_heartbeats(connection, runs)
     for name in STATEMENTS:
         run_statement(connection, name)
@@ -205,21 +211,21 @@ def _part_pattern(run: RunFiles, file: str) -> str:
 
 def _set_files(connection: duckdb.DuckDBPyConnection, kind: str, table: LogTable, runs: Sequence[RunFiles]) -> None:
     """Say which files log.rows(kind) reads; where there are none, one without rows: read_parquet wants at least one."""
-    by_run = {run.name: files for run in runs if (files := _files(run, kind))}
-    patterns = {run.name: [_part_pattern(run, file) for file in by_run[run.name]] for run in runs if run.name in by_run}
+    found = {run.name: [_part_pattern(run, file) for file in files] for run in runs if (files := _files(run, kind))}
     none = _no_rows(table)
-    every = [pattern for found in patterns.values() for pattern in found]
+    every = [pattern for patterns in found.values() for pattern in patterns]
     connection.execute(f"SET VARIABLE {kind}_none = ?", [none])
     connection.execute(f"SET VARIABLE {kind}_files = ?", [every or [none]])
     connection.execute(
         f"SET VARIABLE {kind}_by_run = map($names::VARCHAR[], $files::VARCHAR[][])",
-        {"names": list(patterns), "files": list(patterns.values())},
+        {"names": list(found), "files": list(found.values())},
     )
-    _set_rows(
-        connection,
-        f"{kind}_runs",
-        [{"filename": file, "run": name} for name, files in by_run.items() for file in files],
-    )
+
+
+def _set_names(connection: duckdb.DuckDBPyConnection, kind: str, runs: Sequence[RunFiles]) -> None:
+    """Say what the run of each file is called here, where that is not what its rows say."""
+    rows = [{"filename": file, "run": run.name} for run in runs for file in _files(run, kind)]
+    _set_rows(connection, f"{kind}_runs", rows)
 
 
 def _no_rows(table: LogTable) -> str:

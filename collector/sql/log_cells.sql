@@ -3,12 +3,12 @@
 -- whose top is below the level of `width` has that to give.
 --   SELECT layer, step // 256 * 256, max(trust_ratio_max) FROM log.cells('demo', 256) GROUP BY ALL;
 CREATE MACRO log.cells(run, width) AS TABLE
-FROM log.row_cells(CASE WHEN width < 64 THEN 'trust_ratios' ELSE 'fresh' END, run)
+FROM log.row_cells(CASE WHEN width < getvariable('finest_width') THEN 'trust_ratios' ELSE 'fresh' END, run)
 UNION ALL BY NAME
 SELECT * EXCLUDE (run, level, top)
 FROM log.run_rows('rollups', run)
-WHERE width >= 64 AND level = log2(width)::INTEGER
+WHERE width >= getvariable('finest_width') AND level = log2(width)::INTEGER
 UNION ALL BY NAME
 SELECT * EXCLUDE (run, level, top)
 FROM log.run_rows('rollups', run)
-WHERE width >= 64 AND top = 1 AND level < log2(width)::INTEGER;
+WHERE width >= getvariable('finest_width') AND top = 1 AND level < log2(width)::INTEGER;

@@ -9,13 +9,13 @@ WHERE
 UNION ALL BY NAME
 FROM log.row_cells('trust_ratios', run) AS cells
 WHERE
-    log.inner_width(run, first_step, last_step) < 4194304
+    log.inner_width(run, first_step, last_step) < getvariable('coarsest_width')
     AND cells.step BETWEEN first_step
     AND least(log.inner_start(first_step, log.inner_width(run, first_step, last_step)) - 1, last_step)
 UNION ALL BY NAME
 FROM log.row_cells('trust_ratios', run) AS cells
 WHERE
-    log.inner_width(run, first_step, last_step) < 4194304
+    log.inner_width(run, first_step, last_step) < getvariable('coarsest_width')
     AND cells.step BETWEEN greatest(
         log.inner_end(run, last_step, log.inner_width(run, first_step, last_step)),
         log.inner_start(first_step, log.inner_width(run, first_step, last_step))

@@ -2,8 +2,8 @@
 -- of which some hundreds do.
 --   SELECT log.inner_width('demo', 100, 90_000);  -- 1024
 CREATE MACRO log.inner_width(run, first_step, last_step) AS CASE
-    WHEN first_step <= 1 AND last_step >= getvariable('steps_by_run')[run] THEN 4194304
-    WHEN last_step - first_step < 65536 THEN 64
+    WHEN first_step <= 1 AND last_step >= getvariable('steps_by_run')[run] THEN getvariable('coarsest_width')
+    WHEN last_step - first_step < 65536 THEN getvariable('finest_width')
     WHEN last_step - first_step < 1048576 THEN 1024
     ELSE 16384
 END;
