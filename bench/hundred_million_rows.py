@@ -27,6 +27,7 @@ import numpy as np
 import pyarrow as pa
 import typer
 from machine import machine
+from speaker import Speaker
 
 from collector import Collector
 from collector.compact import merge_all
@@ -55,21 +56,6 @@ QUERIES = {
     "quantiles of all layers, from rows": "FROM ratio_quantiles('r', 1, {last})",
     "survival curve of all layers, from rows": "FROM ratio_survival('r', 1, {last})",
 }
-
-
-class _Named:
-    """An optimizer's groups and hook, for the run's layer table."""
-
-    def __init__(self, names: list[str]) -> None:
-        import torch
-
-        self.param_groups = [{"params": [torch.zeros(1) for _ in names], "param_names": names}]
-
-    def register_trust_ratio_hook(self, hook: object) -> "_Named":
-        return self
-
-    def remove(self) -> None:
-        pass
 
 
 def names() -> list[str]:
@@ -101,7 +87,7 @@ def write(folder: Path, part: int, last: int) -> None:
 
 
 def make_log(root: Path, steps: int) -> Path:
-    with Collector(_Named(names()), root, name="r") as collector:
+    with Collector(Speaker(dict.fromkeys(names(), (1,))), root, name="r") as collector:
         folder = collector.folder / TRUST_RATIOS.folder
     parts = -(-steps // STEPS_A_PART)
     with ProcessPoolExecutor(2) as pool:

@@ -22,8 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Annotated, Any
+from typing import Annotated
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,6 +30,7 @@ import torch
 import torchvision
 import typer
 from machine import machine
+from speaker import Speaker
 
 from collector import Collector
 from collector.schema import TRUST_RATIOS
@@ -39,24 +39,10 @@ RESULTS = Path(__file__).parent / "results"
 Record = Callable[[int, torch.Tensor], None]
 
 
-class Speaker:
-    """An optimizer's groups and hook, which says the values that the others are handed, too."""
-
-    def __init__(self) -> None:
-        with torch.device("meta"):
-            named = list(torchvision.models.resnet18(num_classes=10).named_parameters())
-        self.layers = tuple(name for name, _ in named)
-        self.param_groups = [{"params": [param for _, param in named], "param_names": list(self.layers)}]
-        self._hooks: list[Callable] = []
-
-    def register_trust_ratio_hook(self, hook: Callable) -> Any:
-        self._hooks.append(hook)
-        return SimpleNamespace(remove=lambda: self._hooks.remove(hook))
-
-    def say(self, step: int, table: torch.Tensor) -> None:
-        record = SimpleNamespace(step=step, layers=self.layers, table=table)
-        for hook in self._hooks:
-            hook(record)
+def resnet18() -> Speaker:
+    with torch.device("meta"):
+        model = torchvision.models.resnet18(num_classes=10)
+    return Speaker({name: tuple(param.shape) for name, param in model.named_parameters()})
 
 
 def names(speaker: Speaker) -> list[str]:
@@ -138,7 +124,7 @@ def main(steps: Annotated[int, typer.Option(help="Steps that each records.")] = 
     closed: list[float] = []
     sizes: list[int] = []
     with tempfile.TemporaryDirectory() as home:
-        speaker = Speaker()
+        speaker = resnet18()
         open_ones = [make(Path(home) / str(number), speaker) for number, (_, make) in enumerate(entries)]
         recorders = [each.__enter__() for each in open_ones]
         for step, table in enumerate(tables(steps, len(speaker.layers), device), start=1):
