@@ -13,6 +13,14 @@ def test_a_norm_is_within_a_millionth_of_its_float64_value(size):
     torch.testing.assert_close(layer_norms([tensor])[0], expected, rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 0.7, 1e-3])
+@pytest.mark.parametrize("size", [ROW, 16_384, 1 << 20, 50_000_000])
+def test_it_is_also_where_all_elements_round_the_same_way(size, value):
+    tensor = torch.full((size,), value)
+    expected = tensor[0].double() * size**0.5
+    torch.testing.assert_close(layer_norms([tensor])[0], expected.float(), rtol=1e-6, atol=0)
+
+
 @pytest.mark.parametrize(
     "layout",
     [
