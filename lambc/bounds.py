@@ -206,7 +206,8 @@ class Deviation:
         learned = {
             "seen": seen + 1,
             "mean": mean + weight * distance,
-            "variance": (1 - weight) * (variance + weight * distance**2),
+            # The first ratio is the mean; 0 · distance² would be NaN where it is larger than float32's root.
+            "variance": torch.where(seen > 0, (1 - weight) * (variance + weight * distance**2), 0.0),
         }
         return {name: torch.where(usable, value, state[name]) for name, value in learned.items()}
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from lambc.bounds import LARC, Clip
-from lambc.optimizer import LayerwiseOptimizer, Path
+from lambc.optimizer import LayerwiseOptimizer, Path, is_pair
 from lambc.steps import foreach, fused_adam, loop, triton
 
 
@@ -102,13 +102,13 @@ class LAMBC(LayerwiseOptimizer):
     @property
     def _step_supports_amp_scaling(self) -> bool:
         """Whether GradScaler may hand `grad_scale` and `found_inf` to the step, instead of waiting for them itself."""
-        return all(group["fused"] and not group["eps_inside_sqrt"] for group in self.param_groups)
+        return all(group["fused"] and self._is_fused(group) for group in self.param_groups)
 
     @staticmethod
     def _check(options: dict[str, Any]) -> None:
         LayerwiseOptimizer._check(options)
-        if len(options["betas"]) != 2:
-            raise ValueError(f"betas={options['betas']}: give two, β1 and β2")
+        if not is_pair(options["betas"]):
+            raise ValueError(f"betas={options['betas']}: give two numbers, β1 and β2")
         for index, beta in enumerate(options["betas"], start=1):
             if not 0 <= beta < 1:
                 raise ValueError(f"betas={options['betas']}: β{index} must lie in [0, 1)")

@@ -51,7 +51,7 @@ class LayerwiseOptimizer(Optimizer):
             raise ValueError(f"lr={lr}: the learning rate must be 0 or more, and finite")
         if not 0 <= decay < math.inf:
             raise ValueError(f"weight_decay={decay}: λ must be 0 or more, and finite")
-        if phi is not None and not (_is_pair(phi) and 0 < phi[0] <= phi[1]):
+        if phi is not None and not (is_pair(phi) and 0 < phi[0] <= phi[1]):
             raise ValueError(f"phi={phi}: φ clamps ‖w‖ to (low, high), which needs two numbers, 0 < low <= high")
         if options["max_grad_norm"] is not None and not 0 < options["max_grad_norm"] < math.inf:
             raise ValueError(
@@ -69,13 +69,6 @@ class LayerwiseOptimizer(Optimizer):
         super().add_param_group(param_group)
         # The count of steps lies in the groups, which a state_dict holds; every group has the same.
         self.param_groups[-1]["step"] = self.param_groups[0].get("step", 0)
-        self._flatten_lr()
-
-    def _flatten_lr(self) -> None:
-        """Look at an lr of shape [1] as one of no dimension, which is what a scheduler fills and a step multiplies."""
-        for group in self.param_groups:
-            if isinstance(group["lr"], Tensor):
-                group["lr"] = group["lr"].view(())
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore from a pickle, a deep copy or a state_dict; hooks stay with the optimizer they were registered at."""
@@ -85,7 +78,6 @@ class LayerwiseOptimizer(Optimizer):
         for group in self.param_groups:
             for option, default in {**self.defaults, "step": 0}.items():
                 group.setdefault(option, default)
-        self._flatten_lr()
 
     def state_dict(self) -> dict[str, Any]:
         """As torch.optim.Optimizer.state_dict, in plain numbers and tensors that `torch.load` takes back."""
@@ -94,39 +86,48 @@ class LayerwiseOptimizer(Optimizer):
             group["clip"] = to_plain(group["clip"])
         return state_dict
 
-    @torch.no_grad()
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load what `state_dict()` gave (torch.optim.Optimizer.load_state_dict); steps go on counting from there.
 
-        The state of torch's Adam or AdamW fits LAMBC, too. Raises ValueError, before anything is changed, where the
-        saved groups, shapes or moments are not this optimizer's.
+        The state of torch's Adam or AdamW fits LAMBC, too; options that it does not have stay what they are. Raises
+        ValueError, before anything is changed, where the saved groups, shapes or moments are not this optimizer's.
         """
-        saved_groups, bounds = state_dict["param_groups"], [group["clip"] for group in self.param_groups]
-        if len(saved_groups) == len(bounds):  # else torch says so
-            bounds = [
-                from_plain(saved["clip"], bound) if "clip" in saved else bound
-                for saved, bound in zip(saved_groups, bounds, strict=True)
-            ]
-        params = [param for group in self.param_groups for param in group["params"]]
-        saved_ids = [saved_id for group in saved_groups for saved_id in group["params"]]
-        states = {param: state_dict["state"].get(saved, {}) for param, saved in zip(params, saved_ids, strict=False)}
-        for name, (param, saved) in zip(layer_names(self.param_groups), states.items(), strict=True):
-            self._check_saved(name, param, saved)
+        before = [dict(group) for group in self.param_groups]
+        checked: dict[str, Any] = {}
 
-        super().load_state_dict(state_dict)
-        for group, bound in zip(self.param_groups, bounds, strict=True):
-            group["clip"] = bound
-            for param in group["params"]:
-                self.state[param].update(self._restored(group, param, states[param]))
-        steps = [float(saved["step"]) for saved in states.values() if "step" in saved]
-        for group in self.param_groups:
-            group["step"] = int(max([group["step"], *steps]))
+        def check(optimizer: Optimizer, state_dict: dict[str, Any]) -> None:
+            self._check_saved(state_dict)
+            checked.update(state_dict)
 
-    def _check_saved(self, layer: str, param: Tensor, saved: dict[str, Any]) -> None:
-        if saved and not saved.keys() >= set(self.moments):
+        # After the hooks that users registered to make a state fit, and before those that look at what was loaded.
+        handles = [
+            self.register_load_state_dict_pre_hook(check),
+            self.register_load_state_dict_post_hook(lambda optimizer: self._restore(checked, before), prepend=True),
+        ]
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _check_saved(self, state_dict: dict[str, Any]) -> None:
+        saved_groups = state_dict["param_groups"]
+        if [len(group["params"]) for group in saved_groups] != [len(group["params"]) for group in self.param_groups]:
+            return  # torch says so
+        names = iter(layer_names(self.param_groups))
+        for group, saved_group in zip(self.param_groups, saved_groups, strict=True):
+            from_plain(saved_group.get("clip"), group["clip"])
+            for param, saved_id in zip(group["params"], saved_group["params"], strict=True):
+                saved = state_dict["state"].get(saved_id, {})
+                self._check_layer(next(names), param, saved, counted="step" in saved_group)
+
+    def _check_layer(self, layer: str, param: Tensor, saved: dict[str, Any], *, counted: bool) -> None:
+        """counted: whether the group of the saved state says at which step it is."""
+        needed = self.moments if counted else ("step", *self.moments)
+        if saved and not saved.keys() >= set(needed):
             raise ValueError(
                 f"the state_dict has {', '.join(saved)} for layer {layer}, but {type(self).__name__} needs "
-                f"{', '.join(self.moments)}: load one of the same optimizer"
+                f"{', '.join(needed)}: load one of the same optimizer"
             )
         for moment in self.moments if saved else ():
             if saved[moment].shape != param.shape:
@@ -134,6 +135,23 @@ class LayerwiseOptimizer(Optimizer):
                     f"the state_dict has {moment} of shape {list(saved[moment].shape)} for layer {layer}, whose shape "
                     f"is {list(param.shape)}: load one of the same model, with its groups in the same order"
                 )
+
+    @torch.no_grad()
+    def _restore(self, state_dict: dict[str, Any], before: list[dict[str, Any]]) -> None:
+        """Put right what torch has loaded: options that were not saved, and state as this optimizer keeps it."""
+        steps = [0]
+        for group, saved_group, old in zip(self.param_groups, state_dict["param_groups"], before, strict=True):
+            group |= {option: value for option, value in old.items() if option not in saved_group}
+            group["clip"] = from_plain(group["clip"], old["clip"])
+            for param, saved_id in zip(group["params"], saved_group["params"], strict=True):
+                saved = state_dict["state"].get(saved_id)
+                if saved:
+                    saved = {"step": group["step"], **saved}
+                    self.state[param].update(self._restored(group, param, saved))
+                    steps.append(int(saved["step"]))
+            steps.append(group["step"])
+        for group in self.param_groups:
+            group["step"] = max(steps)
 
     def _restored(self, group: dict[str, Any], param: Tensor, saved: dict[str, Any]) -> dict[str, Tensor]:
         """A parameter's state as this optimizer keeps it.
@@ -195,6 +213,8 @@ class LayerwiseOptimizer(Optimizer):
 
     def _step_layers(self, group: dict[str, Any], rows: list[int], first_row: int, total_norm: Tensor | None) -> None:
         """Take the step of some layers of a group, all of one device and dtype, and enter it in the record."""
+        if isinstance(group["lr"], Tensor):  # whose shape may be [1], which a path would multiply or enter as a list
+            group = group | {"lr": group["lr"].view(())}
         params = [group["params"][row] for row in rows]
         device, dtype = params[0].device, working_dtype(params[0])
         bound = as_bound(group["clip"]) if group["adapt"] else EXEMPT
@@ -209,6 +229,9 @@ class LayerwiseOptimizer(Optimizer):
             state if names <= (state := self.state[param]).keys() else self._new_state(group, param, bound)
             for param in params
         ]
+        if not keeps_masters:  # what an earlier step kept would be out of date when it is asked for again
+            for state in states:
+                state.pop("master", None)
         masters = [state["master"] for state in states] if keeps_masters else None
         grads = [param.grad for param in params]
         layers = Layers(masters or params, grads, states, self._grad_factor(group, total_norm, device))
@@ -295,6 +318,8 @@ class LayerwiseOptimizer(Optimizer):
     def _amp(self, name: str, device: torch.device) -> Tensor | None:
         """`grad_scale` or `found_inf`, which GradScaler sets for a step of an optimizer that can use it."""
         value = getattr(self, name, None)
+        if value is not None and name == "found_inf":
+            value = value.clamp(max=1)  # GradScaler adds up what it found on several devices
         return None if value is None else value.to(device, non_blocking=True)
 
 
@@ -302,5 +327,6 @@ def _keeps_masters(group: dict[str, Any], param: Tensor) -> bool:
     return group["master_weights"] and param.dtype != working_dtype(param)
 
 
-def _is_pair(value: Any) -> bool:
+def is_pair(value: Any) -> bool:
+    """Whether an option is two numbers."""
     return isinstance(value, tuple | list) and len(value) == 2 and all(isinstance(each, int | float) for each in value)

@@ -91,7 +91,10 @@ def in_working_dtype(step: Callable[..., Any], layers: Layers, *rest: Any) -> An
         return step(layers, *rest)
     params = [param.to(dtype) for param in layers.params]  # themselves, if only the gradients differ
     ratios = step(replace(layers, params=params, grads=[grad.to(dtype) for grad in layers.grads]), *rest)
-    if halves:
+    if halves and torch.is_grad_enabled():  # torch has no derivative for the multi-tensor copy
+        for param, worked_on in zip(layers.params, params, strict=True):
+            param.copy_(worked_on)
+    elif halves:
         torch._foreach_copy_(layers.params, params)
     return ratios
 

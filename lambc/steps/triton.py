@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lambc import rule
-from lambc.steps import Layers, fused_adam, working_dtype
+from lambc.steps import Layers, foreach, fused_adam, working_dtype
 
 try:
     import triton
@@ -35,6 +35,8 @@ def step(layers: Layers, group: dict, lower: Tensor, upper: Tensor, found_inf: T
     """Algorithm 1, lines 7 to 17, for all layers together."""
     params, exp_avgs, exp_avg_sqs = layers.params, layers.state("exp_avg"), layers.state("exp_avg_sq")
     if any(param.stride() != m.stride() for param, m in zip(params, exp_avgs, strict=True)):
+        if group["eps_inside_sqrt"] or not fused_adam.AVAILABLE:
+            return foreach.step(layers, group, lower, upper)
         return fused_adam.step(layers, group, lower, upper, found_inf, scratch=fused_adam.Scratch())
     # The kernels walk memory, not indices: all of a layer's tensors need the one layout.
     grads = [

@@ -171,6 +171,14 @@ def test_layers_may_each_have_a_bound_of_their_own():
     ]
 
 
+def test_a_huge_first_ratio_is_forgotten_in_time():
+    bound = Deviation(n=2.0, beta=0.5)
+    state = {name: torch.tensor([value]) for name, value in bound.state.items()}
+    for ratio in (1e30, 1.0, 1.0, 1.0):
+        state = bound.learn(state, torch.tensor([ratio]), torch.tensor([True]))
+        assert not any(value.isnan().any() for value in state.values())
+
+
 def test_the_bound_of_a_group_may_be_changed_in_mid_training():
     params, optimizer = make_optimizer(10.0)
     train(params, optimizer, range(2))

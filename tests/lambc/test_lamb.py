@@ -8,7 +8,7 @@ import pickle
 import pytest
 import torch
 
-from lambc import LAMB, LAMBC, LARS
+from lambc import LAMB, LAMBC, LARS, parameter_groups
 from lambc.bounds import Fixed
 
 PATHS = [{"fused": True}, {"foreach": True}, {"foreach": False}]
@@ -19,6 +19,7 @@ BAD_OPTIONS = [
     ({"betas": (1.0, 0.999)}, r"betas=\(1.0, 0.999\): β1 must lie in \[0, 1\)"),
     ({"betas": (0.9, math.nan)}, r"β2 must lie in"),
     ({"betas": (0.9,)}, r"betas=\(0.9,\): give two"),
+    ({"betas": 0.9}, r"betas=0.9: give two"),
     ({"eps": 0.0}, r"eps=0.0: ε must be above 0"),
     ({"eps": math.nan}, r"eps=nan"),
     ({"weight_decay": -0.1}, r"weight_decay=-0.1"),
@@ -176,7 +177,7 @@ def test_an_lr_of_one_element_is_a_rate_and_stays_the_callers_tensor(path, shape
     lr = torch.full(shape, 0.25)
     optimizer = LAMBC(model.parameters(), lr=lr, **path)
     optimizer.load_state_dict(optimizer.state_dict())
-    optimizer.param_groups[0]["lr"] = lr.view(())
+    optimizer.param_groups[0]["lr"] = lr
     rates = []
     optimizer.register_trust_ratio_hook(lambda record: rates.append(record.lr.unique().tolist()))
     lr.fill_(0.5)
@@ -229,9 +230,13 @@ def test_a_resumed_run_equals_one_that_did_not_stop_bit_for_bit(dtype):
 
 def test_a_state_dict_of_another_layout_is_refused():
     model = make_model()
-    state_dict = LAMBC(model.parameters()).state_dict()
-    with pytest.raises(ValueError, match="doesn't match the size"):
-        LAMBC(model[0].parameters()).load_state_dict(state_dict)
+    whole, part = LAMBC(model.parameters()), LAMBC(model[0].parameters())
+    for optimizer, other in ((part, whole), (whole, part)):
+        with pytest.raises(ValueError, match="doesn't match the size"):
+            optimizer.load_state_dict(other.state_dict())
+    groups = LAMBC([{"params": module.parameters()} for module in model])
+    with pytest.raises(ValueError, match="different number of parameter groups"):
+        groups.load_state_dict(part.state_dict())
 
 
 @pytest.mark.parametrize(
@@ -254,6 +259,53 @@ def test_a_state_dict_that_does_not_fit_is_refused_before_anything_changes(other
     after = optimizer.state_dict()
     assert after["param_groups"] == before["param_groups"]
     assert all(torch.equal(after["state"][0][name], before["state"][0][name]) for name in before["state"][0])
+
+
+def test_options_that_a_state_dict_does_not_have_stay_what_they_are():
+    model = make_model()
+    optimizer = LAMBC(parameter_groups(model, weight_decay=0.1), clip=0.5, phi=(0.1, 2.0))
+    adam = torch.optim.AdamW([{"params": group["params"]} for group in optimizer.param_groups], weight_decay=0.2)
+    optimizer.load_state_dict(adam.state_dict())
+    kept = [[group[name] for name in ("adapt", "clip", "phi", "weight_decay")] for group in optimizer.param_groups]
+    assert kept == [[True, 0.5, (0.1, 2.0), 0.2], [False, 0.5, (0.1, 2.0), 0.2]]
+
+
+def test_steps_that_were_counted_in_the_group_are_taken_over_and_none_at_all_are_refused():
+    param = torch.nn.Parameter(torch.ones(3))
+    optimizer = LAMBC([param])
+    moments = {"exp_avg": torch.zeros(3), "exp_avg_sq": torch.zeros(3)}
+    group = {"lr": 0.1, "betas": (0.9, 0.999), "eps": 1e-6, "params": [0]}
+    with pytest.raises(ValueError, match="but LAMBC needs step, exp_avg, exp_avg_sq"):
+        optimizer.load_state_dict({"state": {0: moments}, "param_groups": [group]})
+    optimizer.load_state_dict({"state": {0: moments}, "param_groups": [group | {"step": 5}]})
+    param.grad = torch.ones(3)
+    optimizer.step()
+    assert optimizer.state[param]["step"] == optimizer.param_groups[0]["step"] == 6
+
+
+def test_what_a_users_hook_makes_of_a_state_dict_is_what_is_loaded():
+    def halve(optimizer, state_dict):
+        state_dict = copy.deepcopy(state_dict)
+        state_dict["state"][0]["exp_avg"].mul_(0.5)
+        return state_dict
+
+    model = make_model()
+    saved, optimizer = LAMBC(model.parameters()), LAMBC(model.parameters())
+    train(model, saved, range(1))
+    optimizer.register_load_state_dict_pre_hook(halve)
+    seen = []
+    optimizer.register_load_state_dict_post_hook(lambda loaded: seen.append(loaded.param_groups[0]["step"]))
+    optimizer.load_state_dict(saved.state_dict())
+    first = next(model.parameters())
+    assert torch.equal(optimizer.state[first]["exp_avg"], saved.state[first]["exp_avg"] * 0.5)
+    assert seen == [1]
+
+
+def test_an_lr_that_is_differentiated_can_be_copied_and_loaded():
+    lr = torch.tensor(0.1, requires_grad=True)
+    optimizer = LAMBC([torch.nn.Parameter(torch.ones(3))], lr=lr)
+    assert optimizer.param_groups[0]["lr"] is lr
+    copy.deepcopy(optimizer).load_state_dict(optimizer.state_dict())
 
 
 @pytest.mark.parametrize("saves", ["tensors", "numbers"])
@@ -314,6 +366,19 @@ def test_master_weights_add_up_what_half_precision_rounds_away(path):
     assert (rounded == 1).all()
     assert torch.equal(kept, exact.bfloat16())
     assert torch.equal(optimizers[2].state[kept]["master"], exact)
+
+
+def test_masters_that_were_not_kept_up_to_date_are_made_anew():
+    param = torch.nn.Parameter(torch.ones(3, dtype=torch.bfloat16))
+    optimizer = LAMBC([param], lr=0.1, master_weights=True)
+    before = 1.0
+    for keeps in (True, False, False, True):
+        optimizer.param_groups[0]["master_weights"] = keeps
+        param.grad = torch.ones_like(param)
+        optimizer.step()
+        assert param[0] < before
+        assert ("master" in optimizer.state[param]) == keeps
+        before = param[0].item()
 
 
 def test_master_weights_are_in_the_state_dict_as_they_are():

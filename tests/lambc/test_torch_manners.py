@@ -70,6 +70,39 @@ def test_grad_scaler_leaves_a_skipped_layer_as_it_was_even_where_it_is_not_finit
     assert param.tolist() == [1.0, torch.inf]
 
 
+def test_grad_scaler_waits_for_its_flag_itself_where_torchs_kernel_is_missing(monkeypatch):
+    monkeypatch.setattr("lambc.steps.fused_adam.AVAILABLE", False)
+    param = torch.nn.Parameter(torch.ones(3))
+    optimizer = LAMBC([param], fused=True)
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    scaler.scale(torch.ones(()))
+    param.grad = torch.tensor([1.0, torch.inf, 1.0])
+    scaler.step(optimizer)
+    assert param.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_an_overflow_that_was_found_on_two_devices_is_one_skipped_step():
+    param = torch.nn.Parameter(torch.ones(3))
+    optimizer = LAMBC([param], fused=True)
+    optimizer.found_inf, optimizer.grad_scale = torch.tensor(2.0), torch.tensor(4.0)
+    param.grad = torch.tensor([1.0, torch.inf, 1.0])
+    optimizer.step()
+    assert param.tolist() == [1.0, 1.0, 1.0]
+    assert optimizer.state[param]["step"] == 0
+    assert optimizer.state[param]["exp_avg"].tolist() == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_autograd_follows_the_step_of_half_precision(dtype):
+    weight = torch.ones(3, dtype=dtype, requires_grad=True)
+    param = weight.clone()
+    param.grad = torch.tensor([0.5, 1.0, 2.0], dtype=dtype)
+    LAMBC([param], differentiable=True).step()
+    param.sum().backward()
+    assert weight.grad.isfinite().all()
+    assert (weight.grad != 0).all()
+
+
 def test_autograd_follows_the_step():
     def loss_after_step(weight, grad):
         param = weight.clone()

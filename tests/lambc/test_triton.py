@@ -65,6 +65,16 @@ for dtype, tolerance, all_options in CASES:
             scale = b.abs().max().item() if b.numel() else 0.0
             assert not b.numel() or (a - b).abs().max().item() <= tolerance * scale, (dtype, options)
 
+# Memory with gaps, which the kernels cannot walk.
+gaps = []
+for path in ({"fused": True}, {"foreach": False}):
+    whole = torch.linspace(0.5, 2, 24, device=device).view(3, 8)
+    gaps.append(whole[:, ::2])
+    optimizer = LAMBC([gaps[-1]], lr=0.1, clip=None, eps=1e-2, eps_inside_sqrt=True, **path)
+    gaps[-1].grad = torch.linspace(-0.1, 0.2, 12, device=device).view(3, 4)
+    optimizer.step()
+torch.testing.assert_close(*gaps)
+
 params = [torch.nn.Parameter(torch.ones(3, device=device))]
 optimizer = LAMBC(params, fused=True)
 optimizer.found_inf, optimizer.grad_scale = torch.ones((), device=device), torch.ones((), device=device)
