@@ -21,14 +21,16 @@ def wait_for_trouble(collector: Collector) -> None:
 def test_training_goes_on_is_warned_once_and_every_row_is_written_later(emitter, tmp_path, steps_of):
     with Collector(emitter, tmp_path, name="r", flush_seconds=0.02) as collector:
         emitter.say(1)
-        with unwritable(collector):
-            emitter.say(2)
+        with (
+            unwritable(collector),
+            pytest.warns(UserWarning, match="run 'r' cannot be written, so its rows wait in memory") as caught,
+        ):
+            emitter.say(2)  # which warns if the thread has tried by now
             wait_for_trouble(collector)
-            with pytest.warns(UserWarning, match="run 'r' cannot be written, so its rows wait in memory") as caught:
-                emitter.say(3)
-            assert len(caught) == 1
+            emitter.say(3)
             emitter.say(4)
             collector.log({"a": 1.0})
+        assert len(caught) == 1
         collector.flush()
         assert steps_of(collector.folder) == [1, 2, 3, 4]
     assert "lost_rows" not in json.loads((tmp_path / "r" / "run.json").read_text())
