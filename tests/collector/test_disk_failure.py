@@ -18,6 +18,15 @@ def wait_for_trouble(collector: Collector) -> None:
         time.sleep(0.01)
 
 
+def train_on(emitter, collector: Collector) -> None:
+    """Steps from the second on, the first of which may already find that the disk has failed."""
+    emitter.say(2)
+    wait_for_trouble(collector)
+    emitter.say(3)
+    emitter.say(4)
+    collector.log({"a": 1.0})
+
+
 def test_training_goes_on_is_warned_once_and_every_row_is_written_later(emitter, tmp_path, steps_of):
     with Collector(emitter, tmp_path, name="r", flush_seconds=0.02) as collector:
         emitter.say(1)
@@ -25,11 +34,7 @@ def test_training_goes_on_is_warned_once_and_every_row_is_written_later(emitter,
             unwritable(collector),
             pytest.warns(UserWarning, match="run 'r' cannot be written, so its rows wait in memory") as caught,
         ):
-            emitter.say(2)  # which warns if the thread has tried by now
-            wait_for_trouble(collector)
-            emitter.say(3)
-            emitter.say(4)
-            collector.log({"a": 1.0})
+            train_on(emitter, collector)
         assert len(caught) == 1
         collector.flush()
         assert steps_of(collector.folder) == [1, 2, 3, 4]
