@@ -2,9 +2,9 @@
 0.15 s warm and 0.5 s cold, one layer's envelope 0.05 s, all hit rates 0.1 s, in 500 MB of memory; ten times the rows
 take at most twice the time.
 
-The log is written as a training run would have left it: parts of the second tier, merged and rolled up by the
-collector's own code. Every query runs in a process of its own, first with what the disk's cache has dropped of the log
-(cold), then again (warm: the median of five). A tenth of the log is measured beside it.
+The log is that of large_log.py, merged and rolled up by the collector's own code. Every query runs in a process of its
+own, first with what the disk's cache has dropped of the log (cold), then again (warm: the median of five). A tenth of
+the log is measured beside it.
 
     python bench/hundred_million_rows.py --folder /somewhere/with/room
 """
@@ -17,33 +17,28 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import duckdb
-import numpy as np
-import pyarrow as pa
 import typer
+from large_log import LAYERS, make_log, names
 from machine import machine
-from speaker import Speaker
 
-from collector import Collector
 from collector.compact import merge_all
-from collector.parts import write_part
 from collector.rollups import roll_up
 from collector.schema import ROLLUPS, TRUST_RATIOS
 
 RESULTS = Path(__file__).parent / "results"
-LAYERS = 300
-STEPS_A_PART = 437  # as many as make a part of the second tier: 16 of them are merged
 QUERIES = {
     "heatmap, 300 layers x 1000 columns": "SELECT layer, step, trust_ratio FROM heatmap('r', 1, {last}, 1000)",
-    "the same, all quantities": "FROM heatmap('r', 1, {last}, 1000)",
+    "the same, all 14 columns": "FROM heatmap('r', 1, {last}, 1000)",
     "heatmap of the last tenth": "FROM heatmap('r', {last} * 9 // 10, {last}, 1000)",
     "heatmap of 1000 steps": "FROM heatmap('r', {last} // 2, {last} // 2 + 999, 1000)",
-    "one layer's envelope": "FROM ratio_envelope('r', 'layer.150.weight', 1, {last}, 1000)",
+    "one layer's envelope": "SELECT step, trust_ratio_min, trust_ratio_max FROM "
+    "ratio_envelope('r', 'layer.150.weight', 1, {last}, 1000)",
+    "the same, all 21 columns": "FROM ratio_envelope('r', 'layer.150.weight', 1, {last}, 1000)",
     "hit rates of all layers": "FROM hit_rate_by_layer('r', 1, {last})",
     "hit rates of a part of the steps": "FROM hit_rate_by_layer('r', {last} // 3, {last} // 2)",
     "hit rate over time": "FROM hit_rate_over_time('r', 1, {last}, 1000)",
@@ -53,46 +48,10 @@ QUERIES = {
     "two runs, layer by layer": "FROM compare_layers('r', 'r')",
     "norms that are not finite": "FROM not_finite('r', 1, {last})",
     "one layer's curve, from rows": "FROM ratio_curve('r', 'layer.150.weight', 1, {last}, 500)",
-    "quantiles of all layers, from rows": "FROM ratio_quantiles('r', 1, {last})",
-    "survival curve of all layers, from rows": "FROM ratio_survival('r', 1, {last})",
+    "quantiles of all layers": "FROM ratio_quantiles('r', 1, {last})",
+    "quantiles over a part of the steps": "FROM ratio_quantiles('r', {last} // 3, {last} // 2)",
+    "survival curve of all layers": "FROM ratio_survival('r', 1, {last})",
 }
-
-
-def names() -> list[str]:
-    return [f"layer.{number}.{'weight' if number % 2 == 0 else 'bias'}" for number in range(LAYERS)]
-
-
-def rows(first: int, end: int, seed: int) -> pa.Table:
-    """Ratios that wander, as those of a run do; float32 mantissas are as full of noise as real ones."""
-    random = np.random.default_rng(seed)
-    steps = np.arange(first, end)
-    size = (LAYERS, len(steps))
-    weight = np.exp(random.normal(size=(LAYERS, 1)) + 1e-4 * random.normal(size=size).cumsum(axis=1))
-    update = np.exp(random.normal(size=(LAYERS, 1)) + 0.1 * random.normal(size=size))
-    ratio = weight / update
-    measured = [weight, update, ratio, ratio.clip(0, 1), np.zeros(size), np.ones(size), np.full(size, 0.01)]
-    columns = {
-        "run": pa.repeat("r", ratio.size),
-        "step": np.tile(steps, LAYERS),
-        "epoch": np.tile(steps // 1000, LAYERS).astype(np.int32),
-        "layer": pa.array(names()).take(pa.array(np.repeat(np.arange(LAYERS), len(steps)))),
-        **{name: each.ravel().astype(np.float32) for name, each in zip(TRUST_RATIOS.measured, measured, strict=True)},
-    }
-    return pa.table(columns, schema=TRUST_RATIOS.schema)
-
-
-def write(folder: Path, part: int, last: int) -> None:
-    first = part * STEPS_A_PART + 1
-    write_part(rows(first, min(first + STEPS_A_PART, last + 1), part), TRUST_RATIOS, folder, part + 1)
-
-
-def make_log(root: Path, steps: int) -> Path:
-    with Collector(Speaker(dict.fromkeys(names(), (1,))), root, name="r") as collector:
-        folder = collector.folder / TRUST_RATIOS.folder
-    parts = -(-steps // STEPS_A_PART)
-    with ProcessPoolExecutor(2) as pool:
-        list(pool.map(write, [folder] * parts, range(parts), [steps] * parts))
-    return folder
 
 
 MEASURE = """

@@ -126,6 +126,11 @@ def _parquet_options(table: LogTable) -> dict:
         "column_encoding": {
             **{column.name: "DELTA_BINARY_PACKED" for column in table.schema if pa.types.is_integer(column.type)},
             **{column.name: "BYTE_STREAM_SPLIT" for column in table.schema if pa.types.is_floating(column.type)},
+            **{
+                f"{column.name}.list.element": "DELTA_BINARY_PACKED"
+                for column in table.schema
+                if pa.types.is_list(column.type)
+            },
         },
         # Only where they let a reader pass over rows: they cost as much as a hundred rows each.
         "write_statistics": ["run", "step", table.series, *table.pruned_by],

@@ -2,7 +2,9 @@
 
 `rollups/<name>.parquet` belongs to `trust_ratios/<name>.parquet`, and counts only while there is such a part with as
 many rows; so it can be made, or be left out, at any time. A cell of level n stands for the 2^n steps from a multiple of
-2^n on. The smallest, the largest and the hits are exact at every level: zooming out hides no spike and no hit.
+2^n on. The smallest, the largest and the hits are exact at every level: zooming out hides no spike and no hit. Large
+cells have a histogram of the ratios that could be clipped, in bins of a 32nd of an octave, which gives quantiles and
+says what another bound would have clipped.
 """
 
 from collections.abc import Callable
@@ -21,10 +23,21 @@ from collector.schema import ROLLUPS, TRUST_RATIOS
 FINEST, COARSEST = 6, 22
 """Levels: from the finest up to the first, the top, at which the part is at most two cells a layer."""
 
+BINNED = 12
+"""The finest level whose cells have a histogram; a top has one, too."""
+
+BINS_AN_OCTAVE = 32
+"""Bin b holds the ratios above 2^((b - 1) / 32) and up to 2^(b / 32)."""
+
 Columns: TypeAlias = dict[str, np.ndarray]
 """A table by its columns; `layer` is a number here, and what ends in _mean is still a sum."""
 
+Counts: TypeAlias = tuple[np.ndarray, np.ndarray]
+"""Histograms of cells: for each bin that is not empty a key, in order, of the cell's number and the bin; its rows."""
+
 _DTYPES = {pa.int32(): np.int32, pa.int64(): np.int64, pa.float32(): np.float32}
+_BIN_BITS, _BIN_ZERO = 14, 2**13
+_SMALLEST = 2.0**-32  # what is below counts as that; as in collector/sql/ratio_bin.sql
 _NEVER = 2**63 - 1
 _ROWS = b"rows"
 
@@ -68,32 +81,39 @@ def rows_of(rollup: Path) -> int | None:
 
 def _write(part: Part) -> None:
     names: dict[str, int] = {}
-    cells = _finest(part.path, names)
+    cells, counts = _finest(part.path, names)
     run = strings([part.path.parent.parent.name])[0]
     level = FINEST
     with writing(ROLLUPS, rollup_path(part.path)) as writer:
         writer.add_key_value_metadata({_ROWS: str(part.rows)})
         while True:
             top = level == COARSEST or bool(np.ptp(cells["step"]) <= 2**level)
-            writer.write_table(_as_table(cells, run, list(names), level, top), row_group_size=ROW_GROUP)
+            shown = counts if top or level >= BINNED else None
+            writer.write_table(_as_table(cells, shown, run, list(names), level, top), row_group_size=ROW_GROUP)
             if top:
                 return
             level += 1
-            cells = _grouped(cells, level)
+            cells, counts = _grouped(cells, counts, level)
 
 
-def _finest(path: Path, names: dict[str, int]) -> Columns:
+def _finest(path: Path, names: dict[str, int]) -> tuple[Columns, Counts]:
     """The cells of the finest level; `names` is given the layers with their numbers."""
     found: list[Columns] = []
+    keys, rows, before = [], [], 0
     with open_part(path) as file:
         for number in range(file.num_row_groups):
-            found.append(_cells(file.read_row_group(number, use_threads=False), names))
+            cells, counts = _cells(file.read_row_group(number, use_threads=False), names)
+            found.append(cells)
+            keys.append(counts[0] + (before << _BIN_BITS))
+            rows.append(counts[1])
+            before += len(cells["step"])
     # A cell that two row groups have a share of comes out of both, one after the other.
-    return _grouped({name: np.concatenate([each[name] for each in found]) for name in found[0]}, FINEST)
+    columns = {name: np.concatenate([each[name] for each in found]) for name in found[0]}
+    return _grouped(columns, (np.concatenate(keys), np.concatenate(rows)), FINEST)
 
 
-def _cells(rows: pa.Table, names: dict[str, int]) -> Columns:
-    """Rows as cells. What makes a row a hit or a fallback is said in collector/sql/trust_ratios.sql, too."""
+def _cells(rows: pa.Table, names: dict[str, int]) -> tuple[Columns, Counts]:
+    """Rows as cells. What makes a row a hit or a fallback is said in collector/sql/outcome.sql, too."""
     layers = rows["layer"].combine_chunks().dictionary_encode()
     numbers = np.array([names.setdefault(name, len(names)) for name in layers.dictionary.to_pylist()])
     step, epoch, w, u, ratio, clipped, lower, upper, lr = (
@@ -134,7 +154,9 @@ def _cells(rows: pa.Table, names: dict[str, int]) -> Columns:
             "lower": lower,
             "upper": upper,
         }
-    return _grouped(columns, FINEST)
+        bins = np.ceil(BINS_AN_OCTAVE * np.log2(np.maximum(ratio[adapted].astype(float), _SMALLEST))).astype(np.int64)
+    keys = (np.flatnonzero(adapted) << _BIN_BITS) + bins + _BIN_ZERO
+    return _grouped(columns, (keys, np.ones(len(keys), np.int64)), FINEST)
 
 
 def _sum(column: np.ndarray, starts: np.ndarray) -> np.ndarray:
@@ -159,16 +181,25 @@ def _reduction(name: str) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     return _sum
 
 
-def _grouped(columns: Columns, level: int) -> Columns:
+def _grouped(columns: Columns, counts: Counts, level: int) -> tuple[Columns, Counts]:
     """Cells of `level` of finer ones, or of rows, which are in order by layer and step."""
     columns = columns | {"step": columns["step"] >> level << level}
     changes = (np.diff(columns["layer"]) != 0) | (np.diff(columns["step"]) != 0)
     starts = np.concatenate([[0], np.flatnonzero(changes) + 1])
     with np.errstate(invalid="ignore"):
-        return {name: _reduction(name)(column, starts) for name, column in columns.items()}
+        cells = {name: _reduction(name)(column, starts) for name, column in columns.items()}
+    number = np.concatenate([[0], np.cumsum(changes)])  # of the cell that each row, or finer cell, is in
+    keys, rows = counts
+    keys = (number[keys >> _BIN_BITS] << _BIN_BITS) | (keys & (2**_BIN_BITS - 1))
+    order = np.argsort(keys, kind="stable")  # nearly sorted already, which a stable sort is fast on
+    keys, rows = keys[order], rows[order]
+    starts = np.flatnonzero(np.diff(keys, prepend=-1))
+    return cells, (keys[starts], _sum(rows, starts))
 
 
-def _as_table(cells: Columns, run: pa.Scalar, names: list[str], level: int, top: bool) -> pa.Table:
+def _as_table(
+    cells: Columns, counts: Counts | None, run: pa.Scalar, names: list[str], level: int, top: bool
+) -> pa.Table:
     count = len(cells["step"])
 
     def column(name: str, kind: pa.DataType) -> pa.Array:
@@ -181,6 +212,8 @@ def _as_table(cells: Columns, run: pa.Scalar, names: list[str], level: int, top:
                 return of_buffer(np.full(count, level, np.int32), kind)
             case "top":
                 return of_buffer(np.full(count, top, np.int32), kind)
+            case "ratio_bins" | "ratio_rows":
+                return pa.nulls(count, kind) if counts is None else _lists(counts, count)[name == "ratio_rows"]
         return _numbers(name, cells, kind)
 
     return pa.table([column(field.name, field.type) for field in ROLLUPS.schema], schema=ROLLUPS.schema)
@@ -191,3 +224,15 @@ def _numbers(name: str, cells: Columns, kind: pa.DataType) -> pa.Array:
     values: Any = cells[name] / cells["rows"] if name.endswith("_mean") else cells[name]
     missing = np.isnan(values) if values.dtype.kind == "f" else (values == _NEVER) | (values == -1)
     return of_buffer(values.astype(_DTYPES[kind]), kind, ~missing if missing.any() else None)
+
+
+def _lists(counts: Counts, cells: int) -> tuple[pa.Array, pa.Array]:
+    """The bins of each cell that are not empty, and their rows."""
+    keys, rows = counts
+    ends = np.cumsum(np.bincount(keys >> _BIN_BITS, minlength=cells))
+    offsets = of_buffer(np.concatenate([[0], ends]).astype(np.int32), pa.int32())
+    bins = of_buffer(((keys & (2**_BIN_BITS - 1)) - _BIN_ZERO).astype(np.int16), pa.int16())
+    return (
+        pa.ListArray.from_arrays(offsets, bins),
+        pa.ListArray.from_arrays(offsets, of_buffer(rows.astype(np.int32), pa.int32())),
+    )

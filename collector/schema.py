@@ -104,9 +104,12 @@ ROLLUPS = LogTable(
             ("first_hit", pa.int64()),
             ("last_hit", pa.int64()),
             *((name, pa.float32()) for name in _MEASURED_IN_CELLS),
+            ("ratio_bins", pa.list_(pa.int16())),
+            ("ratio_rows", pa.list_(pa.int32())),
         ]
     ),
     measured=_MEASURED_IN_CELLS,
     pruned_by=("level", "top"),
 )
-"""A row is a cell: a layer in the 2^level steps from `step` on (collector.rollups)."""
+"""A row is a cell: a layer in the 2^level steps from `step` on, with a histogram of its ratios where the cell is large
+(collector.rollups)."""

@@ -41,6 +41,7 @@ STATEMENTS = (
     "enough_bits",
     "cell_width",
     "cell_start",
+    "ratio_bin",
     "log_row_cells",
     "log_cells",
     "log_cells_shown",
@@ -54,6 +55,7 @@ STATEMENTS = (
     "heatmap",
     "ratio_curve",
     "ratio_envelope",
+    "ratio_histogram",
     "ratio_quantiles",
     "ratio_survival",
     "metric_curve",
@@ -163,6 +165,8 @@ def create_views(connection: duckdb.DuckDBPyConnection, runs: Sequence[RunFiles]
     steps = {"names": [run.name for run in runs], "steps": [run.steps for run in runs]}
     connection.execute("SET VARIABLE finest_width = ?", [2**rollups.FINEST])
     connection.execute("SET VARIABLE coarsest_width = ?", [2**rollups.COARSEST])
+    connection.execute("SET VARIABLE binned_width = ?", [2**rollups.BINNED])
+    connection.execute("SET VARIABLE bins_an_octave = ?", [rollups.BINS_AN_OCTAVE])
     connection.execute("SET VARIABLE steps_by_run = map($names::VARCHAR[], $steps::BIGINT[])", steps)
     if any(run.name != run.folder.name for run in runs):
         for kind in KINDS:

@@ -16,7 +16,7 @@ WITH hits AS (
         arg_max(cells.lower, cells.step) AS lower,
         min(cells.first_hit) AS first_hit,
         max(cells.last_hit) AS last_hit
-    FROM log.cells_between(run, first_step, last_step) AS cells
+    FROM log.cells_between(run, first_step, last_step, getvariable('finest_width')) AS cells
     GROUP BY layer
 )
 SELECT hits.*, layers.position, layers.shape, layers.parameters

@@ -26,7 +26,9 @@ SELECT
     CASE WHEN clipped_ratio > 0 THEN ln(clipped_ratio) ELSE '-inf'::FLOAT END AS clipped_ratio_log_mean,
     CASE WHEN NOT isnan(relative_step) THEN relative_step END AS relative_step_max,
     lower,
-    upper
+    upper,
+    CASE WHEN outcome IN ('free', 'upper', 'lower') THEN [ratio_bin(trust_ratio)] END AS ratio_bins,
+    CASE WHEN outcome IN ('free', 'upper', 'lower') THEN [1::INTEGER] END AS ratio_rows
 FROM (
     SELECT
         *,

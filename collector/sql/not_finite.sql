@@ -5,7 +5,7 @@ SELECT rows.layer, rows.step, rows.epoch, rows.weight_norm, rows.update_norm, ro
 FROM log.run_rows('trust_ratios', run) AS rows
 SEMI JOIN (
     SELECT layer, cell_start(step, getvariable('coarsest_width')) AS start
-    FROM log.cells_between(run, first_step, last_step)
+    FROM log.cells_between(run, first_step, last_step, getvariable('finest_width'))
     GROUP BY ALL
     HAVING sum(not_finite) > 0
 ) AS cells ON rows.layer = cells.layer AND cell_start(rows.step, getvariable('coarsest_width')) = cells.start

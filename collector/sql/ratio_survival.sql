@@ -1,15 +1,13 @@
 -- A row is a bound and a layer of a run: in which share of the layer's steps, of those that could be clipped, between two
 -- steps, the ratio was above it; so this is what an upper bound there would clip, to a first order, since a run that is
--- clipped goes another way. Bounds are eighths of an octave. Averaged over layers by their steps it is the run's curve.
+-- clipped goes another way. Bounds are eighths of an octave, and the counts exact there. Averaged over layers by their
+-- steps it is the run's curve.
 --   SELECT bound, sum(above) / sum(steps) AS share FROM ratio_survival('demo', 1, 1000) WHERE bound IN (1, 2, 4, 8, 16)
 --   GROUP BY bound ORDER BY bound;
 CREATE MACRO ratio_survival(run, first_step, last_step) AS TABLE
 WITH counted AS (
-    SELECT rows.layer, ceil(8 * log2(greatest(rows.trust_ratio, 1e-38)))::INTEGER AS eighth, count(*) AS rows
-    FROM log.run_rows('trust_ratios', run) AS rows
-    WHERE
-        rows.step BETWEEN first_step AND last_step
-        AND outcome(rows.weight_norm, rows.update_norm, rows.trust_ratio, rows.lower, rows.upper) IN ('free', 'upper', 'lower')
+    SELECT layer, ceil(8 * log2(sqrt(above * up_to)))::INTEGER AS eighth, sum(steps) AS steps
+    FROM ratio_histogram(run, first_step, last_step)
     GROUP BY ALL
 ),
 eighths AS (
@@ -18,8 +16,8 @@ eighths AS (
 SELECT
     layer,
     pow(2, eighths.eighth / 8) AS bound,
-    coalesce(sum(rows) FILTER (counted.eighth > eighths.eighth), 0)::BIGINT AS above,
-    sum(rows)::BIGINT AS steps,
-    above / steps AS share
+    coalesce(sum(counted.steps) FILTER (counted.eighth > eighths.eighth), 0)::BIGINT AS above,
+    sum(counted.steps)::BIGINT AS steps,
+    above / sum(counted.steps) AS share
 FROM counted, eighths
 GROUP BY layer, eighths.eighth;

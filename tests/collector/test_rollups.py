@@ -88,6 +88,12 @@ def with_and_without(folder: Path, tmp_path_factory: pytest.TempPathFactory):
         "hit_rate_by_layer('r', 701, 701)",
         "clipped_throughout('r', 701, 701)",
         "not_finite('r', 1, 4000)",
+        f"ratio_histogram('r', 1, {STEPS})",
+        "ratio_histogram('r', 1, 4500)",
+        "ratio_histogram('r', 10, 4990)",
+        "ratio_histogram('r', 701, 701)",
+        f"ratio_quantiles('r', 1, {STEPS})",
+        "ratio_survival('r', 1, 4500)",
         "clip_hits",
         "compare_layers('r', 'r')",
         "run_summaries",
@@ -97,10 +103,38 @@ def test_every_answer_is_the_one_without_rollups(with_and_without, question):
     answers = []
     for con in with_and_without:
         answer = con.sql(f"FROM {question}").to_arrow_table().to_pandas()
-        keys = [key for key in ("layer", "step") if key in answer]
+        keys = [key for key in ("layer", "step", "above", "bound") if key in answer]
         answers.append(answer.sort_values(keys).reset_index(drop=True) if keys else answer)
     assert len(answers[0])
     pd.testing.assert_frame_equal(*answers, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("first", "last"), [(1, STEPS), (1, 4200), (300, 4999)])
+def test_what_a_bound_would_clip_is_counted_exactly(with_and_without, first, last):
+    con = with_and_without[0]
+    rows = (
+        con.sql(f"""SELECT layer, trust_ratio FROM trust_ratios
+        WHERE step BETWEEN {first} AND {last} AND outcome IN ('free', 'upper', 'lower')""")
+        .to_arrow_table()
+        .to_pandas()
+    )
+    survival = con.sql(f"FROM ratio_survival('r', {first}, {last})").to_arrow_table().to_pandas()
+    for (layer, bound), row in survival.set_index(["layer", "bound"]).iterrows():
+        ratios = rows.trust_ratio[rows.layer == layer].to_numpy().astype(float)
+        assert row["steps"] == len(ratios)
+        assert row["above"] == (np.maximum(ratios, 2.0**-32) > bound).sum()
+    assert (survival.groupby("layer")["share"].min() == 0).all()  # the curves come to their end
+
+
+def test_a_quantile_is_at_most_a_bin_too_large(with_and_without):
+    con = with_and_without[0]
+    rows = con.sql("FROM trust_ratios WHERE outcome IN ('free', 'upper', 'lower')").to_arrow_table().to_pandas()
+    quantiles = con.sql(f"FROM ratio_quantiles('r', 1, {STEPS})").to_arrow_table().to_pandas().set_index("layer")
+    for layer, ratios in rows.groupby("layer")["trust_ratio"]:
+        for q in (1, 5, 25, 50, 75, 95, 99):
+            exact = np.quantile(ratios.astype(float), q / 100, method="inverted_cdf")
+            if exact > 2.0**-32:
+                assert exact <= quantiles.loc[layer, f"q{q:02}"] * (1 + 1e-12) <= exact * 2 ** (1 / 32) * (1 + 1e-9)
 
 
 def test_a_query_of_a_whole_run_reads_no_rows_of_a_part_that_has_a_rollup(folder):
