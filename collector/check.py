@@ -11,7 +11,7 @@ from collector.arrays import to_numpy
 from collector.compact import open_part, rows_by_series
 from collector.log_files import read_run_files
 from collector.parts import Part, list_parts
-from collector.rollups import rollup_path
+from collector.rollups import ANY, rollup_path
 from collector.run import Run
 from collector.schema import LOG_TABLES, TRUST_RATIOS
 
@@ -81,7 +81,7 @@ def _rollup(part: Path) -> Iterator[Problem]:
     if problem := _unreadable(path):
         yield str(path), f"{problem.partition(':')[0]}: remove it, lambc compact makes it anew"
         return
-    cells = pq.read_table(path, columns=["top", "rows"], partitioning=None)
-    counted = int(to_numpy(cells["rows"])[to_numpy(cells["top"]) == 1].sum())
+    cells = pq.read_table(path, columns=["last_level", "rows"], partitioning=None)
+    counted = int(to_numpy(cells["rows"])[to_numpy(cells["last_level"]) == ANY].sum())
     if counted != pq.read_metadata(part).num_rows:
         yield str(path), "it was made of other rows than its part has: remove it, lambc compact makes it anew"

@@ -23,6 +23,9 @@ from collector.schema import ROLLUPS, TRUST_RATIOS
 FINEST, COARSEST = 6, 22
 """Levels: from the finest up to the first, the top, at which the part is at most two cells a layer."""
 
+ANY = 62
+"""The last level of a top: there is no wider cell of this part."""
+
 BINNED = 12
 """The finest level whose cells have a histogram; a top has one, too."""
 
@@ -210,8 +213,8 @@ def _as_table(
                 return strings(names).take(of_buffer(cells["layer"].astype(np.int64), pa.int64()))
             case "level":
                 return of_buffer(np.full(count, level, np.int32), kind)
-            case "top":
-                return of_buffer(np.full(count, top, np.int32), kind)
+            case "last_level":
+                return of_buffer(np.full(count, ANY if top else level, np.int32), kind)
             case "ratio_bins" | "ratio_rows":
                 return pa.nulls(count, kind) if counts is None else _lists(counts, count)[name == "ratio_rows"]
         return _numbers(name, cells, kind)

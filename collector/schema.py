@@ -91,7 +91,7 @@ ROLLUPS = LogTable(
         [
             ("run", pa.string()),
             ("level", pa.int32()),
-            ("top", pa.int32()),
+            ("last_level", pa.int32()),
             ("layer", pa.string()),
             ("step", pa.int64()),
             ("epoch", pa.int32()),
@@ -109,7 +109,8 @@ ROLLUPS = LogTable(
         ]
     ),
     measured=_MEASURED_IN_CELLS,
-    pruned_by=("level", "top"),
+    pruned_by=("level", "last_level"),
 )
-"""A row is a cell: a layer in the 2^level steps from `step` on, with a histogram of its ratios where the cell is large
+"""A row is a cell: a layer in the 2^level steps from `step` on, which is the cell of all levels up to
+`last_level`, with a histogram of its ratios where the cell is large
 (collector.rollups)."""

@@ -38,7 +38,6 @@ STATEMENTS = (
     "clip_hits",
     "problems",
     # Cells: rollups, and rows where there are none.
-    "enough_bits",
     "cell_width",
     "cell_start",
     "ratio_bin",

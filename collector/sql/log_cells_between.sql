@@ -10,13 +10,8 @@ UNION ALL BY NAME
 FROM log.row_cells('trust_ratios', run) AS cells
 WHERE
     log.inner_width(run, first_step, last_step, finest) < getvariable('coarsest_width')
-    AND cells.step BETWEEN first_step
-    AND least(log.inner_start(first_step, log.inner_width(run, first_step, last_step, finest)) - 1, last_step)
-UNION ALL BY NAME
-FROM log.row_cells('trust_ratios', run) AS cells
-WHERE
-    log.inner_width(run, first_step, last_step, finest) < getvariable('coarsest_width')
-    AND cells.step BETWEEN greatest(
-        log.inner_end(run, last_step, log.inner_width(run, first_step, last_step, finest)),
-        log.inner_start(first_step, log.inner_width(run, first_step, last_step, finest))
-    ) AND last_step;
+    AND cells.step BETWEEN first_step AND last_step
+    AND (
+        cells.step < log.inner_start(first_step, log.inner_width(run, first_step, last_step, finest))
+        OR cells.step >= log.inner_end(run, last_step, log.inner_width(run, first_step, last_step, finest))
+    );

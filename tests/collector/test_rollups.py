@@ -149,9 +149,9 @@ def test_a_query_of_a_whole_run_reads_no_rows_of_a_part_that_has_a_rollup(folder
 def test_levels_go_up_to_the_one_at_which_a_part_is_a_cell_or_two(folder):
     for part in list_parts(folder)[:-1]:
         cells = pq.read_table(rollup_path(part.path)).to_pandas()
-        (top,) = cells.query("top == 1")["level"].unique()
+        (top,) = cells.query("last_level == 62")["level"].unique()
         assert sorted(cells["level"].unique()) == list(range(FINEST, top + 1))
-        assert cells.query("top == 1").groupby("layer").size().max() <= 2
+        assert cells.query("last_level == 62").groupby("layer").size().max() <= 2
         assert top <= COARSEST
 
 
