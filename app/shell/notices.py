@@ -1,6 +1,8 @@
 """What a page says when there is nothing to draw, or when something could not be read."""
 
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import streamlit as st
@@ -48,16 +50,29 @@ def something_to_draw(chosen: Selection, states: dict[str, queries.RunState]) ->
     return bool(states)
 
 
+@contextmanager
+def panel() -> Iterator[None]:
+    """A part of a page: if it cannot be drawn to its end, that is said in its place, and the rest of the page goes on."""
+    try:
+        yield
+    except Exception as error:
+        _say(error, "This part could not be drawn.")
+
+
 def trouble(error: Exception) -> bool:
     """What a page says instead of a traceback, which goes to the terminal. True: it has been said."""
+    _say(error, "This page could not be drawn to its end.")
+    return True
+
+
+def _say(error: Exception, sentence: str) -> None:
     traceback.print_exception(error)
     first = (str(error).splitlines() or [""])[0]
     st.warning(
-        f"This page could not be drawn to its end. {type(error).__name__}: {words.plain(first[:300])}  \n"
+        f"{sentence} {type(error).__name__}: {words.plain(first[:300])}  \n"
         "The terminal that serves it says more; the other pages, and other runs, may well be fine.",
         icon=":material/healing:",
     )
-    return True
 
 
 def problems() -> None:
