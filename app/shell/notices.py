@@ -52,7 +52,7 @@ def something_to_draw(chosen: Selection, states: dict[str, queries.RunState]) ->
 
 @contextmanager
 def panel() -> Iterator[None]:
-    """A part of a page: if it cannot be drawn to its end, that is said in its place, and the rest of the page goes on."""
+    """A part of a page: that it cannot be drawn to its end is said in its place, and the rest of the page goes on."""
     try:
         yield
     except Exception as error:
