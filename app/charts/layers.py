@@ -1,0 +1,60 @@
+"""What is known of a layer by its name and shape: its kind, its block, and whether a pattern means it."""
+
+import re
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+
+KINDS = ("convolution", "linear", "embedding", "norm", "bias", "other")
+
+
+def layer_kind(name: str, shape: Sequence[int] | None) -> str:
+    """One of `KINDS`: a weight of one dimension is a norm's, a matrix a linear layer's or an embedding."""
+    if name.rsplit(".", 1)[-1].endswith("bias"):
+        return "bias"
+    if shape is None:
+        return "other"
+    match len(shape):
+        case 1:
+            return "norm"
+        case 2:
+            return "embedding" if re.search(r"emb|wte|wpe", name, re.IGNORECASE) else "linear"
+        case 3 | 4 | 5:
+            return "convolution"
+    return "other"
+
+
+def matching(layers: Iterable[str], pattern: str) -> list[str]:
+    """The layers that a pattern means: a part of the name, a glob (layer4.*), or a regular expression between slashes.
+
+    Raises ValueError, with what is wrong, for an expression that is none.
+    """
+    pattern = pattern.strip()
+    if len(pattern) > 1 and pattern[0] == pattern[-1] == "/":
+        try:
+            expression = re.compile(pattern[1:-1])
+        except re.error as error:
+            raise ValueError(f"{pattern} is no regular expression: {error}") from None
+        return [layer for layer in layers if expression.search(layer)]
+    if any(sign in pattern for sign in "*?["):
+        return [layer for layer in layers if fnmatchcase(layer, pattern)]
+    return [layer for layer in layers if pattern in layer]
+
+
+def blocks(layers: Sequence[str], most: int) -> list[tuple[str, int, int]]:
+    """Layers that stand together and share the first parts of their names, as layer1.0: name, first place, end.
+
+    They are cut as finely as gives at most `most` of them; none where that tells nothing apart.
+    """
+    depth = max((layer.count(".") for layer in layers), default=0)
+    while depth > 0:
+        found: list[tuple[str, int, int]] = []
+        for place, layer in enumerate(layers):
+            name = ".".join(layer.split(".")[:-1][:depth]) or layer
+            if found and found[-1][0] == name:
+                found[-1] = (name, found[-1][1], place + 1)
+            else:
+                found.append((name, place, place + 1))
+        if len(found) <= most:
+            return found if len(found) > 1 else []
+        depth -= 1
+    return []
