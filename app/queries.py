@@ -2,6 +2,7 @@
 
 import os
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import duckdb
 import pandas as pd
 import streamlit as st
 
+from app.charts.layers import layer_kind
 from collector.remote import is_url
 from collector.store import connect, fingerprint
 
@@ -98,28 +100,103 @@ def upper_bound(state: RunState) -> float | None:
     return float(most.iloc[0]) if len(most) else None
 
 
-def cells(state: RunState, first: int, last: int) -> pd.DataFrame:
-    """The heatmap's cells for a part of a run's steps."""
-    columns = max(1, min(COLUMNS, CELLS // max(1, len(layers(state)))))
+def kinds(state: RunState) -> dict[str, str]:
+    """What each layer of a run is: its kind, by its name, in depth order."""
+    rates = hit_rates(state)
+    return {layer: layer_kind(layer, shape) for layer, shape in zip(rates["layer"], rates["shape"], strict=True)}
+
+
+def cells(
+    state: RunState,
+    first: int,
+    last: int,
+    *,
+    quantities: Sequence[str] = ("trust_ratio", "clipped_ratio", "hit_rate", "weight_norm", "update_norm"),
+    layers: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """The heatmap's cells for a part of a run's steps: layer, step, width, rows and the quantities asked for.
+
+    layers: those to show; None for all.
+    """
+    shown = len(layers) if layers is not None else len(hit_rates(state))
+    some = "" if layers is None else "WHERE list_contains($layers, layer)"
     return _of_run(
         state,
-        """FROM heatmap($run, $first, $last, $columns) ORDER BY "position" NULLS LAST, layer, step""",
+        f"SELECT layer, step, width, rows, {', '.join(quantities)} FROM heatmap($run, $first, $last, $columns) {some}",
         first=first,
         last=last,
-        columns=columns,
+        columns=max(1, min(COLUMNS, CELLS // max(1, shown))),
+        **({} if layers is None else {"layers": list(layers)}),
     )
 
 
-def ratio_curve(state: RunState, layer: str, first: int, last: int) -> pd.DataFrame:
-    """One layer's ratio before and after clipping."""
+def epochs(state: RunState, layer: str, first: int, last: int) -> pd.DataFrame:
+    """The epochs between two steps, each with the first step of it that is known of a layer."""
     return _of_run(
         state,
-        "FROM ratio_curve($run, $layer, $first, $last, $columns) ORDER BY step",
+        """SELECT epoch, min(step) AS step FROM ratio_envelope($run, $layer, $first, $last, $columns)
+        WHERE epoch IS NOT NULL GROUP BY epoch ORDER BY epoch""",
         layer=layer,
         first=first,
         last=last,
-        columns=POINTS,
+        columns=COLUMNS,
     )
+
+
+def ratio_envelope(state: RunState, layer: str, first: int, last: int) -> pd.DataFrame:
+    """One layer's ratio before and after clipping, its bounds and its norms."""
+    return _of_run(
+        state,
+        "FROM ratio_envelope($run, $layer, $first, $last, $columns) ORDER BY step",
+        layer=layer,
+        first=first,
+        last=last,
+        columns=COLUMNS,
+    )
+
+
+def ratio_histogram(state: RunState, layer: str, first: int, last: int) -> pd.DataFrame:
+    """How the ratios of a layer are distributed over some steps."""
+    return _of_run(
+        state,
+        "FROM ratio_histogram($run, $first, $last) WHERE layer = $layer ORDER BY above",
+        layer=layer,
+        first=first,
+        last=last,
+    )
+
+
+def suggested_bounds(
+    state: RunState, first: int, last: int, share: float, groups: dict[str, str]
+) -> pd.DataFrame:
+    """The upper bounds that clip at most a share of some steps: of all layers, of a group, of a layer.
+
+    groups: what group a layer is in, by its name.
+    """
+    return _of_run(
+        state,
+        "FROM suggested_bounds($run, $first, $last, $share, map($layers::VARCHAR[], $groups::VARCHAR[]))",
+        first=first,
+        last=last,
+        share=share,
+        layers=list(groups),
+        groups=list(groups.values()),
+    )
+
+
+def ratio_survival(state: RunState, first: int, last: int) -> pd.DataFrame:
+    """In how many of some steps each layer's ratio was above any bound."""
+    return _of_run(state, "FROM ratio_survival($run, $first, $last) ORDER BY layer, bound", first=first, last=last)
+
+
+def ratio_quantiles(state: RunState, first: int, last: int) -> pd.DataFrame:
+    """Quantiles of each layer's ratio over some steps."""
+    return _of_run(state, "FROM ratio_quantiles($run, $first, $last)", first=first, last=last)
+
+
+def epoch_steps(state: RunState) -> pd.DataFrame:
+    """The first and last step of each epoch."""
+    return _of_run(state, "FROM epoch_steps($run) ORDER BY epoch")
 
 
 def metric_curve(state: RunState, name: str) -> pd.DataFrame:

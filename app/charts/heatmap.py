@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from app.charts.text import escape, label_margin, layer_ticks, ratio_text, ratio_ticks
+from app.charts.layers import blocks
+from app.charts.text import escape, label_margin, layer_ticks, ratio_text, ratio_ticks, shorten
 from app.charts.theme import LIGHT, Line, Theme
 
 RIGHT = 100
@@ -26,6 +27,11 @@ class Quantity:
     kind: str
     says: str
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The columns that are needed to draw it: a ratio's scale is that of the ratio before and after clipping."""
+        return ("trust_ratio", "clipped_ratio") if self.kind == "ratio" else (self.column,)
+
 
 QUANTITIES = (
     Quantity("trust_ratio", "Trust ratio", "ratio", "Trust ratio before clipping: ‖w‖ / ‖update‖ of each layer."),
@@ -43,6 +49,7 @@ def heatmap(
     layers: Sequence[str],
     detail: pd.DataFrame | None = None,
     shown: tuple[int, int] | None = None,
+    epochs: pd.DataFrame | None = None,
     curves: dict[str, pd.DataFrame] | None = None,
     line: Line | None = None,
     bound: float | None = None,
@@ -55,12 +62,13 @@ def heatmap(
     layers: all rows from top to bottom.
     detail: finer cells for a part of the steps, drawn over `cells`.
     shown: the first and last step to show; None for all.
+    epochs: epoch and its first step, where the axis counts these.
     curves: metrics to draw below, by name: step and value.
     bound: an upper bound to mark on the colour bar.
     """
     quantity = next(quantity for quantity in QUANTITIES if quantity.column == value)
     below = _panels_below(curves or {})
-    row_height = 18 if len(layers) <= 24 else 13 if len(layers) <= 70 else 4
+    row_height = 18 if len(layers) <= 24 else 12 if len(layers) <= 70 else 4
     map_height = min(max(row_height * len(layers), 260), 760)
     below_height = 118 * len(below)
     height = map_height + below_height + 70
@@ -91,11 +99,34 @@ def heatmap(
         showgrid=False,
         anchor=f"y{len(below) + 1}" if below else "y",
         title="step",
+        hoverformat=",.0f",
+        **(_epoch_ticks(epochs) if epochs is not None else {}),
         autorangeoptions={"clipmin": first, "clipmax": last},
         range=[shown[0] - 0.5, shown[1] + 0.5] if shown else None,
     )
+    _divide(figure, layers, map_height, theme)
     _draw_below(figure, below, map_bottom, line or Line(0, "solid"), theme)
     return figure
+
+
+def _divide(figure: go.Figure, layers: Sequence[str], height: int, theme: Theme) -> None:
+    """A thin line between blocks of layers; where rows are too thin for their names, the blocks are named instead."""
+    found = blocks(layers, most=max(2, height // 26))
+    for _, place, _ in found[1:]:
+        edge = place - 0.5
+        figure.add_shape(
+            type="line", xref="paper", x0=0, x1=1, yref="y", y0=edge, y1=edge, line={"color": theme.grid, "width": 1}
+        )
+    if found and len(layers) * 11 > height:
+        middles = [(place + end - 1) // 2 for _, place, end in found]
+        figure.layout.yaxis.tickvals = [escape(layers[middle]) for middle in middles]
+        figure.layout.yaxis.ticktext = [escape(shorten(name)) for name, _, _ in found]
+
+
+def _epoch_ticks(epochs: pd.DataFrame) -> dict[str, object]:
+    """At most a dozen epochs, each written where it begins."""
+    every = epochs.iloc[:: max(1, -(-len(epochs) // 12))]
+    return {"title": "epoch", "tickvals": every["step"] - 0.5, "ticktext": [f"{epoch:,}" for epoch in every["epoch"]]}
 
 
 def _cells(cells: pd.DataFrame, quantity: Quantity, layers: Sequence[str]) -> go.Heatmap:
@@ -110,12 +141,13 @@ def _cells(cells: pd.DataFrame, quantity: Quantity, layers: Sequence[str]) -> go
     shown[row[known].astype(int), column[known]] = cells[quantity.column].to_numpy(dtype=np.float32)[known]
     drawn = np.log10(np.maximum(shown, 1e-12)) if quantity.kind != "share" else shown
     number = ".0%" if quantity.kind == "share" else ".4~g"
-    steps = "step %{x}" if width == 1 else f"{width:,} steps around step %{{x:.0f}}"
+    steps = "step %{x:,.0f}" if width == 1 else f"{width:,} steps around step %{{x:,.0f}}"
     return go.Heatmap(
         z=drawn,
         x0=first + (width - 1) / 2,  # a cell's middle
         dx=width,
         y=[escape(layer) for layer in layers],
+        name=f"{quantity.label}, a step" if width == 1 else f"{quantity.label}, {width} steps",
         customdata=shown,
         coloraxis="coloraxis",
         hovertemplate=f"<b>%{{y}}</b><br>{steps}<br>{quantity.label} <b>%{{customdata:{number}}}</b><extra></extra>",

@@ -8,41 +8,65 @@ from app.charts.heatmap import RIGHT
 from app.charts.text import ratio_text, ratio_ticks
 from app.charts.theme import LIGHT, Theme
 
+_SMALLEST = 1e-12
+"""A logarithmic axis has no zero."""
 
-def layer_curve(rows: pd.DataFrame, *, left: int = 76, theme: Theme = LIGHT) -> go.Figure:
-    """Above, the ratio before clipping, and filled what clipping took away; below, ‖w‖ and ‖update‖.
 
-    rows: a row a step: trust_ratio, clipped_ratio, lower, upper, weight_norm, update_norm.
+def layer_curve(cells: pd.DataFrame, *, left: int = 76, theme: Theme = LIGHT) -> go.Figure:
+    """Above, the ratio before and after clipping; below, ‖w‖ and ‖update‖.
+
+    Where a cell stands for several steps, a line is the geometric mean, and the band about it reaches from the smallest
+    to the largest; where it stands for one, what clipping took away is filled.
+
+    cells: a row a cell, as of ratio_envelope: step, width, and of each quantity the smallest and the largest.
     left: pixels at the left, so that the steps lie under those of a heatmap above.
     """
     figure = go.Figure(layout={"template": theme.template, "height": 430})
-    steps = rows["step"]
-    before, after = rows["trust_ratio"].clip(lower=1e-12), rows["clipped_ratio"].clip(lower=1e-12)
-    figure.add_trace(_line(steps, after, "after clipping", theme.text, 2))
-    figure.add_trace(_line(steps, before, "before clipping", theme.upper, 1.5, fill="tonexty"))
-    _draw_bounds(figure, rows, theme)
-    figure.add_trace(_line(steps, rows["weight_norm"], "‖w‖", theme.runs[2], 1.5, axis="y2"))
-    figure.add_trace(_line(steps, rows["update_norm"], "‖update‖", theme.runs[3], 1.5, axis="y2"))
+    single = bool((cells["width"] == 1).all())
+    middle = cells["step"] + (cells["width"] - 1) / 2
+    if not single:
+        _draw_band(figure, middle, cells, "trust_ratio", theme.upper)
+        _draw_band(figure, middle, cells, "clipped_ratio", theme.text)
+    after = _line(middle, _mean(cells, "clipped_ratio"), "after clipping", theme.text, 2)
+    before = _line(middle, _mean(cells, "trust_ratio"), "before clipping", theme.upper, 1.5)
+    if single:
+        before.update(fill="tonexty", fillcolor=_faded(theme.upper))
+    figure.add_traces([after, before])
+    _draw_bounds(figure, middle, cells, theme)
+    for name, column, colour in (("‖w‖", "weight_norm", theme.runs[2]), ("‖update‖", "update_norm", theme.runs[3])):
+        if not single:
+            _draw_band(figure, middle, cells, column, colour, axis="y2")
+        figure.add_trace(_line(middle, cells[f"{column}_max"], name, colour, 1.5, axis="y2"))
+    ratios = [cells[f"{column}_{end}"] for column in ("trust_ratio", "clipped_ratio") for end in ("min", "max")]
+    norms = [cells[f"{column}_{end}"] for column in ("weight_norm", "update_norm") for end in ("min", "max")]
     figure.update_layout(
         margin={"l": left, "r": RIGHT, "t": 8, "b": 44},
         hovermode="x unified",
-        xaxis={"title": "step", "anchor": "y2", "showgrid": False},
-        yaxis={"domain": [0.42, 1], "type": "log", "title": "trust ratio", **_log_ticks(before, after)},
-        yaxis2={
-            "domain": [0, 0.34],
-            "type": "log",
-            "title": "norm",
-            "anchor": "x",
-            **_log_ticks(rows["weight_norm"], rows["update_norm"]),
-        },
+        xaxis={"title": "step", "anchor": "y2", "showgrid": False, "hoverformat": ",.0f"},
+        yaxis={"domain": [0.42, 1], "type": "log", "title": "trust ratio", **_log_ticks(*ratios)},
+        yaxis2={"domain": [0, 0.34], "type": "log", "title": "norm", "anchor": "x", **_log_ticks(*norms)},
     )
     _label_ends(figure, theme)
     return figure
 
 
-def _line(
-    steps: pd.Series, values: pd.Series, name: str, colour: str, width: float, axis: str = "y", fill: str | None = None
-) -> go.Scatter:
+def _mean(cells: pd.DataFrame, column: str) -> pd.Series:
+    return cells[f"{column}_geometric_mean"].clip(lower=_SMALLEST)
+
+
+def _draw_band(
+    figure: go.Figure, steps: pd.Series, cells: pd.DataFrame, column: str, colour: str, axis: str = "y"
+) -> None:
+    """From the smallest to the largest of each cell."""
+    what = {"trust_ratio": "before", "clipped_ratio": "after", "weight_norm": "‖w‖", "update_norm": "‖update‖"}[column]
+    for end, fill in (("min", None), ("max", "tonexty")):
+        name = f"{what}, {'smallest' if end == 'min' else 'largest'}"
+        edge = _line(steps, cells[f"{column}_{end}"].clip(lower=_SMALLEST), name, colour, 0, axis)
+        edge.update(fill=fill, fillcolor=_faded(colour))
+        figure.add_trace(edge)
+
+
+def _line(steps: pd.Series, values: pd.Series, name: str, colour: str, width: float, axis: str = "y") -> go.Scatter:
     return go.Scatter(
         x=steps,
         y=values,
@@ -50,17 +74,15 @@ def _line(
         yaxis=axis,
         mode="lines" if len(steps) > 1 else "markers",
         line={"color": colour, "width": width},
-        fill=fill,
-        fillcolor=_faded(colour) if fill else None,
         hovertemplate="%{y:.4~g}",
     )
 
 
-def _draw_bounds(figure: go.Figure, rows: pd.DataFrame, theme: Theme) -> None:
+def _draw_bounds(figure: go.Figure, steps: pd.Series, cells: pd.DataFrame, theme: Theme) -> None:
     for name, column, colour in (("upper bound", "upper", theme.upper), ("lower bound", "lower", theme.lower)):
-        bounds = rows[column].where(np.isfinite(rows[column]) & (rows[column] > 0))
+        bounds = cells[column].where(np.isfinite(cells[column]) & (cells[column] > 0))
         if bounds.notna().any():
-            line = _line(rows["step"], bounds, name, colour, 1)
+            line = _line(steps, bounds, name, colour, 1)
             line.line.dash = "dash"
             figure.add_trace(line)
             figure.add_annotation(
@@ -79,7 +101,7 @@ def _draw_bounds(figure: go.Figure, rows: pd.DataFrame, theme: Theme) -> None:
 def _label_ends(figure: go.Figure, theme: Theme) -> None:
     """Name each line at its right end; of two that would overlap, the later one gives way."""
     taken: dict[str, list[float]] = {}
-    for trace in (trace for trace in figure.data if trace.line.dash != "dash"):
+    for trace in (trace for trace in figure.data if trace.line.dash != "dash" and trace.line.width):
         ends = pd.Series(np.asarray(trace.y, dtype=float)).dropna()
         if ends.empty or not 0 < ends.iloc[-1] < np.inf:
             continue

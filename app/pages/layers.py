@@ -11,5 +11,11 @@ states = chosen.states()
 st.header("Layers", anchor=False)
 if notices.something_to_draw(chosen, states):
     run, quantity = heatmap.choose(states)
-    heatmap.draw(chosen, states[run], quantity)
-    layer.draw(chosen, states[run])
+    layers = heatmap.choose_layers(states[run])
+    if layers:
+        with notices.panel():
+            heatmap.draw(chosen, states[run], quantity, layers)
+    with notices.panel():
+        layer.draw(chosen, states[run])
+    with st.expander("How to read this", icon=":material/help:"):
+        st.markdown(heatmap.GUIDE)

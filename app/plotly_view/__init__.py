@@ -1,4 +1,5 @@
-"""The chart component: a Plotly figure whose cells can be clicked and whose zoom is known and kept.
+"""The chart component: a Plotly figure whose cells can be clicked, whose zoom is known and kept, and which can be saved
+as a picture or as a table.
 
 `st.plotly_chart` reports neither a heatmap's cells nor a zoom, and loses the zoom at every refresh.
 """
@@ -19,20 +20,13 @@ PLOTLY_FOLDER = Path(plotly.__file__).parent / "package_data"
 
 PLOTLY_ADDRESS = "/plotly"
 
-_HTML = '<div class="lambc-chart"></div><div class="lambc-loading">drawing…</div>'
-_CSS = """
-.lambc-chart { width: 100%; }
-.lambc-loading { position: absolute; top: 0.5rem; left: 0.75rem; font-size: 0.85rem; opacity: 0.6; }
-.lambc-loading[hidden] { display: none; }
-"""
+
+def _read(name: str) -> str:
+    return resources.files("app.plotly_view").joinpath(name).read_text(encoding="utf-8")
 
 
 _component = st.components.v2.component(
-    "lambc_plotly",
-    html=_HTML,
-    css=_CSS,
-    js=resources.files("app.plotly_view").joinpath("view.js").read_text(encoding="utf-8"),
-    isolate_styles=False,
+    "lambc_plotly", html=_read("view.html"), css=_read("view.css"), js=_read("view.js"), isolate_styles=False
 )
 
 

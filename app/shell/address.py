@@ -14,6 +14,17 @@ def recall(key: str, options: Collection[str], default: str) -> None:
     st.session_state[key] = value if value in options else default
 
 
+def recall_text(key: str) -> None:
+    """The same for a widget that takes any text."""
+    st.session_state[key] = st.session_state.get(key, st.query_params.get(key, ""))
+
+
+def recall_several(key: str, options: Collection[str]) -> None:
+    """The same for a widget that takes several of its options; the address has them with commas between."""
+    named = st.session_state.get(key, st.query_params.get(key, "").split(","))
+    st.session_state[key] = [value for value in named if value in options]
+
+
 def note(key: str, value: str | None, default: str | None = None) -> None:
     """Put a value into the address; a default is left out."""
     if value is None or value == default:

@@ -2,12 +2,14 @@
 
 import math
 import re
+from functools import partial
 
 import pandas as pd
 import streamlit as st
 
-from app import queries
+from app import queries, words
 from app.charts.heatmap import QUANTITIES, Quantity, heatmap
+from app.charts.layers import KINDS, matching
 from app.plotly_view import plotly_view
 from app.shell import address
 from app.shell.selection import Selection
@@ -24,7 +26,9 @@ GUIDE = """
   long step there, and an upper bound cuts it. **Blue** is a layer that LAMB holds back.
 - A cell that stands for many steps shows the ratio **furthest from 1** among them, so that no spike is averaged away.
 - **Drag** over some steps to zoom, and finer cells are fetched for them; a **double click** shows everything again.
+  With the keyboard: **arrows** move, **+** and **-** zoom, **0** shows everything.
 - **Click** a cell to open its layer below.
+- **Layers** takes a part of the name, a pattern (`layer4.*`, `*.bias`), or a regular expression (`/bn[12]/`).
 """
 
 
@@ -50,26 +54,60 @@ def choose(states: dict[str, queries.RunState]) -> tuple[str, Quantity]:
     return str(run), next(quantity for quantity in QUANTITIES if quantity.column == column)
 
 
-def draw(chosen: Selection, state: queries.RunState, quantity: Quantity) -> None:
+def choose_layers(state: queries.RunState) -> list[str]:
+    """Which layers are shown: by name and by kind; if none is left, why."""
+    kinds = queries.kinds(state)
+    left, middle = st.columns([2, 3], vertical_alignment="bottom")
+    with left:
+        address.recall_text("layers")
+        pattern = st.text_input(
+            "Layers",
+            key="layers",
+            placeholder="all: type layer4.* or *.bias or /bn[12]/",
+            persist_state="session",
+            icon=":material/filter_alt:",
+        )
+        address.note("layers", pattern, "")
+    with middle:
+        offered = [kind for kind in KINDS if kind in kinds.values()]
+        address.recall_several("kinds", offered)
+        chosen = st.pills("Kinds", offered, key="kinds", selection_mode="multi", persist_state="session")
+        address.note("kinds", ",".join(chosen), "")
+    try:
+        named = matching(kinds, pattern)
+    except ValueError as error:
+        st.warning(words.plain(str(error)), icon=":material/filter_alt_off:")
+        return []
+    found = [layer for layer in named if not chosen or kinds[layer] in chosen]
+    if not found:
+        st.info("No layer of this run is meant by that.", icon=":material/filter_alt_off:")
+    return found
+
+
+def draw(chosen: Selection, state: queries.RunState, quantity: Quantity, layers: list[str]) -> None:
     """The heatmap with accuracy and loss under it; finer where the reader has zoomed in."""
-    layers = queries.layers(state)
-    overview = queries.cells(state, 1, state.steps)
+    every = len(layers) == len(queries.kinds(state))
+    ask = partial(queries.cells, state, quantities=quantity.needs, layers=None if every else layers)
+    overview = ask(1, state.steps)
     shown = shown_steps(state)
-    detail = queries.cells(state, *shown) if shown and overview["width"].iloc[0] > 1 else None
-    figure = heatmap(
-        overview,
-        value=quantity.column,
-        layers=layers,
-        detail=detail,
-        shown=shown,
-        curves={name: queries.metric_curve(state, name) for name in CURVES},
-        line=chosen.lines[state.run],
-        bound=queries.upper_bound(state),
-        theme=chosen.theme,
-    )
-    st.caption(f"{quantity.says} {_cells_sentence(overview if detail is None or detail.empty else detail)}")
+    detail = ask(*shown) if shown and overview["width"].iloc[0] > 1 else None
+    said, axis = st.columns([5, 1], vertical_alignment="bottom")
+    said.caption(f"{quantity.says} {_cells_sentence(overview if detail is None or detail.empty else detail)}")
+    with axis:
+        epochs = _choose_axis(state, layers[0], shown)
     plotly_view(
-        figure,
+        heatmap(
+            overview,
+            value=quantity.column,
+            layers=layers,
+            detail=detail,
+            shown=shown,
+            epochs=epochs,
+            curves={name: queries.metric_curve(state, name) for name in CURVES},
+            line=chosen.lines[state.run],
+            bound=queries.upper_bound(state),
+            theme=chosen.theme,
+        ),
         key=CHART,
         label=f"{quantity.label} of every layer at every step",
         # Another run shows the same steps; one that has none of them shows all of its own.
@@ -78,8 +116,24 @@ def draw(chosen: Selection, state: queries.RunState, quantity: Quantity) -> None
         on_cell=lambda: _open_layer(layers),
     )
     address.note("steps", f"{shown[0]}-{shown[1]}" if shown else None)
-    with st.expander("How to read this", icon=":material/help:"):
-        st.markdown(GUIDE)
+
+
+def _choose_axis(state: queries.RunState, layer: str, shown: tuple[int, int] | None) -> pd.DataFrame | None:
+    """Whether the axis counts epochs: where these begin, or None. A run that has none is not asked."""
+    epochs = queries.epochs(state, layer, *(shown or (1, state.steps)))
+    if epochs.empty:
+        return None
+    address.recall("axis", ("step", "epoch"), "step")
+    axis = st.segmented_control(
+        "Axis",
+        ["step", "epoch"],
+        required=True,
+        key="axis",
+        persist_state="session",
+        label_visibility="collapsed",
+    )
+    address.note("axis", axis, "step")
+    return epochs if axis == "epoch" else None
 
 
 def shown_steps(state: queries.RunState) -> tuple[int, int] | None:

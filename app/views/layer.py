@@ -1,8 +1,10 @@
 """One layer of a run, opened from the heatmap or by name."""
 
+import pandas as pd
 import streamlit as st
 
 from app import queries, words
+from app.charts.distribution import ratio_distribution
 from app.charts.layer_curve import layer_curve
 from app.charts.text import label_margin
 from app.plotly_view import plotly_view
@@ -25,20 +27,50 @@ def draw(chosen: Selection, state: queries.RunState) -> None:
     )
     address.note(LAYER, layer, most_clipped(state))
     first, last = shown_steps(state) or (1, state.steps)
-    rows = queries.ratio_curve(state, layer, first, last)
-    if rows.empty:
+    cells = queries.ratio_envelope(state, layer, first, last)
+    if cells.empty:
         st.info("This layer has no rows in these steps.", icon=":material/hourglass_empty:")
         return
     st.markdown(_facts(state, layer))
     plotly_view(
-        layer_curve(rows, left=label_margin(layers), theme=chosen.theme),
+        layer_curve(cells, left=label_margin(layers), theme=chosen.theme),
         key="layer_curve",
         label="Trust ratio of the layer",
         keep_zoom=f"{state.run} {layer}",
     )
-    st.caption(
-        f"{int(rows['rows'].iloc[0]):,} rows → {len(rows):,} points. The filled part is what clipping took away. "
-        "The ratio is ‖w‖ / ‖update‖: it rises when the weights grow or the update shrinks."
+    st.caption(_says(cells))
+    _draw_distribution(chosen, state, layer, (first, last), left=label_margin(layers))
+
+
+def _says(cells: pd.DataFrame) -> str:
+    rows, width = int(cells["rows"].sum()), int(cells["width"].iloc[0])
+    if width == 1:
+        drawn = "The filled part is what clipping took away."
+    else:
+        drawn = (
+            f"{rows:,} rows → {len(cells):,} points of {width:,} steps: geometric mean, and the whole range about it."
+        )
+    return f"{drawn} The ratio is ‖w‖ / ‖update‖: it rises when the weights grow or the update shrinks."
+
+
+def _draw_distribution(
+    chosen: Selection, state: queries.RunState, layer: str, steps: tuple[int, int], *, left: int
+) -> None:
+    """The layer's ratios over the steps that the heatmap shows, against those of the whole run."""
+    shown = queries.ratio_histogram(state, layer, *steps)
+    if shown.empty:
+        st.caption("In none of these steps could the layer have been clipped, so its ratios have no distribution.")
+        return
+    whole = queries.ratio_histogram(state, layer, 1, state.steps) if steps != (1, state.steps) else None
+    rates = queries.hit_rates(state)
+    upper = float(rates["upper"][rates["layer"] == layer].iloc[0])
+    plotly_view(
+        ratio_distribution(
+            shown, whole, bound=upper if 0 < upper < float("inf") else None, left=left, theme=chosen.theme
+        ),
+        key="distribution",
+        label="Distribution of the layer's trust ratio",
+        keep_zoom=f"{state.run} {layer}",
     )
 
 
