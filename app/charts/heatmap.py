@@ -98,9 +98,8 @@ def heatmap(
     figure.update_xaxes(
         showgrid=False,
         anchor=f"y{len(below) + 1}" if below else "y",
-        title="step",
         hoverformat=",.0f",
-        **(_epoch_ticks(epochs) if epochs is not None else {}),
+        **({"title": "step"} if epochs is None else _epoch_ticks(epochs)),
         autorangeoptions={"clipmin": first, "clipmax": last},
         range=[shown[0] - 0.5, shown[1] + 0.5] if shown else None,
     )
@@ -110,12 +109,19 @@ def heatmap(
 
 
 def _divide(figure: go.Figure, layers: Sequence[str], height: int, theme: Theme) -> None:
-    """A thin line between blocks of layers; where rows are too thin for their names, the blocks are named instead."""
+    """A gap between blocks of layers; where rows are too thin for their names, the blocks are named instead."""
     found = blocks(layers, most=max(2, height // 26))
     for _, place, _ in found[1:]:
         edge = place - 0.5
         figure.add_shape(
-            type="line", xref="paper", x0=0, x1=1, yref="y", y0=edge, y1=edge, line={"color": theme.grid, "width": 1}
+            type="line",
+            xref="paper",
+            x0=0,
+            x1=1,
+            yref="y",
+            y0=edge,
+            y1=edge,
+            line={"color": theme.background, "width": 2},
         )
     if found and len(layers) * 11 > height:
         middles = [(place + end - 1) // 2 for _, place, end in found]
@@ -249,6 +255,21 @@ def _draw_below(
         )
         for name, curve in curves.items():
             figure.add_trace(_curve(name, curve, axis, line, theme))
+        for name, colour, place in (("test", line.colour(theme), 0), ("train", theme.faint, 1)):
+            if f"{name}/{kind}" in curves:
+                figure.add_annotation(
+                    text=name,
+                    x=1,
+                    xref="paper",
+                    xanchor="left",
+                    xshift=6,
+                    y=start + share * 0.84,
+                    yref="paper",
+                    yanchor="top",
+                    yshift=-14 * place,
+                    showarrow=False,
+                    font={"size": 11, "color": colour},
+                )
 
 
 def _curve(name: str, curve: pd.DataFrame, axis: str, line: Line, theme: Theme) -> go.Scatter:

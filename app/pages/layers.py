@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from app.charts.text import label_margin
 from app.shell import notices
 from app.shell.selection import selection
 from app.views import heatmap, layer
@@ -16,6 +17,6 @@ if notices.something_to_draw(chosen, states):
         with notices.panel():
             heatmap.draw(chosen, states[run], quantity, layers)
     with notices.panel():
-        layer.draw(chosen, states[run])
+        layer.draw(chosen, states[run], left=label_margin(layers))
     with st.expander("How to read this", icon=":material/help:"):
         st.markdown(heatmap.GUIDE)

@@ -6,15 +6,14 @@ import streamlit as st
 from app import queries, words
 from app.charts.distribution import ratio_distribution
 from app.charts.layer_curve import layer_curve
-from app.charts.text import label_margin
 from app.plotly_view import plotly_view
 from app.shell import address
 from app.shell.selection import Selection
 from app.views.heatmap import LAYER, shown_steps
 
 
-def draw(chosen: Selection, state: queries.RunState) -> None:
-    """The layer's ratio before and after clipping, over the steps that the heatmap shows."""
+def draw(chosen: Selection, state: queries.RunState, *, left: int) -> None:
+    """The layer's ratio before and after clipping, under the heatmap: its steps, `left` pixels from the left."""
     layers = queries.layers(state)
     address.recall(LAYER, layers, most_clipped(state))
     st.subheader("One layer", anchor=False)
@@ -33,13 +32,13 @@ def draw(chosen: Selection, state: queries.RunState) -> None:
         return
     st.markdown(_facts(state, layer))
     plotly_view(
-        layer_curve(cells, left=label_margin(layers), theme=chosen.theme),
+        layer_curve(cells, left=left, theme=chosen.theme),
         key="layer_curve",
         label="Trust ratio of the layer",
         keep_zoom=f"{state.run} {layer}",
     )
     st.caption(_says(cells))
-    _draw_distribution(chosen, state, layer, (first, last), left=label_margin(layers))
+    _draw_distribution(chosen, state, layer, (first, last), left=left)
 
 
 def _says(cells: pd.DataFrame) -> str:

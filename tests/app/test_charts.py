@@ -7,6 +7,7 @@ import pandas as pd
 import plotly.io as pio
 import pytest
 
+from app.charts.distribution import ratio_distribution
 from app.charts.hit_rates import hit_rates_by_layer, hit_rates_over_time
 from app.charts.layer_curve import layer_curve
 from app.charts.metrics import metric_curves
@@ -27,6 +28,17 @@ STEPS = pd.DataFrame(
         "update_norm": [2.0, 1.0, 1.0, 1.0],
     }
 )
+
+
+def envelope(rows: pd.DataFrame, width: int = 1, spread: float = 1.0) -> pd.DataFrame:
+    """Rows as of ratio_envelope: each a cell that reaches `spread` times as far up and down."""
+    cells = rows[["step", "lower", "upper"]].assign(width=width, rows=width)
+    for column in ("trust_ratio", "clipped_ratio", "weight_norm", "update_norm"):
+        cells[f"{column}_min"], cells[f"{column}_max"] = rows[column] / spread, rows[column] * spread
+        cells[f"{column}_geometric_mean"] = rows[column]
+    return cells
+
+
 RATES = pd.DataFrame(
     {
         "layer": LAYERS,
@@ -44,19 +56,45 @@ def named(figure: object) -> dict:
 
 
 def test_a_layer_is_drawn_before_and_after_clipping_with_its_bound():
-    drawn = named(layer_curve(STEPS))
+    drawn = named(layer_curve(envelope(STEPS)))
     assert list(drawn["before clipping"].y) == [0.5, 2, 4, 0.8]
     assert list(drawn["after clipping"].y) == [0.5, 1, 1, 0.8]
     assert list(drawn["upper bound"].y) == [1, 1, 1, 1]
     assert "lower bound" not in drawn  # 0 is no bound
 
 
+def test_a_cell_of_many_steps_shows_how_far_they_reach():
+    drawn = named(layer_curve(envelope(STEPS.assign(step=[0, 64, 128, 192]), width=64, spread=2.0)))
+    assert list(drawn["before clipping"].x) == [31.5, 95.5, 159.5, 223.5]  # the middle of its steps
+    assert list(drawn["before clipping"].y) == [0.5, 2, 4, 0.8]
+    assert list(drawn["before, smallest"].y) == [0.25, 1, 2, 0.4]
+    assert list(drawn["before, largest"].y) == [1, 4, 8, 1.6]
+    assert drawn["before, largest"].fill == "tonexty"
+    assert list(drawn["‖w‖, largest"].y) == [2, 4, 8, 1.6]
+
+
+def test_ratios_are_counted_in_eighths_of_an_octave_and_those_above_the_bound_stand_out():
+    edges = 2.0 ** (np.arange(-8, 17) / 32)
+    bins = pd.DataFrame({"above": edges[:-1], "up_to": edges[1:], "steps": [1] * 12 + [0] * 8 + [4] * 4})
+    bars = named(ratio_distribution(bins[bins.steps > 0], None, bound=1.0))["all steps"]
+    assert np.allclose(bars.x, np.log10(2.0 ** ((np.arange(-1, 5) - 0.5) / 8)))
+    assert np.allclose(bars.y, [4 / 28, 4 / 28, 4 / 28, 0, 0, 16 / 28])
+    assert list(bars.marker.color) == [LIGHT.runs[0]] * 2 + [LIGHT.upper] * 4
+
+
+def test_the_steps_shown_stand_against_all_steps():
+    bins = pd.DataFrame({"above": [1.0], "up_to": [1.02], "steps": [5]})
+    drawn = named(ratio_distribution(bins, bins.assign(above=4.0, up_to=4.1), bound=None))
+    assert list(drawn) == ["steps shown", "all steps"]
+    assert drawn["all steps"].x[0] > 0.6
+
+
 def test_a_layer_without_bounds_has_no_line_for_them():
-    assert not {"upper bound", "lower bound"} & set(named(layer_curve(STEPS.assign(upper=np.inf))))
+    assert not {"upper bound", "lower bound"} & set(named(layer_curve(envelope(STEPS.assign(upper=np.inf)))))
 
 
 def test_a_layer_of_one_step_is_drawn_as_points():
-    drawn = named(layer_curve(STEPS.head(1)))
+    drawn = named(layer_curve(envelope(STEPS.head(1))))
     assert {name: list(points.y) for name, points in drawn.items()} == {
         "after clipping": [0.5], "before clipping": [0.5], "upper bound": [1], "‖w‖": [1], "‖update‖": [2],
     }  # fmt: skip
@@ -64,7 +102,7 @@ def test_a_layer_of_one_step_is_drawn_as_points():
 
 
 def test_of_odd_values_what_can_be_drawn_is_drawn_and_named():
-    figure = layer_curve(STEPS.assign(trust_ratio=np.nan, weight_norm=0.0, update_norm=np.inf))
+    figure = layer_curve(envelope(STEPS.assign(trust_ratio=np.nan, weight_norm=0.0, update_norm=np.inf)))
     assert list(named(figure)["after clipping"].y) == [0.5, 1, 1, 0.8]
     assert [label.text for label in figure.layout.annotations] == ["upper bound 1", "after clipping"]
     assert list(figure.layout.yaxis.tickvals) == [0.5, 1]

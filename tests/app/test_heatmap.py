@@ -1,6 +1,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from app.charts.heatmap import heatmap
@@ -95,3 +96,22 @@ def test_a_hostile_name_is_text():
     assert not any("<img" in name for name in (*figure.data[0].y, *figure.layout.yaxis.ticktext))
     assert max(len(tick) for tick in figure.layout.yaxis.ticktext) < 60
     assert HOSTILE_LAYER not in figure.data[0].hovertemplate
+
+
+def test_blocks_of_layers_have_a_gap_between_them():
+    assert [shape.y0 for shape in heatmap(cells(), layers=LAYERS).layout.shapes] == [1.5]  # conv | fc
+
+
+def test_rows_too_thin_for_names_are_named_by_their_blocks():
+    many = [f"encoder.{block}.part{part}.weight" for block in range(10) for part in range(30)]
+    axis = heatmap(cells(), layers=many).layout.yaxis
+    assert list(axis.ticktext) == [f"encoder.{block}" for block in range(10)]
+    assert axis.tickvals[0] == "encoder.0.part14.weight"  # the middle of its block
+
+
+def test_an_axis_of_epochs_names_each_where_it_begins_and_no_more_than_a_dozen():
+    epochs = pd.DataFrame({"epoch": range(30), "step": range(1, 31)})
+    axis = heatmap(cells(), layers=LAYERS, epochs=epochs).layout.xaxis
+    assert axis.title.text == "epoch"
+    assert list(axis.ticktext) == [str(epoch) for epoch in range(0, 30, 3)]
+    assert list(axis.tickvals)[:2] == [0.5, 3.5]
