@@ -29,6 +29,8 @@ STATEMENTS = (
     "log_run_rows",
     "runs",
     "layers",
+    "attempts",
+    "log_clock",
     "outcome",
     "relative_step",
     "trust_ratios",
@@ -58,6 +60,7 @@ STATEMENTS = (
     "ratio_quantiles",
     "ratio_survival",
     "metric_curve",
+    "metric_cells",
     "metric_epochs",
     "hit_rate_by_layer",
     "hit_rate_over_time",
@@ -158,6 +161,7 @@ def create_views(connection: duckdb.DuckDBPyConnection, runs: Sequence[RunFiles]
     connection.execute("SET VARIABLE silent = ?", [SILENT])
     _set_rows(connection, "runs", [_run_row(run) for run in runs])
     _set_rows(connection, "layers", [row for run in runs for row in _layer_rows(run)])
+    _set_rows(connection, "attempts", [row for run in runs for row in _attempt_rows(run)])
     _set_rows(connection, "problems", [row for run in runs for row in _problem_rows(run)])
     for kind, table in KINDS.items():
         _set_files(connection, kind, table, runs)
@@ -253,6 +257,11 @@ def _run_row(run: RunFiles) -> dict[str, Any]:
 
 def _layer_rows(run: RunFiles) -> list[dict[str, Any]]:
     return [{"run": run.name} | layer for layer in (run.contents or {"layers": []})["layers"]]
+
+
+def _attempt_rows(run: RunFiles) -> list[dict[str, Any]]:
+    attempts = (run.contents or {"attempts": []})["attempts"]
+    return [{"run": run.name, "attempt": number, "noted": each} for number, each in enumerate(attempts, start=1)]
 
 
 def _problem_rows(run: RunFiles) -> list[dict[str, Any]]:

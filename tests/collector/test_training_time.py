@@ -1,0 +1,97 @@
+"""For how long a run had trained when it logged a value, told from a log whose clock a test sets."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from collector import Collector, connect
+from collector.schema import METRICS
+from tests.collector.emitter import Emitter
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    """Write a run: the seconds at which each step was logged, and when its attempts began, with their first steps."""
+
+    def write(seconds: dict[int, float], attempts: list[tuple[float, int | None]]) -> None:
+        with Collector(Emitter(["layer"]), tmp_path, name="r"):
+            pass
+        file = tmp_path / "r" / "run.json"
+        noted = [{"started": str(START + timedelta(seconds=at)), "first_step": step} for at, step in attempts]
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"attempts": noted}))
+        rows = [
+            {"run": "r", "step": step, "epoch": 0, "time": START + timedelta(seconds=at), "name": "loss", "value": 1.0}
+            for step, at in seconds.items()
+        ]
+        part = tmp_path / "r" / "metrics" / "step-000000000001-part-000001.parquet"
+        pq.write_table(pa.Table.from_pylist(rows, schema=METRICS.schema), part)
+
+    return write
+
+
+def curve(root: Path, columns: int = 2000) -> dict[int, float]:
+    rows = ask(root, f"FROM metric_curve('r', 'loss', 0, 1000, {columns}) ORDER BY step")
+    return dict(zip(rows["step"], rows["seconds"].round(3), strict=True))
+
+
+def ask(root: Path, statement: str) -> pd.DataFrame:
+    return connect(root).sql(statement).to_arrow_table().to_pandas()
+
+
+def test_time_counts_from_the_start_of_the_run(write, tmp_path):
+    write({1: 12, 2: 13, 3: 14}, [(10, 1)])
+    assert curve(tmp_path) == {1: 2, 2: 3, 3: 4}
+
+
+def test_the_pause_before_a_resume_counts_as_nothing(write, tmp_path):
+    write({1: 12, 2: 13, 3: 5002, 4: 5003}, [(10, 1), (5000, 3)])
+    assert curve(tmp_path) == {1: 2, 2: 3, 3: 3 + 2, 4: 3 + 3}
+
+
+def test_steps_that_a_resume_took_back_count_as_nothing(write, tmp_path):
+    # The second attempt took steps 3 to 90; the third went back to a checkpoint of step 1.
+    write({1: 12, 2: 7001}, [(10, 1), (5000, 3), (7000, 2)])
+    assert curve(tmp_path) == {1: 2, 2: 2 + 1}
+
+
+def test_an_attempt_that_took_no_step_counts_as_nothing(write, tmp_path):
+    write({1: 12, 2: 7001}, [(10, 1), (5000, None), (6000, 2), (7000, 2)])
+    assert curve(tmp_path) == {1: 2, 2: 2 + 1}
+
+
+def test_what_was_logged_before_the_first_step_begins_at_zero(write, tmp_path):
+    write({0: 11, 1: 12}, [(10, 1)])
+    assert curve(tmp_path) == {0: 0, 1: 2}
+
+
+def test_without_a_known_start_the_first_value_begins(write, tmp_path):
+    write({1: 12, 2: 15}, [])
+    assert curve(tmp_path) == {1: 0, 2: 3}
+    write_odd(tmp_path, [5, None, {"started": "yesterday", "first_step": "x"}, {"started": 3}])
+    assert curve(tmp_path) == {1: 0, 2: 3}
+
+
+def write_odd(root: Path, attempts: list) -> None:
+    file = root / "r" / "run.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"attempts": attempts}))
+
+
+def test_a_value_from_before_the_start_begins_the_run(write, tmp_path):
+    write({1: -100, 2: -99}, [(10, 1)])  # as where a log was written with times of its own
+    assert curve(tmp_path) == {1: 0, 2: 1}
+
+
+def test_cells_have_the_mean_of_finite_values_and_of_their_times(write, tmp_path):
+    write({1: 12, 2: 14, 3: 5002, 4: 5004}, [(10, 1), (5000, 3)])
+    cells = ask(tmp_path, "FROM metric_cells('r', 'loss', 0, 7, 2) ORDER BY step")
+    assert list(cells["step"]) == [0, 4]
+    assert list(cells["middle"]) == [2, 4]
+    assert list(cells["seconds"]) == pytest.approx([(2 + 4 + 6) / 3, 8])
+    assert list(cells["rows"]) == [3, 1]
