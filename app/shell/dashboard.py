@@ -21,6 +21,7 @@ page = st.navigation(
         st.Page(PAGES / "runs.py", title="Runs", icon=":material/list_alt:", default=True),
         st.Page(PAGES / "layers.py", title="Layers", icon=":material/grid_on:"),
         st.Page(PAGES / "clipping.py", title="Clipping", icon=":material/content_cut:"),
+        st.Page(PAGES / "bounds.py", title="Bounds", icon=":material/vertical_align_top:"),
         st.Page(PAGES / "compare.py", title="Compare", icon=":material/compare_arrows:"),
     ]
 )

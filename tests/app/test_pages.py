@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 from tests import dashboard_log
 from tests.dashboard_log import HOSTILE, HOSTILE_LAYER
 
-PAGES = ("runs", "layers", "clipping", "compare")
+PAGES = ("runs", "layers", "clipping", "bounds", "compare")
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*nanobind.*")
 

@@ -1,0 +1,24 @@
+"""Bounds: what would another bound have done?"""
+
+import streamlit as st
+
+from app.shell import notices
+from app.shell.selection import selection
+from app.views import bounds, bounds_question
+
+chosen = selection()
+states = chosen.states()
+st.header("Bounds", anchor=False)
+if notices.something_to_draw(chosen, states):
+    with notices.panel():
+        question = bounds_question.ask(states)
+        suggested = bounds.suggest(question)
+        bounds.draw_answer(question, suggested, states)
+        if suggested is not None:
+            with notices.panel():
+                bounds.draw_survival(chosen, question, suggested)
+            with notices.panel():
+                bounds.draw_layers(chosen, question, suggested)
+            with notices.panel():
+                bounds.draw_code(question, suggested)
+    bounds.explain()

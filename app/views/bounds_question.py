@@ -1,0 +1,96 @@
+"""What is asked about another bound: of which run, over which part of its training, and for which hit rate."""
+
+import re
+from dataclasses import dataclass
+
+import pandas as pd
+import streamlit as st
+
+from app import queries
+from app.shell import address
+
+RATES = ("0.1", "0.5", "1", "2", "5", "10", "20", "50")
+"""The hit rates that one can want, in per cent."""
+
+PARTS = {
+    "all": "all",
+    "first": "first tenth",
+    "last": "last tenth",
+    "steps": "steps",
+    "epochs": "epochs",
+}
+
+
+@dataclass(frozen=True)
+class Question:
+    """Which upper bound would have clipped at most the share `wanted` of a run's steps from the first to the last?"""
+
+    state: queries.RunState
+    first: int
+    last: int
+    wanted: float
+
+
+def ask(states: dict[str, queries.RunState]) -> Question:
+    """Which run, which part of its training, and which hit rate."""
+    left, middle, right = st.columns([5, 8, 5], gap="medium")
+    with left:
+        address.recall("run", states, list(states)[-1])
+        state = states[st.selectbox("Run", list(states), key="run", persist_state="session")]
+        address.note("run", state.run, list(states)[-1])
+    epochs = queries.epoch_steps(state)
+    with middle:
+        first, last = _choose_part(state, epochs)
+    with right:
+        address.recall("rate", RATES, "5")
+        rate = st.select_slider(
+            "Wanted hit rate",
+            RATES,
+            key="rate",
+            format_func=lambda rate: f"{rate}%",
+            persist_state="session",
+            help="The share of all layer-steps that the bound should clip at most.",
+        )
+        address.note("rate", rate, "5")
+    return Question(state, first, last, float(rate) / 100)
+
+
+def _choose_part(state: queries.RunState, epochs: pd.DataFrame) -> tuple[int, int]:
+    """The first and last step of the part of training that is asked about."""
+    parts = [part for part in PARTS if part != "epochs" or len(epochs) > 1]
+    address.recall("part", parts, "all")
+    part = st.segmented_control(
+        "Part of training",
+        parts,
+        key="part",
+        required=True,
+        format_func=lambda part: PARTS[part],
+        persist_state="session",
+    )
+    address.note("part", part, "all")
+    tenth = max(1, state.steps // 10)
+    match part:
+        case "first":
+            return 1, tenth
+        case "last":
+            return state.steps - tenth + 1, state.steps
+        case "steps" if state.steps > 1:
+            return _choose_between("between", "Steps", 1, state.steps)
+        case "epochs":
+            first, last = _choose_between("epochs", "Epochs", int(epochs["epoch"].min()), int(epochs["epoch"].max()))
+            some = epochs[epochs["epoch"].between(first, last)]
+            return int(some["first_step"].min()), int(some["last_step"].max())
+    return 1, state.steps
+
+
+def _choose_between(key: str, label: str, lowest: int, highest: int) -> tuple[int, int]:
+    """A slider with two ends, which stand in the address as 3-17."""
+    named = re.fullmatch(r"(\d{1,15})-(\d{1,15})", st.query_params.get(key, ""))
+    ends = st.session_state.get(key) or (named.groups() if named else (lowest, highest))
+    first, last = sorted(min(max(int(end), lowest), highest) for end in ends)
+    st.session_state[key] = (first, last)
+    first, last = st.slider(  # type: ignore[misc]
+        label, lowest, highest, key=key, format="localized", label_visibility="collapsed", persist_state="session"
+    )
+    address.note(key, f"{first}-{last}", f"{lowest}-{highest}")
+    return first, last
