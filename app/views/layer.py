@@ -13,7 +13,7 @@ from app.views.heatmap import LAYER, shown_steps
 
 
 def draw(chosen: Selection, state: queries.RunState, *, left: int) -> None:
-    """The layer's ratio before and after clipping, under the heatmap: its steps, `left` pixels from the left."""
+    """The layer's ratio before and after clipping, under the steps of the heatmap, `left` pixels from the left."""
     layers = queries.layers(state)
     address.recall(LAYER, layers, most_clipped(state))
     st.subheader("One layer", anchor=False)
