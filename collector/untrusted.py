@@ -98,6 +98,8 @@ class Sandbox:
     def _ask(self, sql: str) -> pa.Table:
         if self._closed:
             raise QueryError("the connection is closed; connect again")
+        if self._worker and self._worker.has_ended():  # somebody killed it while nothing was asked
+            self._end_worker()
         worker = self._worker = self._worker or self._start()
         query = self._query = _Query(worker)
         try:
@@ -236,6 +238,10 @@ class _Worker:
     def interrupt(self) -> None:
         """Interrupt the query that was asked last, unless it is answered already."""
         self._send((self._asked, None))
+
+    def has_ended(self) -> bool:
+        """Whether the process is there no more."""
+        return self._process.poll() is not None
 
     def kill(self) -> None:
         """End the process at once."""

@@ -15,6 +15,7 @@ from collector import Collector, connect, landlock
 from collector.compact import ENOUGH
 from collector.store import STATEMENTS
 from collector.untrusted import QueryError, Sandbox, cut_off
+from collector.untrusted_worker import ADDRESS_SPACE
 from tests.collector.emitter import Emitter
 
 ENDLESS = "WITH RECURSIVE r AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM r) SELECT count(*) FROM r"
@@ -354,6 +355,22 @@ def test_a_process_that_was_killed_is_said_and_replaced(root):
         log.execute("SELECT 1")
         threading.Timer(0.3, log._worker._process.kill).start()
         assert "ended by the system" in refusal(log, ENDLESS)
+
+
+def test_a_process_that_was_killed_between_two_queries_is_replaced_without_a_word(root):
+    with connect(root, untrusted=True) as log:
+        log.execute("SELECT 1")
+        log._worker._process.kill()
+        log._worker._process.wait()
+        assert log.execute("SELECT count(*) AS n FROM trust_ratios").to_pylist() == [{"n": 10}]
+
+
+def test_most_of_the_address_space_is_left_to_queries(log):
+    """Libraries reserve gigabytes that they never use; what is then left is too little to sort a window."""
+    log.execute("FROM trust_ratios")
+    status = Path(f"/proc/{log._worker._process.pid}/status").read_text()
+    reserved = int(status.partition("VmSize:")[2].split()[0]) * 2**10
+    assert reserved < ADDRESS_SPACE / 2
 
 
 def test_closing_ends_the_process_and_a_query_under_way(root):
