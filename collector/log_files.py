@@ -1,10 +1,13 @@
 """What lies under a root, read without DuckDB: which files are good, what run.json says, and what is wrong.
 
 A file that is damaged or foreign would fail every query over the whole list, so each footer is read first; it takes
-50 µs, once for each version of a file in a process.
+200 µs, once for each version of a file in a process. A run that has ended is read once for each version of its folder:
+with thousands of runs, a look at one that is training costs no more than one at the folders of the others.
 """
 
+import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -17,12 +20,14 @@ import pyarrow.parquet as pq
 from collector.parts import list_files
 from collector.rollups import rollup_path, rows_of
 from collector.run import read_heartbeat, read_run
-from collector.schema import LOG_TABLES, TRUST_RATIOS, LogTable
+from collector.schema import LOG_TABLES, ROLLUPS, TRUST_RATIOS, LogTable
 
 _VERSIONS_KEPT = 2**16
 _TRIES = 10
 _MARKS = ("run.json", *(table.folder for table in LOG_TABLES))
 """What a folder is a run by: any of these is in it."""
+
+_ended: dict[tuple[str, Path], "RunFiles"] = {}
 
 
 class Footer(NamedTuple):
@@ -40,23 +45,31 @@ class RunFiles:
 
     name: what it is called here. contents: its run.json, or None if that cannot be read. files: the good ones of each
     table. fresh: those of the trust ratios that have no rollup. rollups: what the others have. steps: the last step in
-    the log. problems: pairs of a file and a sentence.
+    the log. problems: pairs of a file and a sentence. version: what `run_version` said before it was read. heartbeat:
+    the file, if it may yet change; last_word: its time, if it will not.
     """
 
     name: str
     folder: Path
     contents: dict[str, Any] | None = None
     heartbeat: Path | None = None
+    last_word: str | None = None
     files: dict[str, list[str]] = field(default_factory=lambda: {table.folder: [] for table in LOG_TABLES})
     fresh: list[str] = field(default_factory=list)
     rollups: list[str] = field(default_factory=list)
     steps: int = 0
     problems: list[tuple[str, str]] = field(default_factory=list)
+    version: str = ""
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it may still be written: it has not ended, as far as one knows."""
+        return self.contents is None or self.contents["status"] == "running"
 
 
 def read_runs(roots: Sequence[Path]) -> list[RunFiles]:
     """The runs under `roots`, by name. Raises FileNotFoundError for a root that is not there."""
-    return [read_run_files(name, folder) for name, folder in sorted(_named(roots))]
+    return [_read_if_changed(name, folder) for name, folder in sorted(_named(roots))]
 
 
 def run_folders(root: Path) -> list[Path]:
@@ -65,23 +78,58 @@ def run_folders(root: Path) -> list[Path]:
         found = "the link {!r} leads to no folder" if root.is_symlink() else "there is no folder {!r}"
         raise FileNotFoundError(f"{found.format(str(root))}; give the one that holds the runs")
     with os.scandir(root) as entries:
-        folders = sorted(Path(entry) for entry in entries if entry.is_dir() and not entry.name.startswith("."))
-    return [folder for folder in folders if any((folder / name).exists() for name in _MARKS)]
+        folders = sorted(entry.path for entry in entries if entry.name[0] != "." and entry.is_dir())
+    return [Path(folder) for folder in folders if any(os.path.exists(f"{folder}/{name}") for name in _MARKS)]
+
+
+def run_version(folder: Path) -> str:
+    """Changes when a part, a rollup or the run.json of a run is added, changed or removed.
+
+    Of a run that has ended no file is listed: that a part came or went is told by the time of the folder it lies in.
+    """
+    try:
+        listed = _contents(folder)["status"] == "running"
+    except ValueError:
+        listed = True
+    seen = [_version(f"{folder}/run.json")]
+    for table in (*LOG_TABLES, ROLLUPS):
+        name = f"{folder}/{table.folder}"
+        seen.append(_version(name))
+        if listed and seen[-1]:
+            seen += sorted(f"{path.name} {_version(path)}" for path in list_files(Path(name)))
+    return hashlib.sha256("\0".join(seen).encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+def _version(path: str | Path) -> str:
+    try:
+        status = os.stat(path)
+    except OSError:  # merged just now, never there, or a link that leads nowhere
+        return ""
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def _named(roots: Sequence[Path]) -> Iterator[tuple[str, Path]]:
     """Each run's name and folder: the folder's name, after its root's where two roots have a run of that name."""
     found = [(root, folder) for root in roots for folder in run_folders(root)]
-    names = [folder.name for _, folder in found]
+    names = Counter(folder.name for _, folder in found)
     of_one_name = len({root.name for root in roots}) < len(roots)
     for root, folder in found:
-        twice = names.count(folder.name) > 1
+        twice = names[folder.name] > 1
         yield f"{root if of_one_name else root.name}/{folder.name}" if twice else folder.name, folder
+
+
+def _read_if_changed(name: str, folder: Path) -> RunFiles:
+    run = _ended.get((name, folder))
+    if run is None or run.version != run_version(folder):
+        run = read_run_files(name, folder)
+        if not run.goes_on:
+            _ended[name, folder] = run
+    return run
 
 
 def read_run_files(name: str, folder: Path) -> RunFiles:
     """The run in `folder`, which is called `name` here."""
-    run = RunFiles(name, folder)
+    run = RunFiles(name, folder, version=run_version(folder))
     if _printable(folder) != str(folder):
         run.name = _printable(Path(name))
         run.problems.append((_printable(folder), "its name is not UTF-8, which DuckDB needs: rename it"))
@@ -91,8 +139,11 @@ def read_run_files(name: str, folder: Path) -> RunFiles:
     except ValueError as error:
         problem = f"{error}, so status, config and layers of the run are not known: mend it"
         run.problems.append((str(folder / "run.json"), problem))
-    if read_heartbeat(folder):
-        run.heartbeat = folder / "heartbeat"
+    if beat := read_heartbeat(folder):
+        if run.goes_on:
+            run.heartbeat = folder / "heartbeat"
+        else:
+            run.last_word = beat["time"]
     others: set[str] = set()
     for table in LOG_TABLES:
         for path, footer in _footers(folder / table.folder, table):

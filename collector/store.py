@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import duckdb
 
 from collector import remote, rollups
-from collector.log_files import RunFiles, read_runs, run_folders
-from collector.parts import list_files, replaced_folder
+from collector.log_files import RunFiles, read_runs, run_folders, run_version
+from collector.parts import replaced_folder
 from collector.run import SILENT
-from collector.schema import LOG_TABLES, METRICS, ROLLUPS, TRUST_RATIOS, LogTable
+from collector.schema import METRICS, ROLLUPS, TRUST_RATIOS, LogTable
 from collector.untrusted import MAX_BYTES, MAX_ROWS, TIMEOUT, Sandbox
 
 Roots = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -51,6 +51,8 @@ STATEMENTS = (
     "log_inner_end",
     "log_cells_between",
     "log_layer_means",
+    "log_place_width",
+    "log_places",
     # What a page, a terminal or a notebook asks: macros with a row for each cell, point or layer.
     "furthest_from_1",
     "heatmap",
@@ -68,7 +70,9 @@ STATEMENTS = (
     "hit_rate_over_time",
     "clipped_throughout",
     "not_finite",
+    "events",
     "compare_layers",
+    "accuracy_epochs",
     "run_results",
     "run_summaries",
 )
@@ -123,19 +127,13 @@ def connect(root: Roots, *, untrusted: bool = False, **limits: Any) -> duckdb.Du
 def fingerprint(root: Roots) -> str:
     """A token that changes when a part or a run.json is added, changed or removed; a heartbeat does not change it.
 
-    Reads no file, only the folders; at a URL, heartbeats do change it (collector.remote). Raises as `connect`.
+    Reads no part, only the folders; at a URL, heartbeats do change it (collector.remote). Raises as `connect`.
     """
     roots = _listed(root)
     seen = hashlib.sha256("".join(remote.fingerprint(str(each)) for each in roots if remote.is_url(each)).encode())
     folders = _folders([each for each in roots if not remote.is_url(each)])
     for folder in (folder for each in folders for folder in run_folders(each)):
-        parts = (path for table in LOG_TABLES for path in list_files(folder / table.folder))
-        for path in (folder / "run.json", *parts):
-            try:
-                status = path.stat()
-            except OSError:  # merged just now, never there, or a link that leads nowhere
-                continue
-            seen.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0".encode(errors="surrogateescape"))
+        seen.update(os.fsencode(folder) + run_version(folder).encode())
     return seen.hexdigest()
 
 
@@ -212,7 +210,7 @@ def _pattern(file: str) -> str:
 
 def _part_pattern(run: RunFiles, file: str) -> str:
     """Finds a part of a run that goes on also where a merge moves it (collector.parts.replaced_folder)."""
-    if run.contents is None or run.contents["status"] != "running":
+    if not run.goes_on:
         return _pattern(file)  # DuckDB has fewer folders to look into
     path = Path(file)
     return f"{_pattern(str(path.parent.parent))}/*{path.parent.name}/{_pattern(path.name)}"
@@ -254,7 +252,8 @@ def _create_heartbeats(connection: duckdb.DuckDBPyConnection, runs: Sequence[Run
 
 def _run_row(run: RunFiles) -> dict[str, Any]:
     keys = ("status", "started", "finished", "config", "failure")
-    return {"run": run.name, "steps": run.steps} | {key: run.contents[key] for key in keys if run.contents}
+    read = {"run": run.name, "steps": run.steps, "last_word": run.last_word, "version": run.version}
+    return read | {key: run.contents[key] for key in keys if run.contents}
 
 
 def _layer_rows(run: RunFiles) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 -- A row is a run. Its status is what run.json says, or 'stalled' if that is 'running' without a heartbeat for a minute;
--- NULL if run.json cannot be read. steps is the last step in the log.
+-- NULL if run.json cannot be read. steps is the last step in the log. version changes when a file of the run does, but for
+-- its heartbeat.
 --   SELECT run, status, steps, config->>'clip' AS clip FROM runs ORDER BY run;
 CREATE VIEW runs AS
 SELECT
@@ -10,17 +11,19 @@ SELECT
     END AS status,
     started,
     finished,
-    heartbeat,
+    coalesce(heartbeat, last_word) AS heartbeat,
     steps,
     config,
-    failure
+    failure,
+    version
 FROM (
     SELECT
         unnest(
             from_json(
                 getvariable('runs'),
                 '[{"run": "VARCHAR", "status": "VARCHAR", "started": "TIMESTAMPTZ", "finished": "TIMESTAMPTZ",
-                   "steps": "BIGINT", "config": "JSON", "failure": "VARCHAR"}]'
+                   "last_word": "TIMESTAMPTZ", "steps": "BIGINT", "config": "JSON", "failure": "VARCHAR",
+                   "version": "VARCHAR"}]'
             ),
             max_depth := 2
         )
