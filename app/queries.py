@@ -88,6 +88,11 @@ def results() -> pd.DataFrame:
     return _of_log(log_version(), "FROM run_results")
 
 
+def accuracy_epochs() -> pd.DataFrame:
+    """A row an epoch of each run of the log: accuracy on the test set and in training."""
+    return _of_log(log_version(), "FROM accuracy_epochs ORDER BY run, epoch")
+
+
 def layers(state: RunState) -> list[str]:
     """The layers of a run that have rows, in depth order."""
     return list(hit_rates(state)["layer"])
@@ -166,9 +171,7 @@ def ratio_histogram(state: RunState, layer: str, first: int, last: int) -> pd.Da
     )
 
 
-def suggested_bounds(
-    state: RunState, first: int, last: int, share: float, groups: dict[str, str]
-) -> pd.DataFrame:
+def suggested_bounds(state: RunState, first: int, last: int, share: float, groups: dict[str, str]) -> pd.DataFrame:
     """The upper bounds that clip at most a share of some steps: of all layers, of a group, of a layer.
 
     groups: what group a layer is in, by its name.
@@ -199,14 +202,25 @@ def epoch_steps(state: RunState) -> pd.DataFrame:
     return _of_run(state, "FROM epoch_steps($run) ORDER BY epoch")
 
 
-def metric_curve(state: RunState, name: str) -> pd.DataFrame:
+def metric_curve(state: RunState, name: str, columns: int = POINTS) -> pd.DataFrame:
     """One metric by step."""
     return _of_run(
         state,
         "FROM metric_curve($run, $name, 0, $last, $columns) ORDER BY step",
         name=name,
         last=state.steps,
-        columns=POINTS,
+        columns=columns,
+    )
+
+
+def metric_cells(state: RunState, name: str, last: int, columns: int = POINTS) -> pd.DataFrame:
+    """One metric in cells of steps, which are those of every run that is asked for the same `last` step."""
+    return _of_run(
+        state,
+        "FROM metric_cells($run, $name, 0, $last, $columns) ORDER BY step",
+        name=name,
+        last=last,
+        columns=columns,
     )
 
 
@@ -231,13 +245,26 @@ def hit_rate(state: RunState) -> float | None:
     return float(rates[["upper_hits", "lower_hits"]].to_numpy().sum()) / adapted if adapted else None
 
 
-def hit_rates_over_time(state: RunState) -> pd.DataFrame:
-    """How often the layers of a run were clipped, as it went on."""
+def hit_rates_over_time(state: RunState, last: int | None = None) -> pd.DataFrame:
+    """How often the layers of a run were clipped, as it went on.
+
+    last: the step up to which there are cells; runs that are asked for the same one have the same cells.
+    """
     return _of_run(
         state,
         "FROM hit_rate_over_time($run, 1, $last, 200) ORDER BY step",
-        last=state.steps,
+        last=last or state.steps,
     )
+
+
+def columns() -> pd.DataFrame:
+    """A row a column of the log's views: table_name, column_name, data_type."""
+    return _of_store("FROM duckdb_columns() WHERE NOT internal AND schema_name = 'main' ORDER BY column_index")
+
+
+def macros() -> pd.DataFrame:
+    """A row a macro of the log: function_name, parameters, and as function_type 'table_macro' or 'macro'."""
+    return _of_store("FROM duckdb_functions() WHERE NOT internal AND schema_name = 'main' ORDER BY function_name")
 
 
 # A page asks for these two a dozen times while it is drawn, and the watch looks again two seconds later.
@@ -258,6 +285,12 @@ def _log() -> Log:
 @st.cache_resource(max_entries=2, show_spinner=False)
 def _connected(folders: tuple[str, ...], version: str) -> Log:
     return Log(connect(list(folders)))
+
+
+@st.cache_data(max_entries=2, show_spinner=False)
+def _of_store(statement: str) -> pd.DataFrame:
+    """What is the same whatever the log holds."""
+    return _ask(statement)
 
 
 @st.cache_data(max_entries=8, show_spinner=False)

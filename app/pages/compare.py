@@ -1,15 +1,23 @@
-"""Compare: did clipping help? Accuracy and loss of the chosen runs, and what differs between them."""
+"""Compare: did clipping help? The chosen runs over each other, mean and deviation over seeds, and layer by layer."""
 
 import streamlit as st
 
 from app.shell import notices
 from app.shell.selection import selection
-from app.views import comparison
+from app.views import comparison, comparison_tables, difference
 
 chosen = selection()
 states = chosen.states()
 st.header("Compare", anchor=False)
 if notices.something_to_draw(chosen, states):
-    comparison.draw_numbers(chosen)
-    comparison.draw_curves(chosen, states, by=comparison.choose_axis())
-    comparison.draw_differences(chosen)
+    compared = comparison.choose(chosen, states)
+    with notices.panel():
+        comparison.draw_numbers(compared)
+    with notices.panel():
+        comparison.draw_curves(compared)
+    with notices.panel():
+        comparison_tables.draw_results(compared)
+    with notices.panel():
+        comparison_tables.draw_differences(chosen)
+    with notices.panel():
+        difference.draw(chosen, compared.states)

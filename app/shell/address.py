@@ -25,6 +25,17 @@ def recall_several(key: str, options: Collection[str]) -> None:
     st.session_state[key] = [value for value in named if value in options]
 
 
+def recall_switch(key: str, default: bool) -> None:
+    """The same for a switch that is on or off."""
+    named = {"on": True, "off": False}.get(st.query_params.get(key, ""), default)
+    st.session_state[key] = bool(st.session_state.get(key, named))
+
+
+def note_switch(key: str, value: bool, default: bool) -> None:
+    """Put it into the address."""
+    note(key, "on" if value else "off", "on" if default else "off")
+
+
 def note(key: str, value: str | None, default: str | None = None) -> None:
     """Put a value into the address; a default is left out."""
     if value is None or value == default:

@@ -1,90 +1,170 @@
-"""The chosen runs against each other: accuracy, loss, and what differs in their configs."""
+"""The chosen runs against each other: whether seeds are taken together, a card for each setting, and the curves."""
+
+from dataclasses import dataclass
 
 import pandas as pd
 import streamlit as st
 
-from app import queries, words
-from app.charts.metrics import PANELS, metric_curves
+from app import queries, seeds, words
+from app.charts.metrics import metric_curves
 from app.charts.text import shorten
 from app.plotly_view import plotly_view
+from app.seeds import Setting
 from app.shell import address
 from app.shell.selection import Selection
+from app.views import comparison_curves
+
+MOST_RUNS = 40
+"""So many runs are drawn: more lines than this nobody tells apart."""
+
+CARDS_A_ROW = 4
+MOST_CARDS = 8
+"""With more settings than this the table below says it better."""
 
 GUIDE = """
 - **By step** shows every value that was logged, thinned to what a screen shows without hiding a spike. **By epoch**
-  shows the mean of each epoch: fairer between runs of different batch sizes, as their epochs differ in steps.
-- One run a setting says little when the difference is small: accuracies of the same settings differ from seed to seed.
-- **Drag** in one panel zooms all four to the same steps; a **double click** shows everything again.
+  shows the mean of each epoch: fairer between runs of different batch sizes, as their epochs differ in steps. **By wall
+  time** counts from the run's start; the pause before a resume is left out, and so are steps that it took back.
+- **Group seeds** takes runs together whose configs differ by the seed alone: a line is their mean, the band one sample
+  standard deviation to either side. From an **open point** on the line is **dotted**: fewer seeds have values there, as
+  one is still training, stopped early or is no longer a number.
+- One run a setting says little when the difference is small: accuracies of the same setting differ from seed to seed.
+- **Clip hits** is the share of all layers' ratios that a bound cut.
+- **Drag** in one panel zooms all of them to the same places; a **double click** shows everything again.
 """
 
 
-def draw_numbers(chosen: Selection) -> None:
-    """A card a run: best and last accuracy on the test set, against the best of the others."""
-    results = queries.results().set_index("run")
-    runs = [run for run in chosen.runs["run"] if run in results.index]
-    best = results.loc[runs, "best_test_accuracy"].dropna()
-    for column, run in zip(st.columns(max(3, len(runs))), runs, strict=False):
-        row = results.loc[run]
-        others = best.drop(index=run, errors="ignore")
-        behind = (row["best_test_accuracy"] - others.max()) * 100 if len(others) else None
-        column.metric(
-            words.plain(shorten(run, 32)),
-            words.percent(row["best_test_accuracy"], 2),
-            None if behind is None or pd.isna(behind) else f"{behind:+.2f} points",
-            delta_description="to the best of the others" if behind is not None and pd.notna(behind) else None,
-            help="Best test accuracy of the run.",
-            border=True,
-        )
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared, and how.
+
+    settings: the runs as they are taken together. faint: whether each seed is drawn behind its setting's mean. by: what
+    curves are drawn along.
+    """
+
+    chosen: Selection
+    states: dict[str, queries.RunState]
+    settings: tuple[Setting, ...]
+    faint: bool
+    by: str
+
+    @property
+    def groups(self) -> tuple[Setting, ...]:
+        """Settings of several seeds."""
+        return tuple(setting for setting in self.settings if setting.grouped)
 
 
-def choose_axis() -> str:
-    """Whether curves are drawn by step or by epoch."""
-    address.recall("along", ("step", "epoch"), "step")
+def choose(chosen: Selection, states: dict[str, queries.RunState]) -> Comparison:
+    """What curves are drawn along, and whether runs that differ by their seed are taken together."""
+    shown = dict(list(states.items())[-MOST_RUNS:])
+    rows = chosen.runs[chosen.runs["run"].isin(shown)]
+    found = seeds.settings({run["run"]: words.config(run) for _, run in rows.iterrows()})
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        by = _choose_axis()
+        together = any(setting.grouped for setting in found)
+        faint = False
+        if together:
+            together = _switch("group", "Group seeds", "Runs whose configs differ by the seed alone, as their mean.")
+        if together:
+            faint = _switch("seeds", "Show each seed", "Each of the runs, faintly, behind the mean.")
+    if len(shown) < len(states):
+        st.caption(f"The newest {MOST_RUNS} of the {len(states)} chosen runs are drawn.")
+    alone = tuple(Setting(run, (run,)) for run in shown)
+    return Comparison(chosen, shown, tuple(found) if together else alone, faint, by)
+
+
+def _choose_axis() -> str:
+    address.recall("along", ("step", "epoch", "time"), "step")
     axis = st.segmented_control(
         "Along",
-        ["step", "epoch"],
+        ["step", "epoch", "time"],
         required=True,
         key="along",
         persist_state="session",
-        format_func=lambda axis: f"by {axis}",
+        format_func=lambda axis: "by wall time" if axis == "time" else f"by {axis}",
         label_visibility="collapsed",
     )
     address.note("along", axis, "step")
     return str(axis)
 
 
-def draw_curves(chosen: Selection, states: dict[str, queries.RunState], *, by: str) -> None:
-    """Accuracy and loss, on the test set and in training."""
-    ask = queries.metric_curve if by == "step" else queries.metric_epochs
-    curves = {(run, metric): ask(state, metric) for run, state in states.items() for metric, _ in PANELS}
-    if all(curve.empty for curve in curves.values()):
+def _switch(key: str, label: str, says: str) -> bool:
+    address.recall_switch(key, True)
+    on = st.toggle(label, key=key, help=says, persist_state="session")
+    address.note_switch(key, on, True)
+    return on
+
+
+def draw_numbers(compared: Comparison) -> None:
+    """A card a setting: best accuracy on the test set, against the best of the others."""
+    results = queries.results().set_index("run")
+    best = {setting: spread(results, setting, "best_test_accuracy") for setting in compared.settings}
+    if len(best) > MOST_CARDS:
+        best = dict(sorted(best.items(), key=lambda item: -item[1].mean if item[1].n else 1)[:CARDS_A_ROW])
+    if not any(each.n for each in best.values()):
+        return
+    entries = list(best.items())
+    for start in range(0, len(entries), CARDS_A_ROW):
+        row = entries[start : start + CARDS_A_ROW]
+        for column, (setting, each) in zip(st.columns(max(3, min(CARDS_A_ROW, len(entries)))), row, strict=False):
+            others = [other.mean for one, other in best.items() if one is not setting and other.n]
+            behind = (each.mean - max(others)) * 100 if others and each.n else None
+            column.metric(
+                words.plain(shorten(setting.name, 32)),
+                mean_text(each),
+                None if behind is None else f"{behind:+.2f} points",
+                delta_description="to the best of the others" if behind is not None else None,
+                help=_said(setting, each),
+                border=True,
+            )
+
+
+def spread(results: pd.DataFrame, setting: Setting, column: str) -> seeds.Spread:
+    """A result of the setting's runs."""
+    return seeds.spread([results[column].get(run) for run in setting.runs])
+
+
+def mean_text(each: seeds.Spread) -> str:
+    """A mean share, with its deviation where there is one."""
+    mean = words.percent(each.mean, 2)
+    return mean if pd.isna(each.std) else f"{mean.removesuffix('%')} ± {each.std * 100:.2f}%"
+
+
+def _said(setting: Setting, each: seeds.Spread) -> str:
+    if not setting.grouped:
+        return "Best test accuracy of the run."
+    names = ", ".join(words.plain(shorten(run, 40)) for run in setting.runs)
+    return (
+        f"Best test accuracy: mean and sample standard deviation over {each.n} of {len(setting.runs)} seeds ({names})."
+    )
+
+
+def draw_curves(compared: Comparison) -> None:
+    """Accuracy, loss and clip hits."""
+    curves = comparison_curves.of_runs(compared.states, by=compared.by)
+    grouped = {run for setting in compared.groups for run in setting.runs}
+    if not compared.faint:
+        curves = {(run, metric): curve for (run, metric), curve in curves.items() if run not in grouped}
+    means = comparison_curves.of_settings(compared.groups, compared.states, by=compared.by)
+    if not means and all(curve.empty for curve in curves.values()):
         st.info(
             "These runs logged no accuracy and no loss. `collector.log({'train/loss': loss})` records them.",
             icon=":material/show_chart:",
         )
         return
+    lines = compared.chosen.lines
     plotly_view(
-        metric_curves(curves, by=by, lines=chosen.lines, theme=chosen.theme),
+        metric_curves(
+            curves,
+            means=means,
+            faint=frozenset(grouped),
+            by=compared.by,
+            lines={**lines, **{setting.name: lines[setting.runs[0]] for setting in compared.groups}},
+            theme=compared.chosen.theme,
+        ),
         key="compare",
-        label="Accuracy and loss of the runs",
-        keep_zoom=by,
+        label="Accuracy, loss and clip hits of the runs",
+        keep_zoom=compared.by,
     )
     with st.expander("How to read this", icon=":material/help:"):
         st.markdown(GUIDE)
-
-
-def draw_differences(chosen: Selection) -> None:
-    """The options of the runs' configs that are not the same in all of them."""
-    st.subheader("What differs", anchor=False)
-    configs = pd.DataFrame(
-        {run["run"]: pd.Series(words.config(run), dtype=object) for _, run in chosen.runs.iterrows()}
-    )
-    said = configs.map(lambda value: "none" if value is None else "" if value != value else str(value))
-    differing = said[said.nunique(axis=1) > 1]
-    if len(chosen.runs) < 2:
-        st.caption("Choose a second run in the sidebar to see what differs.")
-    elif differing.empty:
-        st.caption("Nothing: these runs have the same config.")
-    else:
-        st.dataframe(differing.rename_axis("option"))
-        st.caption(f"{len(said) - len(differing)} more options are the same in all of them.")

@@ -1,0 +1,159 @@
+"""The difference of two heatmaps: where, and by how much, one run's ratios or hits are above another's."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from app.charts.heatmap import RIGHT
+from app.charts.text import escape, label_margin, layer_ticks, ratio_text, ratio_ticks, shorten
+from app.charts.theme import LIGHT, Theme
+
+LEAST, MOST = 0.1, 2.0
+"""Decades at which the colours of a ratio's factor end: a quarter more at least, a hundredfold at most."""
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What can be compared: a ratio by its factor, a share by the difference. column: of the heatmap's cells."""
+
+    column: str
+    label: str
+    ratio: bool
+
+
+QUANTITIES = (
+    Quantity("trust_ratio", "Ratio before clipping", True),
+    Quantity("clipped_ratio", "Ratio after clipping", True),
+    Quantity("hit_rate", "Clip hits", False),
+)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Cells of two runs on one grid, a row a layer, a column a cell of `width` steps of which the first begins at
+    `first`: the values of each, and the difference, which is log10 of the factor for a ratio. NaN where one has none.
+    """
+
+    layers: tuple[str, ...]
+    first: int
+    width: int
+    one: np.ndarray
+    other: np.ndarray
+    difference: np.ndarray
+
+
+def difference(one: pd.DataFrame, other: pd.DataFrame, *, quantity: Quantity, layers: Sequence[str]) -> Difference:
+    """Lay the cells of two runs, which are of one width, over each other: layer, step, width and the quantity.
+
+    layers: the rows, from top to bottom.
+    """
+    both = pd.concat([one[["step", "width"]], other[["step", "width"]]])
+    if both.empty:
+        nothing = np.empty((len(layers), 0))
+        return Difference(tuple(layers), 1, 1, nothing, nothing, nothing)
+    width, first, last = int(both["width"].iloc[0]), int(both["step"].min()), int(both["step"].max())
+    columns = (last - first) // width + 1
+    mine, theirs = (_grid(cells, quantity.column, layers, first, width, columns) for cells in (one, other))
+    if not quantity.ratio:
+        return Difference(tuple(layers), first, width, mine, theirs, mine - theirs)
+    factor = np.log10(np.maximum(mine, 1e-12)) - np.log10(np.maximum(theirs, 1e-12))
+    return Difference(tuple(layers), first, width, mine, theirs, factor)
+
+
+def _grid(cells: pd.DataFrame, column: str, layers: Sequence[str], first: int, width: int, columns: int) -> np.ndarray:
+    rows = {layer: row for row, layer in enumerate(layers)}
+    known = cells[cells["layer"].isin(rows)]
+    grid = np.full((len(layers), columns), np.nan, dtype=np.float32)
+    grid[known["layer"].map(rows).to_numpy(), ((known["step"] - first) // width).to_numpy()] = known[column]
+    grid[~np.isfinite(grid)] = np.nan
+    return grid
+
+
+def difference_map(
+    compared: Difference, *, quantity: Quantity, names: tuple[str, str], theme: Theme = LIGHT
+) -> go.Figure:
+    """Orange where the first run is above the second, blue where it is below, the page's colour where they agree."""
+    layers = compared.layers
+    row_height = 18 if len(layers) <= 24 else 12 if len(layers) <= 70 else 4
+    height = min(max(row_height * len(layers), 200), 760)
+    one, other = (escape(shorten(name, 36)) for name in names)
+    reach = _reach(compared, quantity)
+    steps = "step %{x:,.0f}" if compared.width == 1 else f"{compared.width:,} steps around step %{{x:,.0f}}"
+    number = ".4~g" if quantity.ratio else ".1%"
+    factor = 10**compared.difference if quantity.ratio else compared.difference * 100
+    says = "factor <b>%{customdata[2]:.3~g}</b>" if quantity.ratio else "difference <b>%{customdata[2]:+.1f} points</b>"
+    figure = go.Figure(
+        go.Heatmap(
+            z=compared.difference.astype(np.float32),
+            x0=compared.first + (compared.width - 1) / 2,  # a cell's middle
+            dx=compared.width,
+            y=[escape(layer) for layer in layers],
+            customdata=np.stack([compared.one, compared.other, factor], axis=-1).astype(np.float32),
+            coloraxis="coloraxis",
+            hovertemplate=f"<b>%{{y}}</b><br>{steps}<br>A {one} <b>%{{customdata[0]:{number}}}</b>"
+            f"<br>B {other} <b>%{{customdata[1]:{number}}}</b><br>{says}<extra></extra>",
+            hoverongaps=False,
+            zsmooth=False,
+        ),
+        layout={"template": theme.template, "height": height + 56},
+    )
+    end = compared.first + compared.width * compared.difference.shape[1]
+    figure.update_layout(
+        margin={"l": label_margin(layers), "r": RIGHT, "t": 10, "b": 46},
+        hovermode="closest",
+        coloraxis=_colours(quantity, reach, theme),
+        xaxis={
+            "title": "step",
+            "showgrid": False,
+            "autorangeoptions": {"clipmin": compared.first - 0.5, "clipmax": end - 0.5},
+        },
+        yaxis={
+            "type": "category",
+            "categoryorder": "array",
+            "categoryarray": [escape(layer) for layer in layers],
+            "range": [len(layers) - 0.5, -0.5],
+            "showgrid": False,
+            "fixedrange": True,
+            "tickmode": "array",
+            **layer_ticks(layers, height),
+        },
+    )
+    return figure
+
+
+def _reach(compared: Difference, quantity: Quantity) -> float:
+    """Where the colours end, the same on both sides."""
+    if not quantity.ratio:
+        return 1.0
+    sizes = np.abs(compared.difference[np.isfinite(compared.difference)])
+    return float(np.clip(np.quantile(sizes, 0.995), LEAST, MOST)) if len(sizes) else LEAST
+
+
+def _colours(quantity: Quantity, reach: float, theme: Theme) -> dict[str, object]:
+    if quantity.ratio:
+        factors = ratio_ticks(-reach, reach)
+        ticks = [float(np.log10(factor)) for factor in factors]
+        texts = ["same" if factor == 1 else f"× {ratio_text(factor)}" for factor in factors]
+    else:
+        ticks = [-1.0, -0.5, 0.0, 0.5, 1.0]
+        texts = ["−100 points", "−50", "same", "+50", "+100 points"]
+    return {
+        "colorscale": theme.diverging_scale,
+        "cmin": -reach,
+        "cmax": reach,
+        "colorbar": {
+            "tickvals": ticks,
+            "ticktext": texts,
+            "tickfont": {"size": 11, "color": theme.faint},
+            "thickness": 10,
+            "outlinewidth": 0,
+            "len": 1,
+            "y": 1,
+            "yanchor": "top",
+            "x": 1.012,
+            "ypad": 0,
+        },
+    }

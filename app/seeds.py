@@ -1,0 +1,124 @@
+"""Runs that differ by their seed alone, and what they have in common: mean and standard deviation."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+POINTS = 300
+"""Points of a mean by time, where runs have no common places of their own."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Runs whose configs are the same but for the seed; or one run alone. name: what the runs' names have in common."""
+
+    name: str
+    runs: tuple[str, ...]
+
+    @property
+    def grouped(self) -> bool:
+        """Whether there is more than one seed of it."""
+        return len(self.runs) > 1
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and sample standard deviation of so many values that are there and finite; NaN where there are too few."""
+
+    mean: float
+    std: float
+    n: int
+
+
+def settings(configs: Mapping[str, Mapping[str, Any]]) -> list[Setting]:
+    """The runs, those together that differ by the seed alone; in the order of each setting's first run.
+
+    configs: by run, oldest first. `seed` and `name` do not count; a run without a seed stands alone. A seed counts
+    once: of two runs with the same one the newer belongs to the setting, and the older stands alone.
+    """
+    together: dict[str, dict[str, str]] = {}
+    for run, config in configs.items():
+        if config.get("seed") is not None:
+            same = {key: value for key, value in config.items() if key not in ("seed", "name")}
+            together.setdefault(_said(same), {})[_said(config["seed"])] = run
+    groups = [tuple(runs.values()) for runs in together.values() if len(runs) > 1]
+    grouped = {run for runs in groups for run in runs}
+    every = [*groups, *((run,) for run in configs if run not in grouped)]
+    place = {run: number for number, run in enumerate(configs)}
+    every = [tuple(sorted(runs, key=place.__getitem__)) for runs in every]
+    every.sort(key=lambda runs: place[runs[0]])
+    return _named(every)
+
+
+def _named(groups: Sequence[tuple[str, ...]]) -> list[Setting]:
+    """Settings with names that no other has."""
+    names = [common_name(runs) for runs in groups]
+    return [
+        Setting(name if names.count(name) == 1 else runs[0], runs) for name, runs in zip(names, groups, strict=True)
+    ]
+
+
+def common_name(runs: Sequence[str]) -> str:
+    """The words at the beginning and the end of the runs' names that are the same in all of them."""
+    if len(runs) == 1:
+        return runs[0]
+    words = [re.findall(r"[^\W_]+|[\W_]+", run) for run in runs]
+    start = "".join(_same(words)).strip("-_. ")
+    end = "".join(_same([each[::-1] for each in words])[::-1]).strip("-_. ")
+    if start in runs:  # as in `clip1`, `clip1-seed1`: there is no end
+        return start
+    return "…".join(part for part in (start, end) if part) or runs[0]
+
+
+def _same(words: Sequence[Sequence[str]]) -> list[str]:
+    """What all the lists begin with."""
+    return [first for first, *_ in takewhile(lambda each: len(set(each)) == 1, zip(*words, strict=False))]
+
+
+def spread(values: Sequence[float | None]) -> Spread:
+    """What is said of the results of some seeds."""
+    there = np.array([value for value in values if value is not None], dtype=float)
+    there = there[np.isfinite(there)]
+    mean = float(there.mean()) if len(there) else float("nan")
+    return Spread(mean, float(there.std(ddof=1)) if len(there) > 1 else float("nan"), len(there))
+
+
+def mean_curve(curves: Sequence[pd.DataFrame], *, by: str) -> pd.DataFrame:
+    """Mean and sample standard deviation over seeds: a row a place `x`, with `n`, how many seeds have a value there.
+
+    curves: one a seed. by: 'epoch' takes the values of an epoch together, from columns epoch and value; 'step' those of
+    a cell of steps, from step, middle and value; 'time' those at a moment, between two of which a curve is a straight
+    line, from seconds and value.
+    """
+    if by == "time":
+        return _mean_by_time(curves)
+    rows = pd.concat(curves)
+    rows = rows[np.isfinite(rows["value"].astype(float))]
+    rows = rows.assign(x=rows["epoch" if by == "epoch" else "middle"])
+    means = rows.groupby(by, sort=True).agg(
+        x=("x", "mean"), mean=("value", "mean"), std=("value", "std"), lowest=("value", "min"), n=("value", "size")
+    )
+    return means.reset_index(drop=True)
+
+
+def _mean_by_time(curves: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    there = [curve[np.isfinite(curve["value"].astype(float))] for curve in curves]
+    there = [curve.sort_values("seconds") for curve in there if len(curve)]
+    if not there:
+        return pd.DataFrame(columns=["x", "mean", "std", "lowest", "n"])
+    first = min(curve["seconds"].iloc[0] for curve in there)
+    last = max(curve["seconds"].iloc[-1] for curve in there)
+    x = np.unique(np.linspace(first, last, POINTS))
+    rows = pd.DataFrame([np.interp(x, curve["seconds"], curve["value"], left=np.nan, right=np.nan) for curve in there])
+    means = pd.DataFrame({"x": x, "mean": rows.mean(), "std": rows.std(), "lowest": rows.min(), "n": rows.count()})
+    return means[means["n"] > 0].reset_index(drop=True)
+
+
+def _said(value: object) -> str:
+    return json.dumps(value, sort_keys=True, default=str)

@@ -1,0 +1,135 @@
+"""Two of the chosen runs, layer by layer and step by step: the difference of their heatmaps."""
+
+import numpy as np
+import streamlit as st
+
+from app import queries, words
+from app.charts.difference import QUANTITIES, Difference, Quantity, difference, difference_map
+from app.charts.text import shorten
+from app.plotly_view import plotly_view
+from app.queries import RunState
+from app.shell import address
+from app.shell.selection import Selection
+
+GUIDE = """
+- A **row** is a layer, a **column** a step, or several of them; both runs are asked for the same cells.
+- **Orange**: the ratio of A is larger than that of B, or A is clipped more often. **Blue**: smaller, or less often.
+  What has the page's colour is the same in both. Hover to read both values.
+- Where a cell stands for many steps, a run's ratio is the one **furthest from 1** among them, as on the page Layers.
+- **Before clipping** compares what LAMB asked for: once weights have gone different ways it differs even between runs
+  of one bound. **After clipping** compares what the steps used, so the bound itself shows.
+"""
+
+
+def draw(chosen: Selection, states: dict[str, RunState]) -> None:
+    """The switches, one sentence that says where the two differ most, and the map."""
+    st.subheader("Layer by layer", anchor=False)
+    if len(states) < 2:
+        st.caption("Choose a second run in the sidebar to see where two runs differ.")
+        return
+    one, other, quantity = _choose(states)
+    layers = _shared(states[one], states[other])
+    if not layers:
+        st.info(
+            f"{_name(one)} and {_name(other)} have no layer of the same name, so nothing can be laid over each other. "
+            "Choose two runs of one model.",
+            icon=":material/layers_clear:",
+        )
+        return
+    last = min(states[one].steps, states[other].steps)
+    compared = _compared(states[one], states[other], layers, last, quantity)
+    if not np.isfinite(compared.difference).any():
+        st.info("Neither run has a value here that the other has too.", icon=":material/layers_clear:")
+        return
+    st.markdown(_most(compared, quantity))
+    st.caption(_what(states, one, other, layers, last))
+    plotly_view(
+        difference_map(compared, quantity=quantity, names=(one, other), theme=chosen.theme),
+        key="difference",
+        label=f"{quantity.label}: run A against run B, for every layer at every step",
+        keep_zoom=f"{one} {other}",
+    )
+    with st.expander("How to read this", icon=":material/help:"):
+        st.markdown(GUIDE)
+
+
+def _choose(states: dict[str, RunState]) -> tuple[str, str, Quantity]:
+    """The runs A and B, the newest and the oldest at first, and what is compared."""
+    runs = list(states)
+    labels = {quantity.column: quantity.label for quantity in QUANTITIES}
+    left, middle, right = st.columns([2, 2, 3], vertical_alignment="bottom")
+    with left:
+        one = _choose_run("a", "Run A", runs, runs[-1])
+    with middle:
+        others = [run for run in runs if run != one]
+        other = _choose_run("b", "against run B", others, others[0])
+    with right:
+        address.recall("difference", labels, "trust_ratio")
+        column = st.segmented_control(
+            "Show",
+            list(labels),
+            required=True,
+            key="difference",
+            format_func=lambda name: labels[name],
+            persist_state="session",
+        )
+        address.note("difference", column, "trust_ratio")
+    return one, other, next(quantity for quantity in QUANTITIES if quantity.column == column)
+
+
+def _choose_run(key: str, label: str, runs: list[str], default: str) -> str:
+    address.recall(key, runs, default)
+    run = st.selectbox(label, runs, key=key, persist_state="session")
+    address.note(key, run, default)
+    return str(run)
+
+
+def _shared(one: RunState, other: RunState) -> list[str]:
+    """The layers of both runs, in the depth order of the first."""
+    there = set(queries.layers(other))
+    return [layer for layer in queries.layers(one) if layer in there]
+
+
+def _compared(one: RunState, other: RunState, layers: list[str], last: int, quantity: Quantity) -> Difference:
+    cells = [queries.cells(state, 1, last, quantities=(quantity.column,), layers=layers) for state in (one, other)]
+    width = int(cells[0]["width"].iloc[0]) if len(cells[0]) else 1
+    if one.steps != other.steps and last >= width:
+        # The longer run's last cell goes on where the shorter has ended: they do not stand for the same steps.
+        cells = [each[each["step"] + width - 1 <= last] for each in cells]
+    return difference(*cells, quantity=quantity, layers=layers)
+
+
+def _most(compared: Difference, quantity: Quantity) -> str:
+    """Where the two runs differ most, in a sentence: by the middle of each layer's cells."""
+    seen = np.isfinite(compared.difference).any(axis=1)
+    middles = np.nanmedian(compared.difference[seen], axis=1)
+    layers = [layer for layer, there in zip(compared.layers, seen, strict=True) if there]
+    most = int(np.abs(middles).argmax())
+    name = f"**{words.plain(shorten(layers[most], 60))}**"
+    least = 0.01 if not quantity.ratio else float(np.log10(1.02))
+    above, below = int((middles > least).sum()), int((middles < -least).sum())
+    if not above + below:
+        little = "2 %" if quantity.ratio else "a point"
+        return f"In the middle of its cells no layer of A differs from that of B by more than {little}."
+    if quantity.ratio:
+        said = f"In A the ratio is larger in {above} and smaller in {below} of {len(layers)} layers"
+        by = f"by a factor of **{10 ** middles[most]:.3g}**"
+    else:
+        said = f"A is clipped more often in {above} and less often in {below} of {len(layers)} layers"
+        by = f"by **{100 * middles[most]:+.0f} points**"
+    return f"{said}; they differ most in {name}, {by} in the middle of its cells."
+
+
+def _what(states: dict[str, RunState], one: str, other: str, layers: list[str], last: int) -> str:
+    said = [f"A over B, steps 1 to {last:,}"]
+    if states[one].steps != states[other].steps:
+        said[0] += ", which both have"
+    for mine, theirs in ((one, other), (other, one)):
+        missing = len(queries.layers(states[mine])) - len(layers)
+        if missing:
+            said.append(f"{missing} layers of {_name(mine)} are not in {_name(theirs)} and left out")
+    return ". ".join(said) + "."
+
+
+def _name(run: str) -> str:
+    return words.plain(shorten(run, 40))
