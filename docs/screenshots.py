@@ -12,7 +12,7 @@ from playwright.sync_api import Page, sync_playwright
 from tests.browser.dashboard import ARGUMENTS, CHROMIUM, serve, settle
 
 HERE = Path(__file__).parent
-PAGES = ("runs", "layers", "clipping", "bounds", "compare")
+PAGES = ("runs", "layers", "clipping", "bounds", "compare", "sql")
 
 
 def main() -> None:

@@ -6,9 +6,7 @@ The texts and the examples are the comments of collector/sql/*.sql, so that each
 from a small log that is the same each time.
 """
 
-import re
 import tempfile
-from importlib import resources
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +14,7 @@ from typing import Any
 import torch
 
 from collector import Collector, connect
+from collector.documentation import describe
 from collector.store import STATEMENTS
 from lambc.terminal import cell
 
@@ -87,14 +86,7 @@ def make_log(root: Path) -> None:
 
 def entry(name: str, con: Any) -> str:
     """A statement's text, example and answer."""
-    comment = []
-    for line in resources.files("collector").joinpath("sql", f"{name}.sql").read_text("utf-8").splitlines():
-        if not line.startswith("--"):
-            break
-        comment.append(line)
-    text = " ".join(line[3:] for line in comment if not line.startswith("--   "))
-    example = "\n".join(line[5:].rstrip(";") for line in comment if line.startswith("--   "))
-    query = re.sub(r";?(\s*--.*)?$", "", example)
+    text, query = describe(name)
     answer = con.sql(query)
     rows = answer.to_arrow_table()
     shown = [

@@ -23,6 +23,7 @@ page = st.navigation(
         st.Page(PAGES / "clipping.py", title="Clipping", icon=":material/content_cut:"),
         st.Page(PAGES / "bounds.py", title="Bounds", icon=":material/vertical_align_top:"),
         st.Page(PAGES / "compare.py", title="Compare", icon=":material/compare_arrows:"),
+        st.Page(PAGES / "sql.py", title="SQL", icon=":material/database_search:"),
     ]
 )
 drawn = sidebar.pulse()

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 from tests import dashboard_log
 from tests.dashboard_log import HOSTILE, HOSTILE_LAYER
 
-PAGES = ("runs", "layers", "clipping", "bounds", "compare")
+PAGES = ("runs", "layers", "clipping", "bounds", "compare", "sql")
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*nanobind.*")
 
@@ -37,7 +37,7 @@ def test_a_page_shows_the_chosen_runs_without_an_error(
 ):
     page = open_page(name, log, *runs)
     assert not page.exception
-    assert [header.value for header in page.header] == [name.capitalize()]
+    assert [header.value.lower() for header in page.header] == [name]
     assert page.multiselect(key="runs").value == list(runs)
 
 

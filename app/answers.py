@@ -1,0 +1,74 @@
+"""An answer as a table to show, as a frame to draw, and as a file to keep."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+from pyarrow import types
+
+
+def shown(answer: pa.Table) -> pa.Table:
+    """What a table on a page can hold: values of DuckDB's own kinds (intervals, maps, unions) as it writes them."""
+    odd = [field.name for field in answer.schema if not _is_plain(field.type)]
+    if not odd:
+        return answer
+    return (
+        duckdb.connect()
+        .from_arrow(answer)
+        .project(
+            ", ".join(
+                f"{_quoted(name)}::VARCHAR AS {_quoted(name)}" if name in odd else _quoted(name)
+                for name in answer.column_names
+            )
+        )
+        .to_arrow_table()
+    )
+
+
+def drawable(answer: pa.Table) -> pd.DataFrame:
+    """The columns that a chart can show: numbers, times, text and truth."""
+    columns = {}
+    for field, column in zip(answer.schema, answer.columns, strict=True):
+        if types.is_decimal(field.type):
+            columns[field.name] = column.cast(pa.float64())
+        elif types.is_dictionary(field.type):
+            columns[field.name] = column.cast(pa.string())
+        elif _is_drawn(field.type):
+            columns[field.name] = column
+    return pa.table(columns).to_pandas()
+
+
+def csv(answer: pa.Table) -> bytes:
+    """All rows, as DuckDB writes them."""
+    return _written(answer, lambda relation, path: relation.write_csv(path, header=True))
+
+
+def parquet(answer: pa.Table) -> bytes:
+    """All rows, in their types."""
+    return _written(answer, lambda relation, path: relation.write_parquet(path))
+
+
+def _written(answer: pa.Table, write: Callable[[duckdb.DuckDBPyRelation, str], None]) -> bytes:
+    with duckdb.connect() as connection, tempfile.TemporaryDirectory() as folder:
+        connection.execute("SET TimeZone = 'UTC'")
+        path = Path(folder) / "answer"
+        write(connection.from_arrow(answer), str(path))
+        return path.read_bytes()
+
+
+def _is_drawn(kind: pa.DataType) -> bool:
+    known = (types.is_integer, types.is_floating, types.is_string, types.is_boolean, types.is_timestamp, types.is_date)
+    return any(is_kind(kind) for is_kind in known)
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    if types.is_list(kind):
+        return _is_drawn(kind.value_type)
+    return _is_drawn(kind) or types.is_decimal(kind) or types.is_dictionary(kind) or types.is_time(kind)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
