@@ -84,10 +84,14 @@ def bound(run: pd.Series) -> str:
     options = config(run)
     if "clip" not in options:
         return "bound not noted"
-    clip = options["clip"]
+    return bound_text(options["clip"])
+
+
+def bound_text(clip: Any) -> str:
+    """A clip bound as a config has it: a number, two, or None."""
     if clip is None:
         return "no bound"
-    if isinstance(clip, list) and len(clip) == 2:
+    if isinstance(clip, list | tuple) and len(clip) == 2:
         return f"bound {_number(clip[0])} to {_number(clip[1])}"
     return f"bound {_number(clip)}"
 

@@ -73,5 +73,7 @@ def _band(rows: pd.DataFrame, colour: str) -> go.Scatter:
 
 
 def _said(mean: float, std: float, n: int, seeds: int, number: Callable[[float], str]) -> str:
+    if seeds == 1:
+        return number(mean)
     of = f"{seeds} seeds" if n == seeds else f"{n} of {seeds} seeds"
     return f"{number(mean)} ({of})" if pd.isna(std) else f"{number(mean)} ± {number(std)} ({of})"

@@ -4,7 +4,7 @@ import streamlit as st
 
 from app.shell import notices
 from app.shell.selection import selection
-from app.views import comparison, comparison_tables, difference
+from app.views import comparison, comparison_tables, difference, paper
 
 chosen = selection()
 states = chosen.states()
@@ -21,3 +21,5 @@ if notices.something_to_draw(chosen, states):
         comparison_tables.draw_differences(chosen)
     with notices.panel():
         difference.draw(chosen, compared.states)
+    with notices.panel():
+        paper.draw(chosen, compared.states)

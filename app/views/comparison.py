@@ -17,8 +17,8 @@ from app.views import comparison_curves
 MOST_RUNS = 40
 """So many runs are drawn: more lines than this nobody tells apart."""
 
-CARDS_A_ROW = 4
-MOST_CARDS = 8
+CARDS_A_ROW = 3
+MOST_CARDS = 6
 """With more settings than this the table below says it better."""
 
 GUIDE = """
@@ -106,7 +106,7 @@ def draw_numbers(compared: Comparison) -> None:
     entries = list(best.items())
     for start in range(0, len(entries), CARDS_A_ROW):
         row = entries[start : start + CARDS_A_ROW]
-        for column, (setting, each) in zip(st.columns(max(3, min(CARDS_A_ROW, len(entries)))), row, strict=False):
+        for column, (setting, each) in zip(st.columns(CARDS_A_ROW), row, strict=False):
             others = [other.mean for one, other in best.items() if one is not setting and other.n]
             behind = (each.mean - max(others)) * 100 if others and each.n else None
             column.metric(
@@ -152,14 +152,17 @@ def draw_curves(compared: Comparison) -> None:
             icon=":material/show_chart:",
         )
         return
-    lines = compared.chosen.lines
+    # A setting is drawn as its first run is, and so are its other runs behind it.
+    lines = dict(compared.chosen.lines)
+    for setting in compared.groups:
+        lines |= dict.fromkeys((setting.name, *setting.runs), lines[setting.runs[0]])
     plotly_view(
         metric_curves(
             curves,
             means=means,
             faint=frozenset(grouped),
             by=compared.by,
-            lines={**lines, **{setting.name: lines[setting.runs[0]] for setting in compared.groups}},
+            lines=lines,
             theme=compared.chosen.theme,
         ),
         key="compare",

@@ -45,7 +45,7 @@ def draw(chosen: Selection, states: dict[str, RunState]) -> None:
     st.caption(_what(states, one, other, layers, last))
     plotly_view(
         difference_map(compared, quantity=quantity, names=(one, other), theme=chosen.theme),
-        key="difference",
+        key="difference_map",
         label=f"{quantity.label}: run A against run B, for every layer at every step",
         keep_zoom=f"{one} {other}",
     )
@@ -113,7 +113,8 @@ def _most(compared: Difference, quantity: Quantity) -> str:
         return f"In the middle of its cells no layer of A differs from that of B by more than {little}."
     if quantity.ratio:
         said = f"In A the ratio is larger in {above} and smaller in {below} of {len(layers)} layers"
-        by = f"by a factor of **{10 ** middles[most]:.3g}**"
+        factor = 10 ** abs(middles[most])
+        by = f"by a factor of **{factor:.3g}**" if middles[most] > 0 else f"by a factor of **1/{factor:.3g}**"
     else:
         said = f"A is clipped more often in {above} and less often in {below} of {len(layers)} layers"
         by = f"by **{100 * middles[most]:+.0f} points**"
