@@ -128,7 +128,8 @@ def _what(states: dict[str, RunState], one: str, other: str, layers: list[str], 
     for mine, theirs in ((one, other), (other, one)):
         missing = len(queries.layers(states[mine])) - len(layers)
         if missing:
-            said.append(f"{missing} layers of {_name(mine)} are not in {_name(theirs)} and left out")
+            layers_of = f"1 layer of {_name(mine)} is" if missing == 1 else f"{missing} layers of {_name(mine)} are"
+            said.append(f"{layers_of} not in {_name(theirs)} and left out")
     return ". ".join(said) + "."
 
 

@@ -132,7 +132,8 @@ def _what(experiment: Experiment, rows: pd.DataFrame, which: str) -> str:
     if going:
         said.append(f"{going} of {len(counted)} runs {'is' if going == 1 else 'are'} still training.")
     if experiment.left_out:
-        said.append(f"{len(experiment.left_out)} that a newer run with the same seed replaces left out.")
+        count = len(experiment.left_out)
+        said.append(f"{count} {'run is' if count == 1 else 'runs are'} left out: a newer one has the same seed.")
     return " ".join(said)
 
 

@@ -1,0 +1,309 @@
+"""What the page Compare says of a log whose numbers are known, beside DuckDB's own answer."""
+
+import base64
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import plotly.io as pio
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app.charts.difference import QUANTITIES, difference, difference_map
+from app.charts.mean_band import mean_band
+from app.charts.metrics import metric_curves
+from app.charts.theme import LIGHT, Line, lines
+from collector import connect
+from tests.app import compare_log
+from tests.app.compare_log import LAYERS, accuracy
+from tests.app.figures import texts
+from tests.app.test_pages import figure, text
+from tests.dashboard_log import HOSTILE, HOSTILE_LAYER
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*nanobind.*")
+
+OpenPage = Callable[..., AppTest]
+
+SEEDS = ("clip", "clip-seed1")
+RATIO, AFTER, HITS = QUANTITIES
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compare_log.build(tmp_path_factory.mktemp("runs"))
+
+
+def array(values: dict | list) -> np.ndarray:
+    """An array as the figure's JSON has it."""
+    if isinstance(values, list):
+        return np.array(values, dtype=float)
+    flat = np.frombuffer(base64.b64decode(values["bdata"]), dtype=values["dtype"])
+    return flat.reshape([int(side) for side in values["shape"].split(",")]) if "shape" in values else flat
+
+
+def named(page: AppTest, key: str = "compare") -> list[str]:
+    return [trace["name"] for trace in figure(page, key)["data"] if trace.get("showlegend")]
+
+
+def trace(page: AppTest, name: str, key: str = "compare") -> dict:
+    """The first trace of a name: of the panel of test accuracy."""
+    return next(each for each in figure(page, key)["data"] if each.get("name") == name)
+
+
+def ask(log: Path, statement: str) -> pd.DataFrame:
+    return connect(log).sql(statement).to_arrow_table().to_pandas()
+
+
+def test_runs_that_differ_by_the_seed_are_drawn_as_their_mean(open_page: OpenPage, log: Path):
+    page = open_page("compare", log, "lamb", *SEEDS)
+    assert named(page) == ["lamb", "clip, mean of 2"]
+    mean = trace(page, "clip, mean of 2")
+    expected = [
+        statistics.mean(accuracy(epoch, {"clip": 1.0, "seed": seed}) for seed in (0, 1)) for epoch in (1, 2, 3, 4)
+    ]
+    assert list(array(mean["x"])) == [10, 20, 30, 40]
+    assert list(array(mean["y"])) == pytest.approx(expected)
+    deviation = statistics.stdev([0, 0.02])
+    assert mean["text"][0] == f"{expected[0]:.2%} ± {deviation:.2%} (2 seeds)"
+
+
+def test_without_grouping_each_run_has_its_line(open_page: OpenPage, log: Path):
+    page = open_page("compare", log, "lamb", *SEEDS)
+    page.toggle(key="group").set_value(False).run()
+    assert not page.exception
+    assert named(page) == ["lamb", *SEEDS]
+    assert page.query_params["group"] == "off"
+    assert [metric.value for metric in page.metric] == ["82.00%", "85.00%", "87.00%"]
+
+
+def test_the_single_seeds_may_be_left_out(open_page: OpenPage, log: Path):
+    page = open_page("compare", log, "lamb", *SEEDS)
+    every = len(figure(page, "compare")["data"])
+    page.toggle(key="seeds").set_value(False).run()
+    curves_of_a_run = 3  # test accuracy, training loss, clip hits
+    assert len(figure(page, "compare")["data"]) == every - 2 * curves_of_a_run
+    assert page.query_params["seeds"] == "off"
+
+
+def test_there_is_nothing_to_group_among_runs_that_differ_otherwise(open_page: OpenPage, log: Path):
+    page = open_page("compare", log, "lamb", "clip", "large")
+    assert [toggle.key for toggle in page.toggle] == ["whole_log", "training"]
+    assert named(page) == ["lamb", "clip", "large"]
+
+
+def test_a_card_has_mean_and_deviation_and_the_distance_to_the_best_of_the_others(open_page: OpenPage, log: Path):
+    page = open_page("compare", log, "lamb", *SEEDS)
+    cards = {card.label: (card.value, card.delta) for card in page.metric}
+    deviation = 100 * statistics.stdev([0.85, 0.87])
+    assert cards == {"lamb": ("82.00%", "-4.00 points"), "clip": (f"86.00 ± {deviation:.2f}%", "+4.00 points")}
+
+
+def test_the_table_has_a_row_a_setting_the_best_first(open_page: OpenPage, log: Path):
+    table = open_page("compare", log, "lamb", *SEEDS).dataframe[0].value
+    assert list(table["setting"]) == ["clip", "lamb"]
+    assert list(table["runs"]) == [2, 1]
+    assert list(table["best"]) == pytest.approx([0.86, 0.82])
+    assert table["best_std"].iloc[0] == pytest.approx(statistics.stdev([0.85, 0.87]))
+    hits = ask(
+        log,
+        "SELECT avg(h) FROM (SELECT run, hit_rate(outcome) AS h FROM trust_ratios WHERE run LIKE 'clip%' GROUP BY run)",
+    )
+    assert table["hits"].iloc[0] == pytest.approx(hits.iloc[0, 0])
+
+
+def test_where_a_seed_has_ended_the_mean_is_dotted_and_says_how_many_are_left(open_page: OpenPage, log: Path):
+    page = open_page("compare", log, "lamb", "lamb-seed1")
+    whole, fewer = [each for each in figure(page, "compare")["data"] if each.get("name") == "lamb, mean of 2"][:2]
+    assert list(np.isfinite(array(whole["y"]))) == [True, True, False, False]
+    assert fewer["line"]["dash"] == "dot"
+    assert list(np.isfinite(array(fewer["y"]))) == [False, True, True, True]  # from the last whole point on
+    assert list(array(fewer["marker"]["size"])) == [0, 0, 8, 0]
+    assert fewer["text"][2].endswith("(1 of 2 seeds)")
+
+
+@pytest.mark.parametrize(("by", "axis"), [("step", "step"), ("epoch", "epoch"), ("time", "seconds of training")])
+def test_curves_are_drawn_along_what_is_chosen(open_page: OpenPage, log: Path, by: str, axis: str):
+    page = open_page("compare", log, "lamb", "clip")
+    page.segmented_control(key="along").set_value(by).run()
+    assert not page.exception
+    drawn = figure(page, "compare")
+    titles = [drawn["layout"][key]["title"].get("text") for key in drawn["layout"] if key.startswith("xaxis")]
+    assert titles[-1] == axis
+    places = array(trace(page, "clip")["x"])
+    if by == "time":
+        asked = ask(
+            log,
+            """SELECT epoch(time - started) AS s FROM metrics JOIN runs USING (run)
+            WHERE run = 'clip' AND name = 'test/accuracy' ORDER BY step""",
+        )
+        assert list(places) == pytest.approx(list(asked["s"]), abs=0.05)
+    else:
+        assert list(places) == ([10, 20, 30, 40] if by == "step" else [1, 2, 3, 4])
+
+
+@pytest.mark.parametrize("by", ["step", "epoch", "time"])
+def test_clip_hits_are_drawn_along_the_same_axis(open_page: OpenPage, log: Path, by: str):
+    page = open_page("compare", log, "clip")
+    page.segmented_control(key="along").set_value(by).run()
+    hits = figure(page, "compare")["data"][-1]
+    asked = ask(
+        log, "SELECT step, hit_rate(outcome) AS hits FROM trust_ratios WHERE run = 'clip' GROUP BY step ORDER BY step"
+    )
+    assert list(array(hits["y"])) == pytest.approx(list(asked["hits"]))
+    places = array(hits["x"])
+    assert (np.diff(places) >= 0).all()
+    if by == "step":
+        assert list(places) == list(asked["step"])
+    if by == "epoch":
+        assert list(places) == pytest.approx(list(asked["step"] / 10))
+
+
+@pytest.mark.parametrize("quantity", QUANTITIES, ids=lambda quantity: quantity.column)
+def test_the_difference_of_two_heatmaps_is_that_of_their_rows(open_page: OpenPage, log: Path, quantity):
+    page = open_page("compare", log, "lamb", "clip")
+    page.segmented_control(key="difference").set_value(quantity.column).run()
+    assert not page.exception
+    column = "hit_rate(outcome)" if quantity == HITS else f"any_value({quantity.column})"
+    asked = ask(
+        log, f"SELECT run, layer, step, {column} AS value FROM trust_ratios WHERE run IN ('lamb', 'clip') GROUP BY ALL"
+    )
+    wide = asked.pivot(index=["layer", "step"], columns="run", values="value")
+    expected = np.log10(wide["clip"] / wide["lamb"]) if quantity.ratio else wide["clip"] - wide["lamb"]
+    drawn = figure(page, "difference_map")
+    (cells,) = drawn["data"]
+    assert cells["y"] == list(LAYERS)
+    assert np.allclose(array(cells["z"]), expected.unstack().loc[list(LAYERS)], atol=1e-5)
+    assert drawn["layout"]["coloraxis"]["cmin"] == -drawn["layout"]["coloraxis"]["cmax"]
+    values = array(cells["customdata"])
+    assert np.allclose(values[..., 0], wide["clip"].unstack().loc[list(LAYERS)])
+    assert np.allclose(values[..., 1], wide["lamb"].unstack().loc[list(LAYERS)])
+
+
+def test_a_shorter_run_is_compared_over_the_steps_that_both_have(open_page: OpenPage, log: Path):
+    page = open_page("compare", log, "lamb", "lamb-seed1")
+    assert array(figure(page, "difference_map")["data"][0]["z"]).shape == (3, 20)
+    assert "steps 1 to 20, which both have" in text(page)
+
+
+def test_of_the_last_cell_of_a_longer_run_nothing_is_compared_that_the_shorter_has_not(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    compare_log.write(tmp_path, "short", steps=21)
+    compare_log.write(tmp_path, "long", steps=40, seed=1)
+    monkeypatch.setattr("app.queries.COLUMNS", 4)
+    page = open_page("compare", tmp_path, "short", "long")
+    cells = figure(page, "difference_map")["data"][0]
+    assert (cells["dx"], cells["x0"]) == (8, 3.5)
+    assert array(cells["z"]).shape == (3, 2)  # steps 0 to 15: of 16 to 23 the short run has a part alone
+
+
+def test_runs_of_different_networks_are_said_to_be_different(open_page: OpenPage, log: Path):
+    page = open_page("compare", log, "clip", "foreign")
+    assert not page.exception
+    assert "have no layer of the same name" in text(page)
+
+
+def test_layers_that_one_run_lacks_are_left_out_and_said(open_page: OpenPage, tmp_path: Path):
+    compare_log.write(tmp_path, "whole")
+    compare_log.write(tmp_path, "part", layers=("fc", "conv", "new"))
+    page = open_page("compare", tmp_path, "whole", "part")
+    assert figure(page, "difference_map")["data"][0]["y"] == ["fc", "conv"]  # in the depth order of run A
+    assert "1 layer of part is not in whole and left out" in text(page)
+    assert "1 layer of whole is not in part and left out" in text(page)
+
+
+def test_one_run_is_asked_for_a_second(open_page: OpenPage, log: Path):
+    page = open_page("compare", log, "clip")
+    assert not page.exception
+    assert "Choose a second run in the sidebar to see where two runs differ." in text(page)
+
+
+def test_the_table_of_the_paper(open_page: OpenPage, log: Path):
+    page = open_page("compare", log, "lamb", *SEEDS, "large")
+    table = page.table[0].value
+    deviation = 100 * statistics.stdev([0.85, 0.87])
+    assert table.to_dict("index") == {
+        "bound 1": {"32": f"**86.00** ± {deviation:.2f} :small[:gray[n = 2]]", "128": "**85.00**"},
+        "no bound": {"32": "82.00", "128": "—"},
+    }
+    assert figure(page, "paper")["layout"]["annotations"][0]["text"] == "<b>Batch size 32</b>"
+    assert named(page, "paper") == ["bound 1", "no bound"]
+    assert list(array(trace(page, "no bound", "paper")["y"])) == pytest.approx([0.58, 0.66, 0.74, 0.82])
+
+
+def test_the_paper_may_take_in_all_runs_of_the_log(open_page: OpenPage, log: Path):
+    page = open_page("compare", log, "lamb")
+    page.toggle(key="whole_log").set_value(True).run()
+    assert not page.exception
+    assert page.query_params["whole_log"] == "on"
+    assert page.selectbox(key="experiment").options == ["data noise", "data other"]
+    assert list(page.table[0].value.index) == ["bound 1", "no bound"]
+    assert list(array(trace(page, "bound 1", "paper")["y"])) == pytest.approx([0.62, 0.70, 0.78, 0.86])
+
+
+def test_without_batch_size_and_bound_the_paper_says_what_it_needs(open_page: OpenPage, tmp_path: Path):
+    compare_log.write(tmp_path, "odd", batch_size="many")
+    page = open_page("compare", tmp_path, "odd")
+    assert not page.exception
+    assert "`lambc train --batch-size 1000 --clip 1`" in text(page)
+    assert not page.table
+
+
+def test_a_link_has_every_switch(monkeypatch: pytest.MonkeyPatch, open_page: OpenPage, log: Path):
+    page = open_page("runs", log, "lamb", *SEEDS)
+    query = {"along": "epoch", "group": "off", "a": "lamb", "b": "clip", "difference": "hit_rate", "result": "last"}
+    for key, value in query.items():
+        page.query_params[key] = value
+    page.switch_page(page._script_path.replace("shell/dashboard.py", "pages/compare.py")).run()
+    assert (page.segmented_control(key="along").value, page.toggle(key="group").value) == ("epoch", False)
+    assert (page.selectbox(key="a").value, page.selectbox(key="b").value) == ("lamb", "clip")
+    assert (page.segmented_control(key="difference").value, page.segmented_control(key="result").value) == (
+        "hit_rate",
+        "last",
+    )
+
+
+@pytest.mark.parametrize("query", [{"a": "nobody"}, {"group": "?"}, {"b": "lamb", "a": "lamb"}, {"experiment": "<b>"}])
+def test_nonsense_in_the_address_is_ignored(open_page: OpenPage, log: Path, query: dict[str, str]):
+    page = open_page("runs", log, "lamb", *SEEDS)
+    for key, value in query.items():
+        page.query_params[key] = value
+    page.switch_page(page._script_path.replace("shell/dashboard.py", "pages/compare.py")).run()
+    assert not page.exception
+    assert "could not be drawn" not in " ".join(warning.value for warning in page.warning)
+
+
+def test_many_runs_stay_below_the_points_that_a_browser_draws(open_page: OpenPage, log: Path):
+    page = open_page("compare", log, "lamb", *SEEDS, "large", "lamb-seed1", "foreign")
+    drawn = figure(page, "compare")["data"]
+    assert sum(array(each["x"]).size for each in drawn if "x" in each) < 300_000
+
+
+def test_a_deviation_goes_no_lower_than_a_logarithm_can():
+    rows = pd.DataFrame({"x": [1, 2], "mean": [1.0, 1.0], "std": [0.5, 2.0], "lowest": [0.5, 0.1], "n": [2, 2]})
+    band = mean_band(rows, name="a", seeds=2, line=Line(0, "solid"), theme=LIGHT, number=str)[-1]
+    assert list(band.y) == [1.5, 3, 0.1, 0.5]
+
+
+def test_a_hostile_name_is_text_in_the_difference():
+    cells = pd.DataFrame({"layer": [HOSTILE_LAYER], "step": [1], "width": [1], "trust_ratio": [2.0]})
+    compared = difference(cells, cells, quantity=RATIO, layers=[HOSTILE_LAYER])
+    drawn = difference_map(compared, quantity=RATIO, names=(HOSTILE, HOSTILE))
+    assert any("<script>" in said for said in texts(drawn))
+    assert "<script>" not in pio.to_json(drawn)
+    assert "<img" not in pio.to_json(drawn)
+
+
+def test_a_cell_that_one_run_lacks_is_empty():
+    cells = pd.DataFrame({"layer": ["a", "a"], "step": [1, 2], "width": 1, "trust_ratio": [2.0, np.inf]})
+    compared = difference(cells, cells.head(1).assign(trust_ratio=0.5), quantity=RATIO, layers=["a"])
+    assert compared.difference[0, 0] == pytest.approx(np.log10(4))
+    assert np.isnan(compared.difference[0, 1])
+
+
+def test_shares_that_lie_close_together_have_the_digits_that_differ():
+    curve = pd.DataFrame({"step": [1, 2], "value": [0.981, 0.984]})
+    drawn = metric_curves({("a", "test/accuracy"): curve}, lines=lines(["a"]))
+    assert (drawn.layout.yaxis.tickformat, drawn.data[0].hovertemplate) == (".3~p", "%{y:.2%}")
