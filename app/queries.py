@@ -245,6 +245,24 @@ def hit_rate(state: RunState) -> float | None:
     return float(rates[["upper_hits", "lower_hits"]].to_numpy().sum()) / adapted if adapted else None
 
 
+def clipped_throughout(state: RunState) -> pd.DataFrame:
+    """The layers of a run that were clipped in all of their steps, or in none."""
+    return _of_run(
+        state,
+        """FROM clipped_throughout($run, 1, $last) ORDER BY "position" NULLS LAST, layer""",
+        last=state.steps,
+    )
+
+
+def events(state: RunState) -> pd.DataFrame:
+    """What was unusual in the layers of a run."""
+    return _of_run(
+        state,
+        """FROM events($run, 1, $last) ORDER BY step, "position" NULLS LAST, layer""",
+        last=state.steps,
+    )
+
+
 def hit_rates_over_time(state: RunState, last: int | None = None) -> pd.DataFrame:
     """How often the layers of a run were clipped, as it went on.
 

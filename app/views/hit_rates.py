@@ -1,5 +1,7 @@
 """How often the chosen runs' layers are clipped."""
 
+import itertools
+
 import pandas as pd
 import streamlit as st
 
@@ -9,17 +11,36 @@ from app.charts.text import shorten
 from app.plotly_view import plotly_view
 from app.shell.selection import Selection
 
+CARDS_A_ROW = 5
+
 GUIDE = """
 - A **hit** is a layer in a step whose trust ratio was cut by its bound: orange by the upper, blue by the lower one. A
   ratio that is 1 for another reason (a zero norm, a layer that is not adapted) is no hit.
 - A layer that is clipped **in all steps** never sees LAMB's ratio: its step is Adam's times the bound.
 - A bound that **nobody hits** does nothing; at a bound of 1 it is often the one-dimensional layers alone that hit it.
+- A ratio **jumps** if it is tenfold, or a tenth, from one step to the next; there and back is one event.
+- Biases begin at zero, so that **a norm of zero** at step 1 is nothing to worry about; one that *stays* zero is a layer
+  that does not learn.
+- **NaN** and **Inf** spread from the layer where they begin: the first row is the place to look at.
 """
+
+
+def any_clipped(states: dict[str, queries.RunState]) -> bool:
+    """Whether any layer of the runs was ever clipped; if not, the page says what there is to do."""
+    if any(queries.hit_rate(state) for state in states.values()):
+        return True
+    st.info(
+        "None of these runs was ever clipped. A run gets a bound by `LAMBC(…, clip=1.0)`; the page Bounds says what a "
+        "bound would clip.",
+        icon=":material/content_cut:",
+    )
+    return False
 
 
 def draw_numbers(states: dict[str, queries.RunState]) -> None:
     """A card a run: its hit rate, and how many layers it comes from."""
-    for column, state in zip(st.columns(max(3, len(states))), states.values(), strict=False):
+    columns = itertools.cycle(st.columns(min(max(3, len(states)), CARDS_A_ROW)))
+    for column, state in zip(columns, states.values(), strict=False):
         rates = queries.hit_rates(state)
         hits, adapted = int(rates[["upper_hits", "lower_hits"]].sum().sum()), int(rates["adapted"].sum())
         clipped = int(((rates["upper_hits"] + rates["lower_hits"]) > 0).sum())
@@ -60,7 +81,8 @@ def draw_over_time(chosen: Selection, states: dict[str, queries.RunState]) -> No
 
 def draw_table(chosen: Selection, states: dict[str, queries.RunState]) -> None:
     """The layers of all chosen runs, those first that are clipped most."""
-    st.subheader("Layers that are clipped most", anchor=False)
+    st.subheader("First and last hit of each layer", anchor=False)
+    st.caption("Those that are clipped most come first; a click on a column's name sorts by it.")
     frames = [queries.hit_rates(state).assign(run=run) for run, state in states.items()]
     rows = pd.concat(frames).sort_values(["upper_rate", "lower_rate"], ascending=False, kind="stable")
     st.dataframe(
@@ -80,5 +102,3 @@ def draw_table(chosen: Selection, states: dict[str, queries.RunState]) -> None:
             "parameters": st.column_config.NumberColumn(format="localized"),
         },
     )
-    with st.expander("How to read this", icon=":material/help:"):
-        st.markdown(GUIDE)

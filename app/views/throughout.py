@@ -1,0 +1,76 @@
+"""Which layers were clipped in all their steps and which in none, in a sentence a run."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+import streamlit as st
+
+from app import queries, words
+from app.charts.text import shorten
+from app.shell.selection import Selection
+from app.shell.sidebar import HUES
+
+PLURALS = {
+    "convolution": "convolutions",
+    "linear": "linear layers",
+    "embedding": "embeddings",
+    "norm": "norms",
+    "bias": "biases",
+    "other": "others",
+}
+
+MOST_NAMED = 2
+"""So many layers are named; more are counted by their kind."""
+
+
+def draw(chosen: Selection, states: dict[str, queries.RunState]) -> None:
+    """A line a run."""
+    for _, run in chosen.runs[chosen.runs["run"].isin(states)].iterrows():
+        hue = HUES[chosen.lines[run["run"]].hue]
+        said = sentence(states[run["run"]], words.bound(run))
+        st.markdown(f":{hue}[■] **{words.plain(shorten(run['run'], 40))}**: {said}")
+
+
+def sentence(state: queries.RunState, bound: str) -> str:
+    """What the bound did to the layers of a run: always, never, or now and then."""
+    rates, kinds = queries.hit_rates(state), queries.kinds(state)
+    adapted = rates[rates["adapted"] > 0]
+    found = queries.clipped_throughout(state)
+    always, never = (list(found.loc[found["clipped"] == clipped, "layer"]) for clipped in ("always", "never"))
+    if adapted.empty:
+        return "no layer is adapted, so that none could be clipped."
+    if len(never) == len(adapted):
+        return f"no layer was ever clipped: {words.plain(_why(adapted, bound))}."
+    said = [
+        f"**{len(always)} of {len(adapted)} layers are clipped in all steps**: {_named(always, kinds)}"
+        if always
+        else "no layer is clipped in all steps"
+    ]
+    if never:
+        said.append(f"{len(never)} in none: {_named(never, kinds)}")
+    if rest := len(adapted) - len(always) - len(never):
+        said.append(f"{rest} now and then")
+    return "; ".join(said) + "."
+
+
+def _why(adapted: pd.DataFrame, bound: str) -> str:
+    bounded = (adapted["upper"] < float("inf")).any() or (adapted["lower"] > 0).any()
+    return f"no ratio went beyond its {bound}" if bounded else "the run has no bound"
+
+
+def _named(layers: Sequence[str], kinds: dict[str, str]) -> str:
+    """Layers by name if they are few, else by kind: all 20 norms, 3 of 21 biases."""
+    if len(layers) <= MOST_NAMED:
+        return " and ".join(words.plain(shorten(layer, 40)) for layer in layers)
+    every = pd.Series(kinds).value_counts()
+    counts = pd.Series([kinds[layer] for layer in layers]).value_counts()
+    said = [
+        f"all {counts[kind]} {PLURALS[kind]}" if counts[kind] == every[kind] > 1 else _some(counts, every, kind)
+        for kind in PLURALS
+        if kind in counts
+    ]
+    return ", ".join(said)
+
+
+def _some(counts: pd.Series, every: pd.Series, kind: str) -> str:
+    return f"the {kind}" if every[kind] == 1 else f"{counts[kind]} of {every[kind]} {PLURALS[kind]}"

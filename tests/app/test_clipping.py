@@ -1,0 +1,194 @@
+"""The page Clipping over real logs, its charts and what it says."""
+
+import base64
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app.charts.hit_map import MOST_MARKED, hit_map
+from app.charts.theme import DARK, LIGHT
+from app.views.events import sentence, table, together
+from collector import connect
+from tests import unusual_log
+from tests.app.figures import LAYERS, texts
+from tests.dashboard_log import HOSTILE, HOSTILE_LAYER
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*nanobind.*")
+
+OpenPage = Callable[..., AppTest]
+
+CELLS = pd.DataFrame(
+    [
+        ("conv.weight", 0, 1.0, 4, 0),
+        ("conv.weight", 4, 0.75, 1, 2),
+        ("conv.bias", 0, 0.5, 0, 2),
+        ("conv.bias", 4, 0.0, 0, 0),
+        ("fc.weight", 0, np.nan, 0, 0),
+    ],
+    columns=["layer", "step", "hit_rate", "upper_hits", "lower_hits"],
+).assign(width=4)
+RATES = pd.DataFrame(
+    {"layer": LAYERS, "first_hit": pd.array([1, 2, None], "Int64"), "last_hit": pd.array([7, 3, None], "Int64")}
+)
+
+
+@pytest.fixture(scope="module")
+def unusual(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = unusual_log.build(tmp_path_factory.mktemp("unusual"))
+    return unusual_log.build(root, "calm", calm=True)
+
+
+def charts(page: AppTest) -> list[str]:
+    return [element.key for element in page.get("bidi_component") if element.key != "preload"]
+
+
+def figure(page: AppTest, key: str) -> dict:
+    chart = next(element for element in page.get("bidi_component") if element.key == key)
+    return json.loads(json.loads(chart.proto.json)["figure"])
+
+
+def text(page: AppTest) -> str:
+    kinds = ("markdown", "caption", "info", "success", "subheader", "warning")
+    return "\n".join(str(element.value) for kind in kinds for element in page.get(kind))
+
+
+def test_upper_hits_are_above_zero_and_lower_ones_below():
+    drawn = hit_map(CELLS, RATES, layers=LAYERS).data[0]
+    assert np.array_equal(drawn.z, [[1, -0.5], [-0.5, 0], [np.nan, np.nan]], equal_nan=True)
+    assert np.allclose(drawn.customdata[0, 1], [0.25, 0.5])  # both are said where both bounds cut
+
+
+def test_a_cell_lies_over_its_steps():
+    drawn = hit_map(CELLS, RATES, layers=LAYERS)
+    assert drawn.data[0].x0 - drawn.data[0].dx / 2 == -0.5
+    assert list(drawn.layout.xaxis.range) == [-0.5, 7.5]
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK])
+def test_without_lower_hits_the_scale_has_one_side(theme):
+    both = hit_map(CELLS, RATES, layers=LAYERS, theme=theme).layout.coloraxis
+    assert (both.cmin, both.colorscale[0][1], both.colorscale[-1][1]) == (-1, theme.lower, theme.upper)
+    one = hit_map(CELLS.assign(lower_hits=0), RATES, layers=LAYERS, theme=theme).layout.coloraxis
+    assert (one.cmin, one.cmax, one.colorscale[-1][1]) == (0, 1, theme.upper)
+
+
+def test_the_first_and_the_last_hit_of_each_layer_are_marked():
+    _, first, last = hit_map(CELLS, RATES, layers=LAYERS).data
+    assert list(zip(first.y, first.x, strict=True)) == [("conv.weight", 1), ("conv.bias", 2)]
+    assert list(zip(last.y, last.x, strict=True)) == [("conv.weight", 7), ("conv.bias", 3)]
+    many = [*LAYERS, *(f"layer {number}" for number in range(MOST_MARKED))]
+    assert len(hit_map(CELLS, RATES, layers=many).data) == 1
+
+
+def test_a_hostile_layer_is_text():
+    cells = CELLS.assign(layer=CELLS["layer"].replace("conv.bias", HOSTILE_LAYER))
+    rates = RATES.assign(layer=RATES["layer"].replace("conv.bias", HOSTILE_LAYER))
+    drawn = hit_map(cells, rates, layers=list(rates["layer"]))
+    assert HOSTILE_LAYER in texts(drawn)
+    assert "<img" not in drawn.to_json().replace("\\u003c", "<")
+
+
+def event(**columns: object) -> dict:
+    return {
+        "layer": "a", "position": 0, "kind": "jump", "step": 5, "last_step": 5, "steps": 1,
+        "quantity": "trust_ratio", "before": 2.0, "after": 40.0,
+    } | columns  # fmt: skip
+
+
+ODD = {"before": None, "after": None, "quantity": "weight_norm"}
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({}, "the ratio goes from 2 to 40"),
+        ({"last_step": 6, "steps": 2}, "the ratio goes from 2 to 40 and back"),
+        ({"last_step": 14, "steps": 10}, "the ratio goes from 2 to 40, and on for 10 steps"),
+        ({"before": 0.0}, "the ratio goes from 0 to 40"),
+        ({"after": 0.0}, "the ratio goes from 2 to 0"),
+        ({"kind": "nan", "last_step": 100, "steps": 96, **ODD}, "‖w‖ is NaN from then on"),
+        ({"kind": "inf", **ODD, "quantity": "update_norm"}, "‖update‖ is infinite for one step"),
+        ({"kind": "inf", **ODD, "quantity": "trust_ratio"}, "the ratio is infinite for one step"),
+        ({"kind": "zero norm", "last_step": 44, "steps": 40, **ODD}, "‖w‖ is 0 for 40 steps"),
+    ],
+)
+def test_an_event_is_a_sentence(columns, said):
+    (found,) = (row for _, row in together(pd.DataFrame([event(**columns)])).iterrows())
+    assert sentence(found, last=100) == said
+
+
+def test_what_begins_in_several_layers_at_one_step_is_one_row():
+    rows = [
+        event(layer="b", position=1, after=400.0),
+        event(),
+        event(layer="c", position=2, step=7, last_step=7),
+        event(kind="zero norm", step=1, last_step=1, **ODD),
+        event(kind="nan", step=9, last_step=9, **ODD),
+        event(kind="inf", step=8, last_step=8, **ODD),
+    ]
+    shown = table(together(pd.DataFrame(rows)), last=100)
+    assert list(shown["step"]) == [8, 9, 5, 7, 1]  # what is not finite comes first, from where it began
+    assert list(shown["layers"]) == [1, 1, 2, 1, 1]
+    assert list(shown.loc[2, ["layer", "what"]]) == ["a", "the furthest: the ratio goes from 2 to 400"]
+
+
+def test_the_events_of_a_run_are_listed(open_page: OpenPage, unusual: Path):
+    page = open_page("clipping", unusual, "unusual")
+    assert not page.exception
+    shown = page.dataframe[0].value
+    assert list(shown[["step", "event", "layers", "layer", "what"]].itertuples(index=False, name=None)) == [
+        (150, "✕ NaN", 1, "fc.weight", "‖w‖ is NaN from then on"),
+        (81, "⇅ jump", 4, "conv.weight", "the furthest: the ratio goes from 0.4 to 24 and back"),
+        (1, "○ zero norm", 1, "conv.bias", "‖w‖ is 0 for one step"),
+    ]
+    assert "1 × NaN, 4 × jump, 1 × zero norm in 800 layer-steps" in text(page)
+
+
+def test_a_calm_run_has_nothing_unusual(open_page: OpenPage, unusual: Path):
+    page = open_page("clipping", unusual, "calm")
+    assert not page.exception
+    assert "Nothing unusual in 800 layer-steps" in text(page)
+
+
+def test_who_is_always_and_who_is_never_clipped_is_a_sentence(open_page: OpenPage, unusual: Path):
+    page = open_page("clipping", unusual, "calm")
+    assert r"**1 of 4 layers are clipped in all steps**: bn\.weight; 2 in none: conv\.bias and fc\.weight" in text(page)
+    assert "1 now and then." in text(page)
+
+
+def test_the_map_shows_what_the_log_says(open_page: OpenPage, unusual: Path):
+    drawn = figure(open_page("clipping", unusual, "calm"), "hit_map")
+    rows = connect(unusual).sql("""
+        SELECT "position", step, CASE outcome WHEN 'upper' THEN 1 WHEN 'lower' THEN -1 WHEN 'free' THEN 0 END AS hit
+        FROM trust_ratios JOIN layers USING (run, layer) WHERE run = 'calm'
+    """).to_arrow_table().to_pandas()  # fmt: skip
+    z = drawn["data"][0]["z"]
+    shown = np.frombuffer(base64.b64decode(z["bdata"]), z["dtype"]).reshape(
+        [int(side) for side in z["shape"].split(",")]
+    )
+    assert np.array_equal(shown, rows.pivot(index="position", columns="step", values="hit").to_numpy())
+    assert set(np.unique(shown)) == {-1, 0, 1}
+
+
+def test_a_run_without_a_bound_says_so_and_draws_no_empty_chart(open_page: OpenPage, log: Path):
+    page = open_page("clipping", log, "lamb")
+    assert not page.exception
+    assert "None of these runs was ever clipped" in text(page)
+    assert r"no layer was ever clipped: the run has no bound." in text(page)
+    assert charts(page) == []
+    both = open_page("clipping", log, "clipped", "lamb")
+    both.selectbox(key="run").set_value("lamb").run()
+    assert "No layer of this run was clipped in any of its 40 steps." in text(both)
+    assert "hits_over_time" in charts(both)
+
+
+def test_hostile_names_break_nothing(open_page: OpenPage, log: Path):
+    page = open_page("clipping", log, HOSTILE)
+    assert not page.exception
+    assert "could not be drawn" not in text(page)
+    assert "<script>alert" not in text(page)
