@@ -11,8 +11,8 @@ from app.charts.heatmap import RIGHT
 from app.charts.text import escape, label_margin, layer_ticks, ratio_text, ratio_ticks, shorten
 from app.charts.theme import LIGHT, Theme
 
-LEAST, MOST = 0.1, 2.0
-"""Decades at which the colours of a ratio's factor end: a quarter more at least, a hundredfold at most."""
+LEAST, MOST = 0.301_1, 2.0
+"""Decades at which the colours of a ratio's factor end: twice at least, a hundredfold at most."""
 
 
 @dataclass(frozen=True)

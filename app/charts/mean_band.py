@@ -13,7 +13,7 @@ from app.charts.theme import Line, Theme
 def mean_band(
     rows: pd.DataFrame, *, name: str, seeds: int, line: Line, theme: Theme, number: Callable[[float], str]
 ) -> list[go.Scatter]:
-    """The line first, then, dotted with an open point where it begins, what comes from fewer seeds, then the band.
+    """The line first, then, dotted with an open point where one is lost, what comes from fewer seeds, then the band.
 
     rows: x, mean, std, lowest (the smallest value) and n, in order. seeds: how many there are. number: how a value is
     written.
@@ -35,7 +35,7 @@ def mean_band(
         return [mean, band]
     # The dotted line begins in the last point of all seeds and ends in the next one, so that there is no gap.
     shown = ~from_all | ~from_all.shift(-1, fill_value=True) | ~from_all.shift(1, fill_value=True)
-    drops = ~from_all & (rows["n"] < rows["n"].shift(1, fill_value=seeds))
+    drops = ~from_all & (rows["n"] < rows["n"].shift(1, fill_value=0))
     fewer = go.Scatter(
         x=rows["x"],
         y=rows["mean"].where(shown),

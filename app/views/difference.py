@@ -100,25 +100,24 @@ def _compared(one: RunState, other: RunState, layers: list[str], last: int, quan
 
 
 def _most(compared: Difference, quantity: Quantity) -> str:
-    """Where the two runs differ most, in a sentence: by the middle of each layer's cells."""
+    """Where the two runs differ most, in a sentence: by the middle of a layer's factors, or its mean share."""
     seen = np.isfinite(compared.difference).any(axis=1)
-    middles = np.nanmedian(compared.difference[seen], axis=1)
     layers = [layer for layer, there in zip(compared.layers, seen, strict=True) if there]
-    most = int(np.abs(middles).argmax())
+    typical = (np.nanmedian if quantity.ratio else np.nanmean)(compared.difference[seen], axis=1)
+    least = float(np.log10(1.02)) if quantity.ratio else 0.01
+    above, below = int((typical > least).sum()), int((typical < -least).sum())
+    most = int(np.abs(typical).argmax())
     name = f"**{words.plain(shorten(layers[most], 60))}**"
-    least = 0.01 if not quantity.ratio else float(np.log10(1.02))
-    above, below = int((middles > least).sum()), int((middles < -least).sum())
     if not above + below:
-        little = "2 %" if quantity.ratio else "a point"
-        return f"In the middle of its cells no layer of A differs from that of B by more than {little}."
+        little = "2 % in the middle of its cells" if quantity.ratio else "a point over these steps"
+        return f"No layer of A differs from that of B by more than {little}."
     if quantity.ratio:
+        factor = 10 ** abs(typical[most])
+        by = f"a factor of **{factor:.3g}**" if typical[most] > 0 else f"a factor of **1/{factor:.3g}**"
         said = f"In A the ratio is larger in {above} and smaller in {below} of {len(layers)} layers"
-        factor = 10 ** abs(middles[most])
-        by = f"by a factor of **{factor:.3g}**" if middles[most] > 0 else f"by a factor of **1/{factor:.3g}**"
-    else:
-        said = f"A is clipped more often in {above} and less often in {below} of {len(layers)} layers"
-        by = f"by **{100 * middles[most]:+.0f} points**"
-    return f"{said}; they differ most in {name}, {by} in the middle of its cells."
+        return f"{said}; they differ most in {name}, by {by} in the middle of its cells."
+    said = f"A is clipped more often in {above} and less often in {below} of {len(layers)} layers"
+    return f"{said}; they differ most in {name}, by **{100 * typical[most]:+.0f} points** over these steps."
 
 
 def _what(states: dict[str, RunState], one: str, other: str, layers: list[str], last: int) -> str:

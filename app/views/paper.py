@@ -133,7 +133,7 @@ def _what(experiment: Experiment, rows: pd.DataFrame, which: str) -> str:
         said.append(f"{going} of {len(counted)} runs {'is' if going == 1 else 'are'} still training.")
     if experiment.left_out:
         count = len(experiment.left_out)
-        said.append(f"{count} {'run is' if count == 1 else 'runs are'} left out: a newer one has the same seed.")
+        said.append(f"{count} {'run is' if count == 1 else 'runs are'} left out: a newer one has the same config.")
     return " ".join(said)
 
 
