@@ -73,4 +73,5 @@ def _named(layers: Sequence[str], kinds: dict[str, str]) -> str:
 
 
 def _some(counts: pd.Series, every: pd.Series, kind: str) -> str:
-    return f"the {kind}" if every[kind] == 1 else f"{counts[kind]} of {every[kind]} {PLURALS[kind]}"
+    one = {"linear": "the linear layer", "other": "the other one"}.get(kind, f"the {kind}")
+    return one if every[kind] == 1 else f"{counts[kind]} of {every[kind]} {PLURALS[kind]}"
