@@ -62,7 +62,9 @@ def metric_curves(
     places = lay_out(figure, list(titles.values()), columns=2, row=244, axis=axis, entries=names)
     panels = dict(zip(titles, places, strict=True))
     for metric, panel in panels.items():
-        _set_value_axis(figure, panel, metric)
+        values = [curve["value"] for (_, name), curve in curves.items() if name == metric and len(curve)]
+        values += [mean.rows["mean"] for mean in means if mean.metric == metric]
+        _set_value_axis(figure, panel, metric, positive=not any((each <= 0).any() for each in values))
     named: set[str] = set()
     for (run, metric), curve in curves.items():
         if len(curve):
@@ -83,10 +85,10 @@ def _add(figure: go.Figure, trace: go.Scatter, panel: Panel, group: str, named: 
     figure.add_trace(trace.update(xaxis=panel.x, yaxis=panel.y, legendgroup=group, showlegend=in_legend))
 
 
-def _set_value_axis(figure: go.Figure, panel: Panel, metric: str) -> None:
+def _set_value_axis(figure: go.Figure, panel: Panel, metric: str, *, positive: bool) -> None:
     share = not metric.endswith("loss")
     figure.layout[f"yaxis{panel.number}"].update(
-        type="linear" if share else "log",
+        type="log" if positive and not share else "linear",
         tickformat=".3~p" if share else "~g",
         rangemode="tozero" if metric == HITS else "normal",
         nticks=6,

@@ -307,3 +307,9 @@ def test_shares_that_lie_close_together_have_the_digits_that_differ():
     curve = pd.DataFrame({"step": [1, 2], "value": [0.981, 0.984]})
     drawn = metric_curves({("a", "test/accuracy"): curve}, lines=lines(["a"]))
     assert (drawn.layout.yaxis.tickformat, drawn.data[0].hovertemplate) == (".3~p", "%{y:.2%}")
+
+
+@pytest.mark.parametrize(("lowest", "scale"), [(0.1, "log"), (0.0, "linear"), (-3.0, "linear")])
+def test_a_loss_has_a_logarithmic_axis_where_it_can(lowest: float, scale: str):
+    curve = pd.DataFrame({"step": [1, 2, 3], "value": [1.0, np.nan, lowest]})
+    assert metric_curves({("a", "train/loss"): curve}, lines=lines(["a"])).layout.yaxis.type == scale
