@@ -250,7 +250,7 @@ class _Worker:
     def end(self) -> None:
         """End the process, and close what led to it."""
         self._process.kill()
-        with self._process:  # waits, and closes the pipes
+        with suppress(BrokenPipeError), self._process:  # waits, and closes the pipes: one may hold what it never read
             pass
 
     def _cause_of_death(self) -> str:

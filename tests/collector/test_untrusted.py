@@ -365,10 +365,20 @@ def test_a_process_that_was_killed_between_two_queries_is_replaced_without_a_wor
         assert log.execute("SELECT count(*) AS n FROM trust_ratios").to_pylist() == [{"n": 10}]
 
 
-def test_most_of_the_address_space_is_left_to_queries(log):
+def test_a_question_that_reached_a_dead_process_does_not_trouble_those_that_follow(root):
+    with connect(root, untrusted=True) as log:
+        log.execute("SELECT 1")
+        log._worker._process.kill()
+        log._worker._process.wait()
+        log._worker.interrupt()  # stays in the pipe's buffer, which is written when the pipe is closed
+        assert log.execute("SELECT 42 AS x").to_pylist() == [{"x": 42}]
+
+
+def test_most_of_the_address_space_is_left_to_queries(root):
     """Libraries reserve gigabytes that they never use; what is then left is too little to sort a window."""
-    log.execute("FROM trust_ratios")
-    status = Path(f"/proc/{log._worker._process.pid}/status").read_text()
+    with connect(root, untrusted=True) as log:
+        log.execute("FROM trust_ratios")
+        status = Path(f"/proc/{log._worker._process.pid}/status").read_text()
     reserved = int(status.partition("VmSize:")[2].split()[0]) * 2**10
     assert reserved < ADDRESS_SPACE / 2
 
