@@ -50,7 +50,7 @@ class Sandboxes:
                 list(roots), untrusted=True, timeout=self._timeout, max_rows=MAX_ROWS, max_bytes=MAX_BYTES
             )
             try:
-                sandbox.execute("SELECT 1")  # the start is not the query's time
+                _wake(sandbox)
                 yield sandbox
             finally:
                 self._keep(version, sandbox)
@@ -82,3 +82,11 @@ class Sandboxes:
             self._free = [free for free in self._free if free.since > until]
         for sandbox in idle:
             sandbox.close()
+
+
+def _wake(sandbox: Sandbox) -> None:
+    """Start its process, which is not the query's time; one that died while it was free is replaced."""
+    try:
+        sandbox.execute("SELECT 1")
+    except QueryError:
+        sandbox.execute("SELECT 1")

@@ -15,7 +15,7 @@ left, right = st.columns([5, 3], gap="medium")
 with left, notices.panel():
     asked = sql_editor.draw(parts)
 with right, notices.panel():
-    sql_schema.draw(parts, height=272)
+    sql_schema.draw(parts, height=300)
 with notices.panel():
     sql_answer.draw(chosen, asked)
 with st.expander("How to read this", icon=":material/help:"):

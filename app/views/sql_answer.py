@@ -6,7 +6,7 @@ import streamlit as st
 
 from app import answers, queries, words
 from app.inquiry import Inquiry
-from app.sandboxes import MAX_ROWS, Sandboxes
+from app.sandboxes import Sandboxes
 from app.shell import notices
 from app.shell.selection import Selection
 from app.views import sql_chart
@@ -88,8 +88,8 @@ def _draw_facts(inquiry: Inquiry) -> None:
             )
     if cut := cut_off(answer):
         st.caption(
-            f":material/content_cut: Cut off {cut}: this page shows {MAX_ROWS:,} rows at most. "
-            "Ask for less (`GROUP BY`, `LIMIT`), or take all of them with `lambc sql`."
+            f":material/content_cut: Cut off {cut}. "
+            "Ask for less (`GROUP BY`, `LIMIT`), or take all of it with `lambc sql`."
         )
     elif not answer.num_rows:
         st.caption("Nothing in the log answers to this.")

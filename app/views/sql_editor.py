@@ -26,7 +26,7 @@ GUIDE = """
   with parameters; those that draw the other pages are answered from summaries of the log, at any length of a run.
 - The **chart** is a first guess from the columns: what is drawn, along what and in which colours can be changed.
 - The **address** holds the query and how it is drawn: a link shows the same to whoever may read the log.
-- In a terminal, `lambc sql "…"` answers the same queries without these limits, and `--help` says how to get files.
+- In a terminal, `lambc sql "…"` answers the same queries without the limits of this page; `--help` says more.
 """
 
 
@@ -61,7 +61,7 @@ def draw(parts: Cast) -> tuple[str, int]:
         # Only now: a value that is set in every run would take from the reader what is typed meanwhile.
         st.session_state[EDITOR] = st.session_state[_ASKED][0]
     with st.form("sql-form", border=False):
-        st.text_area("Query", key=EDITOR, height=212, persist_state="session", label_visibility="collapsed")
+        st.text_area("Query", key=EDITOR, height=240, persist_state="session", label_visibility="collapsed")
         st.form_submit_button("Run", type="primary", icon=":material/play_arrow:", on_click=_ask_editor)
     asked, number = st.session_state[_ASKED]
     address.note(EDITOR, asked if len(asked) <= _LONGEST_LINK else None)

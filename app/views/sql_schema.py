@@ -9,16 +9,17 @@ from collector.documentation import describe
 
 
 def draw(parts: Cast, *, height: int) -> None:
-    """Views with their columns, then macros with their parameters; each opens to what it is and an example."""
+    """Views with their columns, macros with their parameters; each opens to what it is and an example."""
     columns, macros = queries.columns(), queries.macros()
-    with st.container(height=height, border=True, gap="xsmall"):
-        st.caption("**Views** — open one for its columns")
+    with st.container(height=height, border=True):
+        views, of_runs, of_values = st.tabs(["Views", "Macros", "Functions"])
+    with views.container(gap="xxsmall"):
         for name, of_view in columns.groupby("table_name", sort=True):
             widest = of_view["column_name"].str.len().max()
             listed = of_view["column_name"].str.ljust(widest) + "  " + of_view["data_type"].map(_short)
             _entry(str(name), "\n".join(listed), parts)
-        for kind, heading in (("table_macro", "**Macros** — views with parameters"), ("macro", "**Functions**")):
-            st.caption(heading)
+    for tab, kind in ((of_runs, "table_macro"), (of_values, "macro")):
+        with tab.container(gap="xxsmall"):
             for _, macro in macros[macros["function_type"] == kind].iterrows():
                 name = macro["function_name"]
                 _entry(name, f"{name}({', '.join(macro['parameters'])})", parts)

@@ -316,7 +316,7 @@ def test_a_process_is_used_again_and_ends_when_nobody_asks(sandboxes: Sandboxes,
     assert second.wait(30)
     assert second.answer.to_pylist() == [{"x": 2}]
     assert workers() - before <= {process}
-    wait_until(lambda: workers() == before)
+    wait_until(lambda: workers() <= before)
 
 
 def test_a_process_that_was_killed_is_replaced(log: Path):
@@ -324,11 +324,12 @@ def test_a_process_that_was_killed_is_replaced(log: Path):
     assert inquire(sandboxes, log, "SELECT 1").wait(30)
     (process,) = workers() - before
     os.kill(process, 9)
-    wait_until(lambda: workers() == before)
+    wait_until(lambda: process not in workers())
     inquiry = inquire(sandboxes, log, "SELECT count(*) AS n FROM runs")
     assert inquiry.wait(30)
-    assert (inquiry.error, inquiry.answer.to_pylist()) == ("", [{"n": 6}])
-    wait_until(lambda: workers() == before)
+    assert inquiry.error == ""
+    assert inquiry.answer.to_pylist() == [{"n": 6}]
+    wait_until(lambda: workers() <= before)
 
 
 def test_a_newer_log_is_shown_by_a_new_process(tmp_path: Path, sandboxes: Sandboxes):
@@ -364,7 +365,7 @@ def test_stopping_one_query_stops_no_other(log: Path):
     assert not second.over
     second.stop()
     assert second.wait(30)
-    wait_until(lambda: workers() == before)
+    wait_until(lambda: workers() <= before)
 
 
 def test_a_folder_that_is_gone_is_a_sentence(tmp_path: Path, sandboxes: Sandboxes):
