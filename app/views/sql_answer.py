@@ -5,6 +5,7 @@ from functools import partial
 import streamlit as st
 
 from app import answers, queries, words
+from app.charts.answer import first_drawing
 from app.inquiry import Inquiry
 from app.sandboxes import Sandboxes
 from app.shell import notices
@@ -50,7 +51,7 @@ def _draw_answer(chosen: Selection, inquiry: Inquiry) -> None:
     assert answer is not None
     _draw_facts(inquiry)
     drawn = answers.drawable(answer)
-    first = sql_chart.first_drawing(drawn)
+    first = first_drawing(drawn)
     if first is None:
         st.dataframe(answers.shown(answer), hide_index=True, height="content" if answer.num_rows < 10 else TABLE_HEIGHT)
         return

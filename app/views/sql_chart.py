@@ -4,14 +4,13 @@ import pandas as pd
 import streamlit as st
 
 from app.charts import answer as charts
-from app.charts.answer import Drawing, first_drawing
+from app.charts.answer import Drawing
 from app.plotly_view import plotly_view
 from app.shell import address
 from app.shell.selection import Selection
 
-__all__ = ["draw", "first_drawing"]
-
 _CHOICES_HEIGHT = 84
+"""Of the row of choices, in pixels: the table beside is as high as these and the chart."""
 
 
 def draw(chosen: Selection, answer: pd.DataFrame, first: Drawing, *, keep_zoom: str) -> int:
