@@ -73,10 +73,11 @@ def survival_curves(
         },
         yaxis={"range": [0, 1.02], "tickformat": ".0%", "title": "share of layer-steps clipped"},
     )
-    _mark(figure, bound, f"<b>{bound:g}</b> suggested", theme.upper, "solid")
+    # The label of the bound further left is written to the left of its line, so that neither lies on the other.
+    own_is_right = own_bound is not None and own_bound > bound
+    _mark(figure, bound, f"<b>{bound:g}</b> suggested", theme.upper, "solid", left=own_is_right)
     if own_bound is not None:
-        # Two labels would lie over each other: the one that is further left is written to the left of its line.
-        _mark(figure, own_bound, f"{own_bound:g} this run had", theme.faint, "dash", left=own_bound < bound)
+        _mark(figure, own_bound, f"{own_bound:g} this run had", theme.faint, "dash", left=not own_is_right)
     return figure
 
 

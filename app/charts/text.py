@@ -26,8 +26,8 @@ def escape(name: str) -> str:
 
 
 def ratio_text(ratio: float) -> str:
-    """A ratio in as many digits as one compares: 0.012, 0.5, 1, 20."""
-    return f"{ratio:.3g}"
+    """A ratio in as many digits as one compares: 0.012, 0.5, 1, 20, 1,000."""
+    return f"{ratio:,.0f}" if 999.5 <= ratio < 1e6 else f"{ratio:.3g}"
 
 
 def ratio_ticks(lowest: float, highest: float) -> list[float]:

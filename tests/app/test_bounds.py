@@ -213,6 +213,15 @@ def test_a_bound_is_rounded_up_to_the_number_of_fewest_digits_before_the_next_ed
     assert not any(lowest <= number < end for number in fewer)
 
 
+@pytest.mark.parametrize("own", [1.0, 2.0, 4.0])
+def test_the_labels_of_two_bounds_are_written_away_from_each_other(own: float):
+    survival = pd.DataFrame(
+        {"layer": "a", "kind": "norm", "bound": [1.0, 2, 4], "above": [4, 2, 0], "steps": 4, "share": [1, 0.5, 0]}
+    )
+    suggested, had = survival_curves(survival, bound=2.0, clipped=0.5, own_bound=own).layout.annotations
+    assert (suggested.xanchor, had.xanchor) == (("right", "left") if own > 2 else ("left", "right"))
+
+
 def test_a_layer_is_orange_where_the_bound_of_all_would_cut_it():
     layers = ["low", "between", "high"]
     ranges = pd.DataFrame(

@@ -11,7 +11,7 @@ from app.charts.distribution import ratio_distribution
 from app.charts.hit_rates import hit_rates_by_layer, hit_rates_over_time
 from app.charts.layer_curve import layer_curve
 from app.charts.metrics import metric_curves
-from app.charts.text import escape, label_margin, layer_ticks, ratio_ticks, shorten
+from app.charts.text import escape, label_margin, layer_ticks, ratio_text, ratio_ticks, shorten
 from app.charts.theme import DARK, LIGHT, Line, lines
 from app.shell.sidebar import HUES
 from tests.app.figures import LAYERS, texts
@@ -202,6 +202,12 @@ def test_a_long_name_keeps_both_its_ends():
 def test_control_signs_are_blank_and_right_to_left_names_are_kept_apart():
     assert escape("a\nb\x00c") == "a b c"
     assert escape("שלום") == "\u2068שלום\u2069"
+
+
+def test_a_ratio_is_written_as_one_says_it():
+    assert [ratio_text(ratio) for ratio in (0.0123, 0.5, 1, 999.4, 999.9, 20_000)] == [
+        "0.0123", "0.5", "1", "999", "1,000", "20,000",
+    ]  # fmt: skip
 
 
 def test_ticks_are_round_ratios():
