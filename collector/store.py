@@ -24,9 +24,11 @@ KINDS = {"trust_ratios": TRUST_RATIOS, "metrics": METRICS, "fresh": TRUST_RATIOS
 """What log.rows reads: the tables, and the trust ratios by whether there is a rollup of them."""
 
 STATEMENTS = (
+    "log_rows",
     "log_trust_ratios",
     "log_metrics",
     "log_run_rows",
+    "log_runs",
     "runs",
     "layers",
     "attempts",
@@ -73,6 +75,8 @@ STATEMENTS = (
     "events",
     "compare_layers",
     "accuracy_epochs",
+    "hit_rate_curves",
+    "log_results",
     "run_results",
     "run_summaries",
 )
@@ -171,12 +175,13 @@ def create_views(connection: duckdb.DuckDBPyConnection, runs: Sequence[RunFiles]
     connection.execute("SET VARIABLE binned_width = ?", [2**rollups.BINNED])
     connection.execute("SET VARIABLE bins_an_octave = ?", [rollups.BINS_AN_OCTAVE])
     connection.execute("SET VARIABLE steps_by_run = map($names::VARCHAR[], $steps::BIGINT[])", steps)
+    run_statement(connection, "log_files_of")
     if any(run.name != run.folder.name for run in runs):
         for kind in KINDS:
             _set_names(connection, kind, runs)
-        run_statement(connection, "log_renamed_rows")
+        run_statement(connection, "log_renamed_rows_of")
     else:
-        run_statement(connection, "log_rows")
+        run_statement(connection, "log_rows_of")
     _create_heartbeats(connection, runs)
     for name in STATEMENTS:
         run_statement(connection, name)

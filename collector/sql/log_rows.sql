@@ -1,4 +1,4 @@
 -- The rows of the files of one kind: 'trust_ratios', 'metrics', 'rollups', or 'fresh' (trust ratios without a rollup).
 --   SELECT max(step) FROM log.rows('metrics');
 CREATE MACRO log.rows(kind) AS TABLE
-FROM read_parquet(getvariable(kind || '_files'), hive_partitioning = false);
+FROM log.rows_of(kind, NULL);

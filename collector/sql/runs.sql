@@ -16,16 +16,5 @@ SELECT
     config,
     failure,
     version
-FROM (
-    SELECT
-        unnest(
-            from_json(
-                getvariable('runs'),
-                '[{"run": "VARCHAR", "status": "VARCHAR", "started": "TIMESTAMPTZ", "finished": "TIMESTAMPTZ",
-                   "last_word": "TIMESTAMPTZ", "steps": "BIGINT", "config": "JSON", "failure": "VARCHAR",
-                   "version": "VARCHAR"}]'
-            ),
-            max_depth := 2
-        )
-) AS runs
+FROM log.runs AS runs
 LEFT JOIN log.heartbeats USING (run);
