@@ -20,10 +20,10 @@ def supersede(
     """Move the rows of `folder` with a step of `first_step` or later, of `layers` or of all, to `destination`.
 
     The rows that stay are rewritten in one motion, after those that go were written. Killed in between, a row is still
-    in the log, once, and the next resume moves it.
+    in the log, once, and the next resume moves it. The newest go first, so that what is left then has no gap.
     """
     finish_merge(folder)
-    for part in list_parts(folder):
+    for part in reversed(list_parts(folder)):
         if last_step(part.path) < first_step:
             continue
         rows = read_part(part.path, table)
