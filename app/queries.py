@@ -12,6 +12,7 @@ import pandas as pd
 import streamlit as st
 
 from app.charts.layers import layer_kind
+from app.results import Results
 from collector.remote import is_url
 from collector.store import connect, fingerprint
 
@@ -72,20 +73,17 @@ def runs() -> pd.DataFrame:
 
 def problems() -> pd.DataFrame:
     """Files that were left out, and why."""
-    return _ask("FROM problems ORDER BY file")
+    return _of_log(log_version(), "FROM problems ORDER BY file")
 
 
 def run_state(row: pd.Series) -> RunState:
-    """What answers about a run depend on; a run that has ended depends on no other run's news."""
-    steps = int(row["steps"]) if pd.notna(row["steps"]) else 0
-    ended = row["status"] in ("finished", "failed", "interrupted")
-    version = f"{row['started']} {row['finished']}" if ended else log_version()
-    return RunState(row["run"], steps, version)
+    """What answers about a run depend on: its own files, and no other run's news."""
+    return RunState(row["run"], int(row["steps"]) if pd.notna(row["steps"]) else 0, str(row["version"]))
 
 
 def results() -> pd.DataFrame:
-    """A row a run: accuracies on the test set, the last loss."""
-    return _of_log(log_version(), "FROM run_results")
+    """A row a run: accuracies on the test set, the last loss, how often it was clipped."""
+    return _results(log_version())
 
 
 def accuracy_epochs() -> pd.DataFrame:
@@ -263,6 +261,15 @@ def events(state: RunState) -> pd.DataFrame:
     )
 
 
+def not_finite(state: RunState) -> pd.DataFrame:
+    """One row: in how many layers a norm was NaN or infinite, and since which step."""
+    return _of_run(
+        state,
+        "SELECT count(DISTINCT layer) AS layers, min(step) AS since FROM not_finite($run, 1, $last)",
+        last=state.steps,
+    )
+
+
 def hit_rates_over_time(state: RunState, last: int | None = None) -> pd.DataFrame:
     """How often the layers of a run were clipped, as it went on.
 
@@ -294,6 +301,16 @@ def _fingerprint(folders: tuple[str, ...]) -> str:
 @st.cache_data(ttl=1, max_entries=4, show_spinner=False)
 def _runs(version: str) -> pd.DataFrame:
     return _ask("FROM runs ORDER BY started NULLS LAST, run")
+
+
+@st.cache_data(max_entries=2, show_spinner=False)
+def _results(version: str) -> pd.DataFrame:
+    return _known_results().of(runs(), _ask)
+
+
+@st.cache_resource(show_spinner=False)
+def _known_results() -> Results:
+    return Results()
 
 
 def _log() -> Log:

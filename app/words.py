@@ -2,10 +2,14 @@
 
 import json
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
+
+Run = pd.Series | Mapping[str, Any]
+"""A row of the view `runs`."""
 
 ICONS = {
     "running": ":material/play_circle:",
@@ -61,7 +65,7 @@ def duration(time: Any) -> str:
     return f"{seconds / 86400:.1f} days"
 
 
-def time_taken(run: pd.Series, now: datetime | None = None) -> pd.Timedelta | None:
+def time_taken(run: Run) -> pd.Timedelta | None:
     """From a run's start to its end, or to its last sign of life."""
     if pd.isna(run["started"]):
         return None
@@ -71,7 +75,7 @@ def time_taken(run: pd.Series, now: datetime | None = None) -> pd.Timedelta | No
     return pd.Timestamp(end) - pd.Timestamp(run["started"])
 
 
-def config(run: pd.Series) -> dict[str, Any]:
+def config(run: Run) -> dict[str, Any]:
     """A run's config; empty if it has none."""
     if not isinstance(run["config"], str):
         return {}
@@ -79,7 +83,7 @@ def config(run: pd.Series) -> dict[str, Any]:
     return read if isinstance(read, dict) else {}
 
 
-def bound(run: pd.Series) -> str:
+def bound(run: Run) -> str:
     """The clip bound of a run's config."""
     options = config(run)
     if "clip" not in options:

@@ -2,10 +2,13 @@
 
 import streamlit as st
 
+from app.shell import notices
 from app.shell.selection import selection
 from app.views import run_cards, run_table
 
 chosen = selection()
 st.header("Runs", anchor=False)
-run_cards.draw(chosen)
-run_table.draw()
+with notices.panel():
+    run_cards.draw(chosen)
+with notices.panel():
+    run_table.draw(chosen)

@@ -26,12 +26,11 @@ page = st.navigation(
         st.Page(PAGES / "sql.py", title="SQL", icon=":material/database_search:"),
     ]
 )
-drawn = sidebar.pulse()
 there = notices.log_is_there()
 with st.sidebar:
     if there:
         sidebar.choose_runs()
-    sidebar.watch(drawn)
+    sidebar.watch(sidebar.pulse())
     preload()
 if there:
     page.run()

@@ -14,6 +14,9 @@ RUNS = "runs"
 PRESELECTED = 3
 """So many runs are chosen at first: the newest."""
 
+MOST_CHOSEN = 28
+"""So many runs have lines that can be told apart: seven hues by four dashes (app/charts/theme.py)."""
+
 
 @dataclass(frozen=True)
 class Selection:

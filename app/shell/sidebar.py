@@ -4,7 +4,7 @@ import streamlit as st
 
 from app import queries, words
 from app.charts.text import shorten
-from app.shell.selection import PRESELECTED, RUNS, selection
+from app.shell.selection import MOST_CHOSEN, PRESELECTED, RUNS, selection
 
 SECONDS = 2
 """How often the log is looked at. A look reads no file, only the folders."""
@@ -26,6 +26,8 @@ def choose_runs() -> None:
         key=RUNS,
         bind="query-params",
         placeholder="Choose runs",
+        max_selections=MOST_CHOSEN,
+        select_all=False,
     )
 
 
@@ -43,5 +45,10 @@ def watch(drawn: tuple[str, ...]) -> None:
 
 
 def pulse() -> tuple[str, ...]:
-    """The log's version and how the runs stand: a run stalls by silence, which changes no file."""
-    return (queries.log_version(), *(words.standing(run) for _, run in queries.runs().iterrows()))
+    """The log's version and how the runs stand: a run stalls by silence, which changes no file.
+
+    Of the chosen ones alone the words count, as "no word for 4 minutes".
+    """
+    runs = queries.runs()
+    chosen = runs[runs["run"].isin(st.session_state.get(RUNS, []))]
+    return (queries.log_version(), *runs["status"].fillna(""), *(words.standing(run) for _, run in chosen.iterrows()))

@@ -1,10 +1,12 @@
-"""A card for each chosen run: how it stands, in words and numbers."""
+"""A card for each chosen run: is it healthy? In words first, then in numbers."""
 
 import pandas as pd
 import streamlit as st
 
-from app import queries, words
+from app import health, queries, words
 from app.charts.text import shorten
+from app.results import thinned
+from app.shell import notices
 from app.shell.selection import Selection
 from app.shell.sidebar import HUES
 
@@ -14,62 +16,85 @@ MOST = 4
 
 def draw(chosen: Selection) -> None:
     """The newest of the chosen runs, beside each other."""
-    results = queries.results().set_index("run")
     runs = chosen.runs.tail(MOST)
     if runs.empty:
+        st.info("Choose runs in the table, or in the sidebar, to see how they stand.", icon=":material/arrow_downward:")
         return
+    results = queries.results().set_index("run")
     for column, (_, run) in zip(st.columns(max(3, len(runs))), runs.iterrows(), strict=False):
-        with column.container(border=True, height="stretch"):
-            _card(chosen, run, results.loc[run["run"]] if run["run"] in results.index else None)
+        with column.container(border=True, height="stretch"), notices.panel():
+            _card(chosen, run, results.loc[run["run"]])
+    if len(chosen.runs) > MOST:
+        st.caption(f"The newest {MOST} of {len(chosen.runs)} chosen runs.")
 
 
-def _card(chosen: Selection, run: pd.Series, result: pd.Series | None) -> None:
+def _card(chosen: Selection, run: pd.Series, result: pd.Series) -> None:
     hue = HUES[chosen.lines[run["run"]].hue]
     st.markdown(f":{hue}[■] **{words.plain(shorten(run['run'], 40))}**")
-    st.markdown(_badge(run))
-    left, right = st.columns(2)
-    if result is not None and pd.notna(result["last_test_accuracy"]):
-        left.metric(
-            "Test accuracy",
-            words.percent(result["last_test_accuracy"]),
-            f"best {words.percent(result['best_test_accuracy'])}",
-            delta_color="off",
-            delta_arrow="off",
-            chart_data=[float(value) for value in result["test_accuracies"]],
-            chart_type="area",
-        )
-    else:
-        left.metric("Test accuracy", "—", "none yet", delta_color="off", delta_arrow="off")
     state = queries.run_state(run)
-    over_time = queries.hit_rates_over_time(state)
-    right.metric(
+    rates = queries.hit_rates(state)
+    st.markdown(" ".join([_standing(run), *_verdict(result, rates, queries.not_finite(state))]))
+    left, right = st.columns(2)
+    with left:
+        _accuracy(result)
+    with right:
+        _hits(run, result, queries.hit_rates_over_time(state))
+    st.caption(" · ".join(_facts(run, rates)))
+
+
+def _standing(run: pd.Series) -> str:
+    status = run["status"]
+    sentence = words.plain(shorten(words.standing(run), 120))
+    return f":{words.COLOURS.get(status, 'red')}-badge[{words.ICONS.get(status, ':material/error:')} {sentence}]"
+
+
+def _verdict(result: pd.Series, rates: pd.DataFrame, not_finite: pd.DataFrame) -> list[str]:
+    if rates.empty:
+        return []
+    found = health.findings(result, rates, not_finite)
+    if not found:
+        return [":green-badge[:material/favorite: healthy]"]
+    return [
+        f":red-badge[:material/error: {each.sentence}]" if each.serious else f":orange-badge[{each.sentence}]"
+        for each in found
+    ]
+
+
+def _accuracy(result: pd.Series) -> None:
+    if pd.isna(result["best_test_accuracy"]):
+        st.metric("Test accuracy", "—", "none yet", delta_color="off", delta_arrow="off")
+        return
+    st.metric(
+        "Test accuracy",
+        words.percent(result["last_test_accuracy"]),
+        f"best {words.percent(result['best_test_accuracy'])}",
+        delta_color="off",
+        delta_arrow="off",
+        chart_data=thinned(result["test_accuracies"]),
+        chart_type="area",
+    )
+
+
+def _hits(run: pd.Series, result: pd.Series, over_time: pd.DataFrame) -> None:
+    st.metric(
         "Clip hits",
-        words.percent(queries.hit_rate(state)),
+        words.percent(result["hit_rate"]),
         words.bound(run),
         delta_color="off",
         delta_arrow="off",
         chart_data=[float(value) for value in (over_time["upper_rate"] + over_time["lower_rate"]).fillna(0)],
         chart_type="area",
     )
-    st.caption(_health(run, state, result))
 
 
-def _badge(run: pd.Series) -> str:
-    status = run["status"]
-    sentence = words.plain(shorten(words.standing(run), 120))
-    return f":{words.COLOURS.get(status, 'red')}-badge[{words.ICONS.get(status, ':material/error:')} {sentence}]"
-
-
-def _health(run: pd.Series, state: queries.RunState, result: pd.Series | None) -> str:
-    """What one would say about the run in a sentence or two."""
+def _facts(run: pd.Series, rates: pd.DataFrame) -> list[str]:
     said = [f"{words.steps(run)} steps"]
-    if result is not None and pd.notna(result["broken_since"]):
-        said.append(f"training loss is not a number since step {int(result['broken_since']):,}")
-    rates = queries.hit_rates(state)
-    hits = rates["upper_hits"] + rates["lower_hits"]
-    if hits.any():
-        always = (hits >= 0.99 * rates["adapted"]) & (hits > 0)
-        said.append(f"{always.sum()} of {len(rates)} layers clipped in nearly all steps")
-    elif len(rates):
+    time = words.time_taken(run)
+    if time is not None:
+        said.append(f"{words.duration(time)}")
+    always, adapted = health.clipped_nearly_always(rates)
+    if (rates["upper_hits"] + rates["lower_hits"]).any():
+        said.append(f"{always} of {adapted} layers clipped in nearly all steps")
+    elif adapted:
         said.append("no layer was ever clipped")
-    return " · ".join(said)
+    return said

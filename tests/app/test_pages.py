@@ -72,8 +72,9 @@ def test_a_killed_run_is_said_to_have_stopped(open_page: OpenPage, log: Path):
     page = open_page("runs", log, "killed")
     assert re.search(r"no word for \d+ minutes\\; the run did not finish", text(page))
     table = page.dataframe[0].value.set_index("run")
-    assert re.fullmatch(r"◌ no word for \d+ minutes; the run did not finish", table.loc["killed", "status"])
-    assert table.loc["failed", "status"] == "✕ failed at step 10: RuntimeError: out of memory in <layer>"
+    assert table.loc["killed", "status"] == "◌ stalled"
+    assert table.loc["killed", "note"].startswith("no word since ")
+    assert list(table.loc["failed", ["status", "note"]]) == ["✕ failed", "RuntimeError: out of memory in <layer>"]
 
 
 def test_the_table_of_runs_says_what_the_configs_say(open_page: OpenPage, log: Path):

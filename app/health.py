@@ -1,0 +1,55 @@
+"""Is a run healthy? What a practitioner would look for first, in a few words each, the worst first."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+FALLEN = 0.1
+"""Test accuracy that is so far below its best has fallen, and does not waver."""
+
+NEARLY_ALL = 0.99
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is wrong (serious), or that one should know of."""
+
+    sentence: str
+    serious: bool = False
+
+
+def findings(result: Any, rates: pd.DataFrame, not_finite: pd.DataFrame) -> list[Finding]:
+    """What is not as it should be; nothing for a run that is well.
+
+    result: the run's row of `results`. rates: how often each layer was clipped. not_finite: the row of
+    `queries.not_finite`.
+    """
+    found = []
+    if pd.notna(result["broken_since"]):
+        found.append(Finding(f"training loss not finite since step {int(result['broken_since']):,}", serious=True))
+    layers = int(not_finite["layers"].iloc[0])
+    if layers:
+        found.append(
+            Finding(f"NaN or Inf in {_of(layers, len(rates))} since step {int(not_finite['since'].iloc[0]):,}", True)
+        )
+    best, last = result["best_test_accuracy"], result["last_test_accuracy"]
+    if pd.notna(best) and not last >= best - FALLEN:
+        found.append(Finding("test accuracy has fallen from its best"))
+    always, adapted = clipped_nearly_always(rates)
+    if adapted and always > adapted / 2:
+        found.append(Finding(f"{_of(always, adapted)} clipped in nearly all steps"))
+    return found
+
+
+def clipped_nearly_always(rates: pd.DataFrame) -> tuple[int, int]:
+    """How many layers are, of how many that could be."""
+    adapted = rates[rates["adapted"] > 0]
+    hits = adapted["upper_hits"] + adapted["lower_hits"]
+    return int((hits >= NEARLY_ALL * adapted["adapted"]).sum()), len(adapted)
+
+
+def _of(some: int, every: int) -> str:
+    if some == every:
+        return f"all {every:,} layers" if every > 1 else "its only layer"
+    return f"{some:,} of {every:,} layers"

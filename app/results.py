@@ -1,0 +1,78 @@
+"""What came of each run: accuracies, loss, hit rates; asked of the store for those runs alone that have changed."""
+
+import threading
+from collections.abc import Callable
+
+import pandas as pd
+
+Ask = Callable[..., pd.DataFrame]
+
+CELLS = 30
+"""Points of a small curve: a table's cell has no room for more."""
+
+FINEST = 64
+"""Steps of the finest cells that a rollup has: finer ones are read from rows."""
+
+SHORT = 512
+"""Steps up to which a run has too few of these cells for a curve."""
+
+FINE = 100
+"""So many short runs, the newest, have their curves from rows; those of thousands would take seconds."""
+
+
+class Results:
+    """A row a run, for all sessions; it is asked again with every version of the log."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known = pd.DataFrame({"run": [], "version": []}).set_index("run")
+
+    def of(self, runs: pd.DataFrame, ask: Ask) -> pd.DataFrame:
+        """The columns of `run_results`, and hit_rate and hit_rates, in the order of `runs`.
+
+        ask: gives the rows of a statement with its parameters.
+        """
+        with self._lock:
+            before = self._known["version"].reindex(runs["run"]).to_numpy()
+            changed = runs[runs["version"].to_numpy() != before]
+            if len(changed) or len(self._known) != len(runs):
+                # In a log of thousands it costs less to read all of them than to look up the files of each.
+                some = None if len(changed) == len(runs) else list(changed["run"])
+                kept = self._known.drop(index=changed["run"], errors="ignore")
+                news = [_asked(changed, some, widths(runs), ask)] if len(changed) else []
+                self._known = pd.concat([*([kept] if len(kept) else []), *news]).reindex(runs["run"])
+            return self._known.drop(columns="version").reset_index()
+
+
+def _asked(changed: pd.DataFrame, some: list[str] | None, width: pd.Series, ask: Ask) -> pd.DataFrame:
+    results = ask("FROM log.results($runs)", runs=some).set_index("run")
+    curves = []
+    for each, group in changed["run"].groupby(width):
+        asked = None if some is None and len(group) > len(changed) / 2 else list(group)
+        found = ask("FROM hit_rate_curves($runs, $width)", runs=asked, width=int(each))
+        curves.append(found[found["run"].isin(group)])
+    return changed.set_index("run")[["version"]].join(results).join(pd.concat(curves).set_index("run"))
+
+
+def widths(runs: pd.DataFrame) -> pd.Series:
+    """For each run how many steps a cell of its small curve takes in."""
+    steps = runs["steps"].fillna(0).astype(int)
+    width = steps.map({each: _cell_width(each) for each in steps.unique()})
+    short = runs.index[steps <= SHORT][-FINE:]
+    return width.where(width.index.isin(short), width.clip(lower=FINEST))
+
+
+def _cell_width(steps: int) -> int:
+    """As collector/sql/cell_width.sql says, for all of a run."""
+    width = 1
+    while steps // width + 1 > CELLS:
+        width *= 2
+    return width
+
+
+def thinned(values: object) -> list[float]:
+    """At most so many values of a curve, the last among them."""
+    if values is None or isinstance(values, float):
+        return []
+    every = max(1, -(-len(values) // CELLS))  # type: ignore[arg-type]
+    return [float(value) for value in values[::-1][::every][::-1]]  # type: ignore[index]

@@ -1,0 +1,119 @@
+"""The Runs page: is a run healthy, and which runs are meant."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app import health, run_list
+from app.results import Results, thinned
+from collector import connect
+
+OpenPage = Callable[..., AppTest]
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*nanobind.*")
+
+WELL = {"broken_since": None, "best_test_accuracy": 0.9, "last_test_accuracy": 0.88}
+RATES = pd.DataFrame({"adapted": [10, 10, 0], "upper_hits": [10, 0, 0], "lower_hits": [0, 0, 0]})
+FINITE = pd.DataFrame({"layers": [0], "since": [None]})
+
+
+def sentences(result: dict = WELL, rates: pd.DataFrame = RATES, not_finite: pd.DataFrame = FINITE) -> list[str]:
+    return [each.sentence for each in health.findings(result, rates, not_finite)]
+
+
+def test_a_run_that_is_well_has_no_findings():
+    assert sentences() == []
+    assert health.clipped_nearly_always(RATES) == (1, 2)  # a layer that is not adapted does not count
+
+
+def test_what_is_wrong_is_said_worst_first():
+    found = health.findings(
+        WELL | {"broken_since": 12, "last_test_accuracy": 0.5},
+        RATES.assign(upper_hits=[10, 10, 0]),
+        pd.DataFrame({"layers": [2], "since": [7]}),
+    )
+    assert [each.sentence for each in found] == [
+        "training loss not finite since step 12",
+        "NaN or Inf in 2 of 3 layers since step 7",
+        "test accuracy has fallen from its best",
+        "all 2 layers clipped in nearly all steps",
+    ]
+    assert [each.serious for each in found] == [True, True, False, False]
+
+
+def test_an_accuracy_that_is_no_number_has_fallen():
+    assert sentences(WELL | {"last_test_accuracy": float("nan")}) == ["test accuracy has fallen from its best"]
+
+
+def test_a_curve_is_thinned_to_its_last_value():
+    assert thinned(list(range(90))) == [float(value) for value in range(2, 90, 3)]
+    assert thinned(None) == []
+
+
+def test_results_are_those_of_the_views_and_only_what_changed_is_asked_again(log: Path):
+    con = connect(log)
+
+    def ask(statement: str, **parameters: object) -> pd.DataFrame:
+        asked.append(parameters)
+        return con.sql(statement, params=parameters).to_arrow_table().to_pandas()
+
+    asked: list[dict] = []
+    runs = con.sql("FROM runs ORDER BY started").to_arrow_table().to_pandas()
+    known = Results()
+    first = known.of(runs, ask).set_index("run")
+    shown = con.sql("SELECT run, hit_rate, best_accuracy FROM run_summaries").to_arrow_table().to_pandas()
+    shown = shown.set_index("run").loc[runs["run"]]
+    pd.testing.assert_series_equal(first["hit_rate"], shown["hit_rate"])
+    pd.testing.assert_series_equal(first["best_test_accuracy"], shown["best_accuracy"], check_names=False)
+    asked.clear()
+    known.of(runs, ask)
+    assert asked == []
+    changed = runs.assign(
+        version=[
+            f"{version}!" if run == "lamb" else version
+            for run, version in zip(runs["run"], runs["version"], strict=True)
+        ]
+    )
+    pd.testing.assert_frame_equal(known.of(changed, ask).set_index("run"), first)
+    assert [parameters["runs"] for parameters in asked] == [["lamb"], ["lamb"]]
+
+
+def test_all_words_of_a_search_and_one_value_of_each_column_must_be_there():
+    rows = pd.DataFrame(
+        {
+            "run": ["a", "b", "c"],
+            "status": ["✓ finished", "✓ finished", "✕ failed"],
+            "data": "digits",
+            "model": "resnet18",
+            "optimizer": ["lamb", "lambc", "lambc"],
+            "bound": ["no bound", "1", "3"],
+            "batch": [64.0, 64.0, 1000.0],
+            "said": ["a lr=0.01", "b lr=0.01 seed=1", "c lr=0.1"],
+        }
+    )
+    assert list(run_list.found(rows, "lr=0.01 SEED", []).run) == ["b"]
+    assert list(run_list.found(rows, "", ["batch: 64", "optimizer: lambc"]).run) == ["b"]
+    assert list(run_list.found(rows, "", ["bound: 1", "bound: 3"]).run) == ["b", "c"]
+    assert "data: digits" not in run_list.values(rows)  # the same in all
+    assert "batch: 1000" in run_list.values(rows)
+
+
+def test_a_search_leaves_the_runs_it_means_and_stands_in_the_address(open_page: OpenPage, log: Path):
+    page = open_page("runs", log, "lamb")
+    page.text_input(key="find").set_value("clipped").run()
+    assert not page.exception
+    assert list(page.dataframe[0].value["run"]) == ["clipped"]
+    assert page.query_params["find"] == "clipped"
+    page.text_input(key="find").set_value("no such run").run()
+    assert "No run is like that." in page.info[-1].value
+
+
+def test_the_way_on_opens_with_enough_runs_chosen(open_page: OpenPage, log: Path):
+    page = open_page("runs", log, "lamb")
+    assert not page.button(key="open_layers").disabled
+    assert page.button(key="open_compare").disabled
+    page = open_page("runs", log, "lamb", "clipped")
+    assert not page.button(key="open_compare").disabled
