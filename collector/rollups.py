@@ -40,7 +40,7 @@ Counts: TypeAlias = tuple[np.ndarray, np.ndarray]
 
 _DTYPES = {pa.int32(): np.int32, pa.int64(): np.int64, pa.float32(): np.float32}
 _BIN_BITS, _BIN_ZERO = 14, 2**13
-_SMALLEST = 2.0**-32  # what is below counts as that; as in collector/sql/ratio_bin.sql
+_SMALLEST, _LARGEST = 2.0**-32, 2.0**128  # what lies outside counts as that; as in collector/sql/ratio_bin.sql
 _NEVER = 2**63 - 1
 _ROWS = b"rows"
 
@@ -157,7 +157,8 @@ def _cells(rows: pa.Table, names: dict[str, int]) -> tuple[Columns, Counts]:
             "lower": lower,
             "upper": upper,
         }
-        bins = np.ceil(BINS_AN_OCTAVE * np.log2(np.maximum(ratio[adapted].astype(float), _SMALLEST))).astype(np.int64)
+        within = np.fmin(np.maximum(ratio[adapted].astype(float), _SMALLEST), _LARGEST)
+        bins = np.ceil(BINS_AN_OCTAVE * np.log2(within)).astype(np.int64)
     keys = (np.flatnonzero(adapted) << _BIN_BITS) + bins + _BIN_ZERO
     return _grouped(columns, (keys, np.ones(len(keys), np.int64)), FINEST)
 

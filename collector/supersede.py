@@ -1,5 +1,6 @@
 """Taking rows out of a log that a resumed run writes anew."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from collector.arrays import numbers, strings
-from collector.compact import finish_merge, read_part
+from collector.compact import clear_replaced, finish_merge, read_part
 from collector.parts import list_parts, replace_part
 from collector.rollups import forget
 from collector.schema import LogTable
@@ -23,6 +24,7 @@ def supersede(
     in the log, once, and the next resume moves it. The newest go first, so that what is left then has no gap.
     """
     finish_merge(folder)
+    clear_replaced(folder, seconds=-math.inf)  # their names are given anew: a reader would find both
     for part in reversed(list_parts(folder)):
         if last_step(part.path) < first_step:
             continue

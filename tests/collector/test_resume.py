@@ -6,7 +6,9 @@ from copy import deepcopy
 import pytest
 import torch
 
-from collector import Collector, connect
+from collector import Collector, compact, connect
+from collector.schema import TRUST_RATIOS
+from collector.supersede import supersede
 
 
 def attempts(collector: Collector) -> list[int]:
@@ -34,6 +36,26 @@ def test_a_resumed_run_replaces_what_lies_after_its_checkpoint(new_training, tmp
     assert len(rows) == 12 * 4
     assert {(step, layer): norm for step, layer, norm in rows} == expected
     assert attempts(collector) == [1, 6]
+
+
+def test_a_part_may_be_called_as_one_that_was_merged_before_the_resume(emitter, tmp_path, monkeypatch):
+    """A reader of a run that goes on looks for a part also where merges move parts, and must not find both."""
+    monkeypatch.setattr(compact, "TIERS", (0, 4))
+    monkeypatch.setattr(compact, "ENOUGH", 2)
+    collector = Collector(emitter, tmp_path, name="r")
+    for steps in ((1, 2), (3,), (4,)):
+        for step in steps:
+            emitter.say(step)
+        collector.flush()
+    folder = collector.folder / "trust_ratios"
+    compact.merge_small(TRUST_RATIOS, folder, emitter.layers)  # of steps 3 and 4 one part, which goes with the resume
+    supersede(TRUST_RATIOS, folder, collector.folder / "superseded", 3)
+    emitter.say(3)
+    collector.flush()
+    assert len(list(folder.glob("step-000000000003-part-000002.parquet"))) == 1
+    found = connect(tmp_path).sql("SELECT step, count(*) FROM trust_ratios GROUP BY step ORDER BY step").fetchall()
+    assert found == [(1, 2), (2, 2), (3, 2)]
+    collector.close()
 
 
 def test_the_rows_that_were_replaced_stay_in_the_run(emitter, tmp_path, steps_of):
