@@ -25,16 +25,16 @@ UNREADABLE = "✕ unreadable"
 
 
 def listed(runs: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
-    """A row a run, in the order of `runs`; `said` holds all that a search looks at."""
+    """A row a run, in the order of `runs`, as precise as one compares; `said` holds all that a search looks at."""
     rows = pd.DataFrame([_row(run) for run in runs.to_dict("records")])
     came = results.set_index("run").reindex(runs["run"]).reset_index(drop=True)
     return rows.assign(
         batch=pd.to_numeric(rows["batch"], errors="coerce"),
         accuracies=came["test_accuracies"].map(thinned),
-        best=came["best_test_accuracy"],
-        last=came["last_test_accuracy"],
+        best=came["best_test_accuracy"].astype(float).round(3),
+        last=came["last_test_accuracy"].astype(float).round(3),
         hit_rates=came["hit_rates"].map(thinned),
-        hits=came["hit_rate"],
+        hits=came["hit_rate"].astype(float).round(3),
     )
 
 
@@ -47,11 +47,15 @@ def _row(run: dict[Any, Any]) -> dict[str, object]:
         "batch": str(options.get("batch_size")),
         **{option: _text(options.get(option)) for option in ("optimizer", "model", "data")},
         "steps": run["steps"],
-        "duration": words.time_taken(run),
+        "duration": _seconds(words.time_taken(run)),
         "started": run["started"],
         "note": _note(run),
         "said": " ".join([run["run"], *(f"{key}={value}" for key, value in options.items())]).lower(),
     }
+
+
+def _seconds(time: pd.Timedelta | None) -> pd.Timedelta | None:
+    return None if time is None else time.round("s")
 
 
 def _text(option: object) -> str | None:

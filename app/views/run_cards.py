@@ -33,7 +33,7 @@ def _card(chosen: Selection, run: pd.Series, result: pd.Series) -> None:
     st.markdown(f":{hue}[■] **{words.plain(shorten(run['run'], 40))}**")
     state = queries.run_state(run)
     rates = queries.hit_rates(state)
-    st.markdown(" ".join([_standing(run), *_verdict(result, rates, queries.not_finite(state))]))
+    st.markdown(" ".join([_standing(run), *_verdict(run, result, rates, queries.not_finite(state))]))
     left, right = st.columns(2)
     with left:
         _accuracy(result)
@@ -48,11 +48,11 @@ def _standing(run: pd.Series) -> str:
     return f":{words.COLOURS.get(status, 'red')}-badge[{words.ICONS.get(status, ':material/error:')} {sentence}]"
 
 
-def _verdict(result: pd.Series, rates: pd.DataFrame, not_finite: pd.DataFrame) -> list[str]:
+def _verdict(run: pd.Series, result: pd.Series, rates: pd.DataFrame, not_finite: pd.DataFrame) -> list[str]:
     if rates.empty:
         return []
     found = health.findings(result, rates, not_finite)
-    if not found:
+    if not found and run["status"] in ("running", "finished"):
         return [":green-badge[:material/favorite: healthy]"]
     return [
         f":red-badge[:material/error: {each.sentence}]" if each.serious else f":orange-badge[{each.sentence}]"
