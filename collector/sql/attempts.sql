@@ -1,6 +1,6 @@
 -- A row is an attempt of a run: the first is the run's start, each further one a resume. first_step is NULL if it took no
 -- step; a later attempt that begins at an earlier step has taken its rows back.
---   SELECT attempt, started, first_step FROM attempts WHERE run = 'demo' ORDER BY attempt;
+--   SELECT attempt, first_step FROM attempts WHERE run = 'demo' ORDER BY attempt;
 CREATE TABLE attempts AS
 SELECT
     run,
