@@ -253,7 +253,7 @@ def _footer_of_rows(path: str, metadata: pq.FileMetaData) -> Footer:
 
 def _contents(folder: Path) -> dict[str, Any]:
     try:
-        status = (folder / "run.json").stat()
+        status = os.stat(f"{folder}/run.json")
     except OSError as error:
         raise ValueError(f"it cannot be read ({error.strerror})") from error
     return _read_contents(folder, status.st_mtime_ns, status.st_size)

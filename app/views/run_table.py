@@ -84,15 +84,16 @@ def _found(every: pd.DataFrame) -> pd.DataFrame:
 def _lead_on(chosen: Selection, found: int, every: int) -> None:
     count = len(chosen.runs)
     shown = f"{every:,} runs" if found == every else f"{found:,} of {every:,} runs"
+    # From the left: at the right, the table's own buttons come up when the mouse is over it.
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f"{shown}, **{count} chosen**", width="stretch")
+        st.markdown(f"{shown}, **{count} chosen**", width="content")
         for page, label, icon, least in (
             ("layers", "Open in Layers", ":material/grid_on:", 1),
             ("clipping", "Clipping", ":material/content_cut:", 1),
             ("compare", "Compare", ":material/compare_arrows:", 2),
         ):
             if st.button(label, icon=icon, disabled=count < least, key=f"open_{page}"):
-                st.switch_page(PAGES / f"{page}.py")
+                st.switch_page(PAGES / f"{page}.py", query_params={})  # the chosen runs stay in the address
 
 
 def _table(chosen: Selection, rows: pd.DataFrame) -> None:

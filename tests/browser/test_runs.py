@@ -1,0 +1,107 @@
+"""The first page as somebody uses it: runs are ticked in the table, searched, and watched."""
+
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.conftest import serve, settle
+from tests.dashboard_log import HOSTILE, Training
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+
+OpenPage = Callable[[str], Page]
+
+ROW, HEAD = 35, 35
+"""Heights in the table, in pixels: it is drawn on a canvas."""
+
+
+def table(page: Page) -> Locator:
+    return page.get_by_test_id("stDataFrame")
+
+
+def tick(page: Page, row: int) -> None:
+    """Click the box of a row, counted from 0 as the table shows them."""
+    table(page).scroll_into_view_if_needed()
+    box = table(page).locator("canvas").first.bounding_box()
+    assert box
+    page.mouse.click(box["x"] + 16, box["y"] + HEAD + ROW * (row + 0.5))
+
+
+def expect_rows(page: Page, names: list[str]) -> None:
+    """From top to bottom, by the table that a screen reader is given."""
+    expect(table(page).locator("tbody tr td[aria-colindex='1']")).to_have_text(names)
+
+
+def expect_ticked(page: Page, names: list[str]) -> None:
+    expect(table(page).locator("tbody tr[aria-selected=true] td[aria-colindex='1']")).to_have_text(names)
+
+
+def chosen(page: Page) -> list[str]:
+    """What the address says."""
+    return page.evaluate("new URLSearchParams(location.search).getAll('runs')")
+
+
+def test_ticked_rows_are_the_choice_of_runs_and_lead_on(open_page: OpenPage, address: str):
+    page = open_page(f"{address}/?runs=lamb")
+    expect_rows(page, ["killed", HOSTILE, "failed", "between", "clipped", "lamb"])  # the newest first
+    expect_ticked(page, ["lamb"])
+    expect(page.get_by_role("button", name="Compare")).to_be_disabled()
+    tick(page, 4)
+    page.wait_for_url("**runs=clipped**")
+    assert chosen(page) == ["lamb", "clipped"]
+    expect(page.get_by_test_id("stSidebar").get_by_test_id("stMultiSelect")).to_contain_text("clipped")
+    tick(page, 5)
+    page.wait_for_url(lambda url: "lamb" not in url)
+    expect(page.get_by_text("6 runs, 1 chosen")).to_be_visible()
+    tick(page, 1)
+    page.wait_for_url("**script**")
+    page.get_by_role("button", name="Compare").click()
+    expect(page.get_by_role("heading", name="Compare", exact=True)).to_be_visible()
+    assert sorted(chosen(page)) == sorted(["clipped", HOSTILE])
+
+
+def test_what_a_search_hides_stays_chosen(open_page: OpenPage, address: str):
+    page = open_page(f"{address}/?runs=lamb&find=clip%3D0.2&only={quote('status: ✓ finished')}")
+    expect_rows(page, ["clipped"])
+    tick(page, 0)
+    page.wait_for_url("**runs=clipped**")
+    assert chosen(page) == ["lamb", "clipped"]
+    page.get_by_role("searchbox", name="Search").fill("nothing says this")
+    expect(page.get_by_text("No run is like that.")).to_be_visible()
+    page.get_by_role("searchbox", name="Search").fill("")
+    expect(page.get_by_text("of 6 runs, 2 chosen")).to_be_visible()
+    expect_ticked(page, ["clipped", "lamb"])
+
+
+def test_a_run_that_begins_moves_no_tick(open_page: OpenPage, tmp_path: Path):
+    """Rows are ticked by their place, and a new run comes in at the top."""
+    for name in ("first", "second"):
+        training = Training(tmp_path / "runs", name, 0.2)
+        training.steps(10)
+        training.collector.close()
+    with serve(tmp_path / "runs") as address:
+        page = open_page(address)
+        tick(page, 1)  # both were chosen at first
+        page.wait_for_url("**runs=second**")
+        expect_ticked(page, ["second"])
+        training = Training(tmp_path / "runs", "third", 0.2)
+        training.steps(10)
+        training.collector.flush()
+        expect(page.get_by_text("3 runs, 1 chosen")).to_be_visible()
+        settle(page)
+        expect_rows(page, ["third", "second", "first"])
+        expect_ticked(page, ["second"])
+        assert chosen(page) == ["second"]
+        tick(page, 0)
+        page.wait_for_url("**runs=third**")
+        expect_ticked(page, ["third", "second"])
+        training.collector.close()
+
+
+def test_a_dashboard_offers_no_deployment(open_page: OpenPage, address: str):
+    page = open_page(address)
+    expect(page.get_by_test_id("stAppDeployButton")).to_have_count(0)
+    assert "Deploy" not in page.inner_text("body")
