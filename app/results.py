@@ -2,7 +2,9 @@
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
+import duckdb
 import pandas as pd
 
 Ask = Callable[..., pd.DataFrame]
@@ -28,7 +30,9 @@ class Results:
         self._known = pd.DataFrame({"run": [], "version": []}).set_index("run")
 
     def of(self, runs: pd.DataFrame, ask: Ask) -> pd.DataFrame:
-        """The columns of `run_results`, and hit_rate and hit_rates, in the order of `runs`.
+        """The columns of `run_results`, hit_rate and hit_rates, in the order of `runs`.
+
+        damaged: whether a file of the run could not be read, which takes no other run with it.
 
         ask: gives the rows of a statement with its parameters.
         """
@@ -36,22 +40,41 @@ class Results:
             before = self._known["version"].reindex(runs["run"]).to_numpy()
             changed = runs[runs["version"].to_numpy() != before]
             if len(changed) or len(self._known) != len(runs):
-                # In a log of thousands it costs less to read all of them than to look up the files of each.
-                some = None if len(changed) == len(runs) else list(changed["run"])
                 kept = self._known.drop(index=changed["run"], errors="ignore")
-                news = [_asked(changed, some, widths(runs), ask)] if len(changed) else []
+                news = [_asked(changed, len(changed) == len(runs), widths(runs), ask)] if len(changed) else []
                 self._known = pd.concat([*([kept] if len(kept) else []), *news]).reindex(runs["run"])
             return self._known.drop(columns="version").reset_index()
 
 
-def _asked(changed: pd.DataFrame, some: list[str] | None, width: pd.Series, ask: Ask) -> pd.DataFrame:
-    results = ask("FROM log.results($runs)", runs=some).set_index("run")
+def _asked(changed: pd.DataFrame, everything: bool, width: pd.Series, ask: Ask) -> pd.DataFrame:
+    damaged: set[str] = set()
+    results = _readable(ask, "FROM log.results($runs)", list(changed["run"]), damaged, everything)
     curves = []
     for each, group in changed["run"].groupby(width):
-        asked = None if some is None and len(group) > len(changed) / 2 else list(group)
-        found = ask("FROM hit_rate_curves($runs, $width)", runs=asked, width=int(each))
+        most = everything and len(group) > len(changed) / 2
+        found = _readable(
+            ask, "FROM hit_rate_curves($runs, $width)", list(group), damaged, everything=most, width=int(each)
+        )
         curves.append(found[found["run"].isin(group)])
-    return changed.set_index("run")[["version"]].join(results).join(pd.concat(curves).set_index("run"))
+    rows = changed.set_index("run")[["version"]].join(results.set_index("run"))
+    return rows.join(pd.concat(curves).set_index("run")).assign(damaged=rows.index.isin(damaged))
+
+
+def _readable(
+    ask: Ask, statement: str, runs: list[str], damaged: set[str], everything: bool = False, **parameters: Any
+) -> pd.DataFrame:
+    """The rows of the runs, but for those with a damaged file, which are found by halving and noted in `damaged`.
+
+    everything: whether all runs of the log may be read: of thousands it costs less than to look up the files of each.
+    """
+    try:
+        return ask(statement, runs=None if everything else runs, **parameters)
+    except duckdb.Error:
+        if len(runs) == 1:
+            damaged.add(runs[0])
+            return ask(statement, runs=[], **parameters)
+    half = len(runs) // 2
+    return pd.concat([_readable(ask, statement, part, damaged, **parameters) for part in (runs[:half], runs[half:])])
 
 
 def widths(runs: pd.DataFrame) -> pd.Series:

@@ -29,6 +29,7 @@ def listed(runs: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
     rows = pd.DataFrame([_row(run) for run in runs.to_dict("records")])
     came = results.set_index("run").reindex(runs["run"]).reset_index(drop=True)
     return rows.assign(
+        note=rows["note"].mask(came["damaged"].astype(bool), "a file is damaged, lambc check says which"),
         batch=pd.to_numeric(rows["batch"], errors="coerce"),
         accuracies=came["test_accuracies"].map(thinned),
         best=came["best_test_accuracy"].astype(float).round(3),

@@ -83,21 +83,24 @@ def run_folders(root: Path) -> list[Path]:
 
 
 def run_version(folder: Path) -> str:
-    """Changes when a part, a rollup or the run.json of a run is added, changed or removed.
-
-    Of a run that has ended no file is listed: that a part came or went is told by the time of the folder it lies in.
-    """
+    """Changes when a part, a rollup or the run.json of a run is added, changed or removed."""
     try:
-        listed = _contents(folder)["status"] == "running"
+        ended = _contents(folder)["status"] != "running"
     except ValueError:
-        listed = True
+        ended = False
     seen = [_version(f"{folder}/run.json")]
     for table in (*LOG_TABLES, ROLLUPS):
         name = f"{folder}/{table.folder}"
         seen.append(_version(name))
-        if listed and seen[-1]:
-            seen += sorted(f"{path.name} {_version(path)}" for path in list_files(Path(name)))
+        # Of a run that has ended, a folder is listed once for each of its times; a file's own time is looked at always.
+        files = () if not seen[-1] else _known_files(name, seen[-1]) if ended else list_files(Path(name))
+        seen += [f"{path} {_version(path)}" for path in files]
     return hashlib.sha256("\0".join(seen).encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+@lru_cache(_VERSIONS_KEPT)
+def _known_files(folder: str, version: str) -> tuple[str, ...]:
+    return tuple(str(path) for path in list_files(Path(folder)))
 
 
 def _version(path: str | Path) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import duckdb
 import streamlit as st
 
 from app import queries, words
@@ -68,9 +69,10 @@ def trouble(error: Exception) -> bool:
 def _say(error: Exception, sentence: str) -> None:
     traceback.print_exception(error)
     first = (str(error).splitlines() or [""])[0]
+    damaged = "`lambc check` names the files that are damaged. " if isinstance(error, duckdb.Error) else ""
     st.warning(
         f"{sentence} {type(error).__name__}: {words.plain(first[:300])}  \n"
-        "The terminal that serves it says more; the other pages, and other runs, may well be fine.",
+        f"{damaged}The terminal that serves it says more; the other pages, and other runs, may well be fine.",
         icon=":material/healing:",
     )
 

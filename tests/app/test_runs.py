@@ -1,5 +1,7 @@
 """The Runs page: is a run healthy, and which runs are meant."""
 
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,8 +10,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app import health, run_list
-from app.results import Results, thinned
+from app.results import Results, thinned, widths
 from collector import connect
+from tests import dashboard_log
 
 OpenPage = Callable[..., AppTest]
 
@@ -79,6 +82,60 @@ def test_results_are_those_of_the_views_and_only_what_changed_is_asked_again(log
     )
     pd.testing.assert_frame_equal(known.of(changed, ask).set_index("run"), first)
     assert [parameters["runs"] for parameters in asked] == [["lamb"], ["lamb"]]
+
+
+def test_a_small_curve_says_what_the_rows_say(log: Path):
+    con = connect(log)
+    runs = con.sql("FROM runs ORDER BY started").to_arrow_table().to_pandas()
+    curves = Results().of(
+        runs, lambda statement, **asked: con.sql(statement, params=asked).to_arrow_table().to_pandas()
+    )
+    shown = curves.set_index("run").loc["clipped", "hit_rates"]
+    by_two = con.sql(
+        "SELECT hit_rate(outcome) FROM trust_ratios WHERE run = 'clipped' GROUP BY step // 2 ORDER BY step // 2"
+    )
+    assert list(shown) == pytest.approx([rate for (rate,) in by_two.fetchall()])  # 40 steps, at most 30 points
+
+
+def test_a_long_run_has_cells_that_a_rollup_has_and_few_short_ones_are_read_from_rows():
+    steps = [40] * 150 + [513, 100_000, None]
+    width = widths(pd.DataFrame({"run": range(153), "steps": pd.Series(steps, dtype="Int64")}))
+    assert set(width[:51]) == {64}
+    assert set(width[51:150]) == {2}
+    assert list(width[150:]) == [64, 4096, 1]
+
+
+@pytest.mark.parametrize("table", ["trust_ratios", "metrics"])
+def test_a_run_whose_rows_are_damaged_takes_no_other_with_it(open_page: OpenPage, tmp_path: Path, table: str):
+    for name in ("a", "damaged", "c"):
+        training = dashboard_log.Training(tmp_path, name, 0.2)
+        training.steps(40)
+        training.collector.close()
+    (part,) = (tmp_path / "damaged" / table).glob("*.parquet")
+    with part.open("r+b") as file:  # its footer is good, so it is found when its rows are read
+        file.seek(4)
+        file.write(b"\xff" * 400)
+    page = open_page("runs", tmp_path)
+    assert not page.exception
+    rows = page.dataframe[0].value.set_index("run")
+    assert rows["note"]["damaged"].startswith("a file is damaged")
+    assert any("lambc check" in warning.value for warning in page.warning) == (table == "trust_ratios")
+    assert rows.loc[["a", "c"], ["best", "hits"]].notna().all(axis=None)
+    assert rows.loc[["a", "c"], "note"].isna().all()
+
+
+def test_a_file_that_is_cut_off_later_is_named(open_page: OpenPage, tmp_path: Path):
+    """Of a run that has ended, too."""
+    training = dashboard_log.Training(tmp_path, "a", 0.2)
+    training.steps(40)
+    training.collector.close()
+    (part,) = (tmp_path / "a" / "trust_ratios").glob("*.parquet")
+    page = open_page("runs", tmp_path)
+    os.truncate(part, 200)
+    time.sleep(1.1)  # a look is good for a second
+    page.run()
+    assert not page.exception
+    assert "1 file was left out" in page.expander[-1].label
 
 
 def test_all_words_of_a_search_and_one_value_of_each_column_must_be_there():
