@@ -7,12 +7,14 @@ from typing import Any
 import duckdb
 import pandas as pd
 
+from collector import rollups
+
 Ask = Callable[..., pd.DataFrame]
 
 CELLS = 30
 """Points of a small curve: a table's cell has no room for more."""
 
-FINEST = 64
+FINEST = 2**rollups.FINEST
 """Steps of the finest cells that a rollup has: finer ones are read from rows."""
 
 SHORT = 512

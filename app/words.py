@@ -18,9 +18,6 @@ ICONS = {
     "failed": ":material/error:",
     "interrupted": ":material/stop_circle:",
 }
-SIGNS = {"running": "▶", "finished": "✓", "stalled": "◌", "failed": "✕", "interrupted": "■"}
-"""For tables, whose cells hold plain text."""
-
 COLOURS = {"running": "green", "finished": "gray", "stalled": "orange", "failed": "red", "interrupted": "orange"}
 
 

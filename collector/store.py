@@ -172,6 +172,7 @@ def create_views(connection: duckdb.DuckDBPyConnection, runs: Sequence[RunFiles]
     steps = {"names": [run.name for run in runs], "steps": [run.steps for run in runs]}
     connection.execute("SET VARIABLE finest_width = ?", [2**rollups.FINEST])
     connection.execute("SET VARIABLE coarsest_width = ?", [2**rollups.COARSEST])
+    connection.execute("SET VARIABLE any_level = ?", [rollups.ANY])
     connection.execute("SET VARIABLE binned_width = ?", [2**rollups.BINNED])
     connection.execute("SET VARIABLE bins_an_octave = ?", [rollups.BINS_AN_OCTAVE])
     connection.execute("SET VARIABLE steps_by_run = map($names::VARCHAR[], $steps::BIGINT[])", steps)

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from app.charts.cells import layer_axis
 from app.charts.layers import KINDS
-from app.charts.text import escape, label_margin, layer_ticks, ratio_text, ratio_ticks
+from app.charts.text import escape, label_margin, ratio_text, ratio_ticks
 from app.charts.theme import LIGHT, Theme
 
 # Orange is what a bound cuts, so no kind has it.
@@ -212,13 +213,8 @@ def layer_ranges(
             "ticktext": [ratio_text(tick) for tick in ticks],
         },
         yaxis={
-            "type": "category",
-            "categoryorder": "array",
-            "categoryarray": [escape(layer) for layer in layers],
-            "range": [len(layers) - 0.5, -0.5],
             "showgrid": False,
-            "fixedrange": True,
-            **layer_ticks(layers, height),
+            **layer_axis(layers, height),
         },
     )
     figure.add_vline(x=bound, line={"color": theme.upper, "width": 1.5})

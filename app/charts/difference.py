@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from app.charts.cells import layer_axis, on_grid, steps_said
 from app.charts.heatmap import RIGHT
-from app.charts.text import escape, label_margin, layer_ticks, ratio_text, ratio_ticks, shorten
+from app.charts.text import escape, label_margin, ratio_text, ratio_ticks, shorten
 from app.charts.theme import LIGHT, Theme
 
 LEAST, MOST = 0.301_1, 2.0
@@ -56,18 +57,15 @@ def difference(one: pd.DataFrame, other: pd.DataFrame, *, quantity: Quantity, la
         return Difference(tuple(layers), 1, 1, nothing, nothing, nothing)
     width, first, last = int(both["width"].iloc[0]), int(both["step"].min()), int(both["step"].max())
     columns = (last - first) // width + 1
-    mine, theirs = (_grid(cells, quantity.column, layers, first, width, columns) for cells in (one, other))
+    mine, theirs = (_grid(cells, quantity.column, layers, first, columns) for cells in (one, other))
     if not quantity.ratio:
         return Difference(tuple(layers), first, width, mine, theirs, mine - theirs)
     factor = np.log10(np.maximum(mine, 1e-12)) - np.log10(np.maximum(theirs, 1e-12))
     return Difference(tuple(layers), first, width, mine, theirs, factor)
 
 
-def _grid(cells: pd.DataFrame, column: str, layers: Sequence[str], first: int, width: int, columns: int) -> np.ndarray:
-    rows = {layer: row for row, layer in enumerate(layers)}
-    known = cells[cells["layer"].isin(rows)]
-    grid = np.full((len(layers), columns), np.nan, dtype=np.float32)
-    grid[known["layer"].map(rows).to_numpy(), ((known["step"] - first) // width).to_numpy()] = known[column]
+def _grid(cells: pd.DataFrame, column: str, layers: Sequence[str], first: int, columns: int) -> np.ndarray:
+    grid = on_grid(cells, cells[column], layers, first=first, columns=columns)
     grid[~np.isfinite(grid)] = np.nan
     return grid
 
@@ -81,7 +79,7 @@ def difference_map(
     height = min(max(row_height * len(layers), 200), 760)
     one, other = (escape(shorten(name, 36)) for name in names)
     reach = _reach(compared, quantity)
-    steps = "step %{x:,.0f}" if compared.width == 1 else f"{compared.width:,} steps around step %{{x:,.0f}}"
+    steps = steps_said(compared.width)
     number = ".4~g" if quantity.ratio else ".1%"
     factor = 10**compared.difference if quantity.ratio else compared.difference * 100
     says = "factor <b>%{customdata[2]:.3~g}</b>" if quantity.ratio else "difference <b>%{customdata[2]:+.1f} points</b>"
@@ -111,14 +109,8 @@ def difference_map(
             "autorangeoptions": {"clipmin": compared.first - 0.5, "clipmax": end - 0.5},
         },
         yaxis={
-            "type": "category",
-            "categoryorder": "array",
-            "categoryarray": [escape(layer) for layer in layers],
-            "range": [len(layers) - 0.5, -0.5],
             "showgrid": False,
-            "fixedrange": True,
-            "tickmode": "array",
-            **layer_ticks(layers, height),
+            **layer_axis(layers, height),
         },
     )
     return figure
@@ -147,13 +139,5 @@ def _colours(quantity: Quantity, reach: float, theme: Theme) -> dict[str, object
         "colorbar": {
             "tickvals": ticks,
             "ticktext": texts,
-            "tickfont": {"size": 11, "color": theme.faint},
-            "thickness": 10,
-            "outlinewidth": 0,
-            "len": 1,
-            "y": 1,
-            "yanchor": "top",
-            "x": 1.012,
-            "ypad": 0,
         },
     }

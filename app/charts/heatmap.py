@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from app.charts.cells import layer_axis, on_grid, steps_said
 from app.charts.layers import blocks
-from app.charts.text import escape, label_margin, layer_ticks, ratio_text, ratio_ticks, shorten
+from app.charts.text import escape, label_margin, ratio_text, ratio_ticks, shorten
 from app.charts.theme import LIGHT, Line, Theme
 
 RIGHT = 100
@@ -85,14 +86,8 @@ def heatmap(
     map_bottom = 1 - map_height / (height - 56)
     figure.update_yaxes(
         domain=[map_bottom, 1],
-        type="category",
-        categoryorder="array",
-        categoryarray=[escape(layer) for layer in layers],
-        range=[len(layers) - 0.5, -0.5],
         showgrid=False,
-        fixedrange=True,
-        tickmode="array",
-        **layer_ticks(layers, map_height),
+        **layer_axis(layers, map_height),
     )
     first, last = _edges(cells)
     figure.update_xaxes(
@@ -139,15 +134,9 @@ def _cells(cells: pd.DataFrame, quantity: Quantity, layers: Sequence[str]) -> go
     width = int(cells["width"].iloc[0])
     first = int(cells["step"].min())
     columns = (int(cells["step"].max()) - first) // width + 1
-    rows = {layer: row for row, layer in enumerate(layers)}
-    shown = np.full((len(layers), columns), np.nan, dtype=np.float32)
-    row = cells["layer"].map(rows).to_numpy()
-    known = ~pd.isna(row)
-    column = ((cells["step"] - first) // width).to_numpy()
-    shown[row[known].astype(int), column[known]] = cells[quantity.column].to_numpy(dtype=np.float32)[known]
+    shown = on_grid(cells, cells[quantity.column], layers, first=first, columns=columns)
     drawn = np.log10(np.maximum(shown, 1e-12)) if quantity.kind != "share" else shown
     number = ".0%" if quantity.kind == "share" else ".4~g"
-    steps = "step %{x:,.0f}" if width == 1 else f"{width:,} steps around step %{{x:,.0f}}"
     return go.Heatmap(
         z=drawn,
         x0=first + (width - 1) / 2,  # a cell's middle
@@ -156,7 +145,8 @@ def _cells(cells: pd.DataFrame, quantity: Quantity, layers: Sequence[str]) -> go
         name=f"{quantity.label}, a step" if width == 1 else f"{quantity.label}, {width} steps",
         customdata=shown,
         coloraxis="coloraxis",
-        hovertemplate=f"<b>%{{y}}</b><br>{steps}<br>{quantity.label} <b>%{{customdata:{number}}}</b><extra></extra>",
+        hovertemplate=f"<b>%{{y}}</b><br>{steps_said(width)}<br>{quantity.label} <b>%{{customdata:{number}}}</b>"
+        "<extra></extra>",
         hoverongaps=False,
         zsmooth=False,
     )
@@ -208,14 +198,7 @@ def _colour_axis(
         "colorbar": {
             "tickvals": ticks,
             "ticktext": texts,
-            "tickfont": {"size": 11, "color": theme.faint},
-            "thickness": 10,
-            "outlinewidth": 0,
             "len": share,
-            "y": 1,
-            "yanchor": "top",
-            "x": 1.012,
-            "ypad": 0,
         },
     }
 

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from app.charts.cells import layer_axis, on_grid, steps_said
 from app.charts.heatmap import RIGHT
-from app.charts.text import escape, label_margin, layer_ticks
+from app.charts.text import escape, label_margin
 from app.charts.theme import LIGHT, Theme
 
 MOST_MARKED = 70
@@ -26,7 +27,6 @@ def hit_map(cells: pd.DataFrame, rates: pd.DataFrame, *, layers: Sequence[str], 
     figure = go.Figure(layout={"template": theme.template, "height": map_height + 56})
     upper, lower = _shares(cells, layers)
     width, first = int(cells["width"].iloc[0]), int(cells["step"].min())
-    steps = "step %{x:,.0f}" if width == 1 else f"{width:,} steps around step %{{x:,.0f}}"
     figure.add_trace(
         go.Heatmap(
             z=np.where(upper >= lower, upper, np.where(np.isnan(upper), np.nan, -lower)),
@@ -36,7 +36,7 @@ def hit_map(cells: pd.DataFrame, rates: pd.DataFrame, *, layers: Sequence[str], 
             name="clip hits",
             customdata=np.stack([upper, lower], axis=-1),
             coloraxis="coloraxis",
-            hovertemplate=f"<b>%{{y}}</b><br>{steps}<br>upper bound <b>%{{customdata[0]:.0%}}</b>"
+            hovertemplate=f"<b>%{{y}}</b><br>{steps_said(width)}<br>upper bound <b>%{{customdata[0]:.0%}}</b>"
             "<br>lower bound <b>%{customdata[1]:.0%}</b><extra></extra>",
             hoverongaps=False,
             zsmooth=False,
@@ -52,14 +52,8 @@ def hit_map(cells: pd.DataFrame, rates: pd.DataFrame, *, layers: Sequence[str], 
         hovermode="closest",
         xaxis={"title": "step", "showgrid": False, "hoverformat": ",.0f", "range": [first - 0.5, end]},
         yaxis={
-            "type": "category",
-            "categoryorder": "array",
-            "categoryarray": [escape(layer) for layer in layers],
-            "range": [len(layers) - 0.5, -0.5],
             "showgrid": False,
-            "fixedrange": True,
-            "tickmode": "array",
-            **layer_ticks(layers, map_height),
+            **layer_axis(layers, map_height),
         },
     )
     return figure
@@ -68,14 +62,13 @@ def hit_map(cells: pd.DataFrame, rates: pd.DataFrame, *, layers: Sequence[str], 
 def _shares(cells: pd.DataFrame, layers: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """By layer and cell: in which share of the steps the upper bound cut the ratio, and the lower one."""
     width, first = int(cells["width"].iloc[0]), int(cells["step"].min())
-    row = cells["layer"].map({layer: row for row, layer in enumerate(layers)}).to_numpy(dtype=float)
-    column = ((cells["step"] - first) // width).to_numpy()
-    known = ~np.isnan(row)
-    hits = (cells["upper_hits"] + cells["lower_hits"]).to_numpy(dtype=float)
-    each = cells["hit_rate"].to_numpy(dtype=float) / np.where(hits > 0, hits, 1)
-    upper, lower = np.full((2, len(layers), int(column.max()) + 1), np.nan, dtype=np.float32)
-    for grid, name in ((upper, "upper_hits"), (lower, "lower_hits")):
-        grid[row[known].astype(int), column[known]] = (each * cells[name].to_numpy())[known]
+    columns = (int(cells["step"].max()) - first) // width + 1
+    hits = cells["upper_hits"] + cells["lower_hits"]
+    each = cells["hit_rate"].astype(float) / hits.where(hits > 0, 1)
+    upper, lower = (
+        on_grid(cells, each * cells[name], layers, first=first, columns=columns)
+        for name in ("upper_hits", "lower_hits")
+    )
     return upper, lower
 
 
@@ -105,11 +98,5 @@ def _colour_axis(both: bool, theme: Theme) -> dict[str, object]:
             "ticktext": ["always, lower", "50 %", "never", "50 %", "always, upper"]
             if both
             else ["never", "50 %", "always"],
-            "tickfont": {"size": 11, "color": theme.faint},
-            "thickness": 10,
-            "outlinewidth": 0,
-            "len": 1,
-            "x": 1.012,
-            "ypad": 0,
         },
     }

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
-from app.charts.text import escape, label_margin, layer_ticks, shorten
+from app.charts.cells import layer_axis
+from app.charts.text import escape, label_margin, shorten
 from app.charts.theme import LIGHT, Line, Theme
 
 
@@ -69,14 +70,7 @@ def hit_rates_by_layer(
         barmode="overlay",
         bargap=0.25,
         margin={"l": label_margin(layers), "r": 24, "t": 34, "b": 44},
-        yaxis={
-            "type": "category",
-            "categoryorder": "array",
-            "categoryarray": [escape(layer) for layer in layers],
-            "range": [len(layers) - 0.5, -0.5],
-            "fixedrange": True,
-            **layer_ticks(layers, height),
-        },
+        yaxis=layer_axis(layers, height),
     )
     return figure
 

@@ -58,6 +58,18 @@ class Theme:
                 "margin": {"l": 60, "r": 20, "t": 24, "b": 36},
                 "showlegend": False,
                 "dragmode": "zoom",
+                "coloraxis": {
+                    "colorbar": {
+                        "tickfont": {"size": 11, "color": self.faint},
+                        "thickness": 10,
+                        "outlinewidth": 0,
+                        "len": 1,
+                        "x": 1.012,
+                        "y": 1,
+                        "yanchor": "top",
+                        "ypad": 0,
+                    }
+                },
             }
         )
 

@@ -13,7 +13,7 @@ SELECT
 FROM (
     SELECT run, layer, rows, adapted, upper_hits, lower_hits
     FROM log.rows('rollups')
-    WHERE last_level = 62
+    WHERE last_level = getvariable('any_level')
     UNION ALL
     SELECT
         run,
