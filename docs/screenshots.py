@@ -47,6 +47,7 @@ def take(page: Page, file: Path) -> None:
     height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
     page.set_viewport_size({"width": page.viewport_size["width"], "height": max(640, min(height, 4000))})
     settle(page)
+    page.wait_for_function("!document.querySelector('[data-testid=stSkeleton]')")  # tables and buttons that come late
     page.wait_for_timeout(1200)  # the charts take on the new size
     page.screenshot(path=file)
 
