@@ -212,7 +212,7 @@ def _read_footer(path: str, folder: str, mtime_ns: int, size: int) -> Footer:
         return _footer_of_rows(path, metadata)
     except FileNotFoundError:
         raise
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, ValueError) as error:  # ValueError: a name in it is not UTF-8
         reason = str(error).partition("\n")[0]
         return Footer(f"it is damaged ({reason}), so its rows are left out: move it out of the folder")
 

@@ -78,7 +78,7 @@ def rows_of(rollup: Path) -> int | None:
         metadata = pq.read_metadata(rollup)
         names = metadata.schema.to_arrow_schema().names
         return int(metadata.metadata[_ROWS]) if names == ROLLUPS.schema.names else None
-    except (OSError, pa.ArrowException, KeyError, TypeError):
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
         return None
 
 
@@ -125,7 +125,7 @@ def _cells(rows: pa.Table, names: dict[str, int]) -> tuple[Columns, Counts]:
     with np.errstate(all="ignore"):
         finite = np.isfinite(w) & np.isfinite(u)
         exempt = (lower == 1) & (upper == 1)
-        usable = finite & (w > 0) & (u > 0) & ~((ratio == 1) & ~np.isfinite(w / u))
+        usable = finite & (w > 0) & (u > 0) & ~np.isnan(ratio) & ~((ratio == 1) & ~np.isfinite(w / u))
         adapted = usable & ~exempt
         above = adapted & (ratio > upper)
         below = adapted & (ratio < lower) & ~above
@@ -133,6 +133,7 @@ def _cells(rows: pa.Table, names: dict[str, int]) -> tuple[Columns, Counts]:
         columns = {
             "layer": numbers[to_numpy(layers.indices)],
             "step": step,
+            "last_step": step,
             "epoch": epoch,
             "rows": np.ones(len(step)),
             "adapted": adapted,
@@ -180,7 +181,7 @@ def _reduction(name: str) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
         return _last
     if name == "first_hit" or name.endswith("_min"):
         return np.fmin.reduceat
-    if name in ("epoch", "last_hit") or name.endswith("_max"):
+    if name in ("epoch", "last_step", "last_hit") or name.endswith("_max"):
         return np.fmax.reduceat
     return _sum
 

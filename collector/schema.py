@@ -94,6 +94,7 @@ ROLLUPS = LogTable(
             ("last_level", pa.int32()),
             ("layer", pa.string()),
             ("step", pa.int64()),
+            ("last_step", pa.int64()),
             ("epoch", pa.int32()),
             ("rows", pa.int64()),
             ("adapted", pa.int64()),

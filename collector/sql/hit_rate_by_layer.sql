@@ -12,8 +12,8 @@ WITH hits AS (
         sum(cells.lower_hits)::BIGINT AS lower_hits,
         sum(cells.upper_hits) / nullif(sum(cells.adapted), 0) AS upper_rate,
         sum(cells.lower_hits) / nullif(sum(cells.adapted), 0) AS lower_rate,
-        arg_max(cells.upper, cells.step) AS upper,
-        arg_max(cells.lower, cells.step) AS lower,
+        arg_max(cells.upper, cells.last_step) AS upper,
+        arg_max(cells.lower, cells.last_step) AS lower,
         min(cells.first_hit) AS first_hit,
         max(cells.last_hit) AS last_hit
     FROM log.cells_between(run, first_step, last_step, getvariable('finest_width')) AS cells

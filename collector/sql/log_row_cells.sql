@@ -4,6 +4,7 @@ CREATE MACRO log.row_cells(kind, run) AS TABLE
 SELECT
     layer,
     step,
+    step AS last_step,
     epoch,
     1::BIGINT AS rows,
     (outcome IN ('free', 'upper', 'lower'))::BIGINT AS adapted,

@@ -18,7 +18,10 @@ cells AS (
     SELECT
         cell,
         count(*) AS rows,
-        [min(step), max(step), arg_min(step, value), arg_max(step, value)] AS kept
+        [
+            min(step), max(step), arg_min(step, value), arg_max(step, value),
+            arg_max(step, value) FILTER (isfinite(value)) -- NaN is larger than any number
+        ] AS kept
     FROM rows
     GROUP BY cell
 )

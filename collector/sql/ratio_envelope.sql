@@ -20,8 +20,8 @@ SELECT
     min(cells.update_norm_min) AS update_norm_min,
     max(cells.update_norm_max) AS update_norm_max,
     max(cells.relative_step_max) AS relative_step_max,
-    arg_max(cells.lower, cells.step) AS lower,
-    arg_max(cells.upper, cells.step) AS upper,
+    arg_max(cells.lower, cells.last_step) AS lower,
+    arg_max(cells.upper, cells.last_step) AS upper,
     sum(cells.upper_hits)::BIGINT AS upper_hits,
     sum(cells.lower_hits)::BIGINT AS lower_hits,
     hit_share(cells.upper_hits, cells.lower_hits, cells.adapted) AS hit_rate

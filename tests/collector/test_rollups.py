@@ -197,6 +197,37 @@ def test_a_rollup_of_another_part_of_that_name_does_not_count(folder, tmp_path):
     ]
 
 
+def test_a_bound_is_that_of_the_last_step_also_where_parts_share_a_cell(tmp_path):
+    with Collector(Emitter(LAYERS), tmp_path, name="r") as collector:
+        parts = collector.folder / TRUST_RATIOS.folder
+    upper = TRUST_RATIOS.schema.get_field_index("upper")
+    for number, (steps, bound) in enumerate([(range(1, 81), 2.0), (range(81, 101), 1.0), (range(101, 120), 3.0)], 1):
+        rows = rows_of(steps, number)
+        bounds = pa.array([bound] * len(rows), pa.float32())
+        write_part(rows.set_column(upper, "upper", bounds), TRUST_RATIOS, parts, number)
+    roll_up(parts)
+    rollup_path(list_parts(parts)[-1].path).unlink()
+    con = connect(tmp_path)
+    assert con.sql("SELECT DISTINCT upper FROM hit_rate_by_layer('r', 1, 119)").fetchall() == [(3.0,)]
+    assert con.sql("SELECT DISTINCT upper FROM ratio_envelope('r', 'bias', 1, 119, 1)").fetchall() == [(3.0,)]
+    cells = con.sql("SELECT upper FROM ratio_envelope('r', 'bias', 1, 119, 2) ORDER BY step").fetchall()
+    assert cells == [(2.0,), (3.0,)]
+
+
+def test_a_ratio_that_is_no_number_is_no_hit_with_and_without_a_rollup(tmp_path):
+    with Collector(Emitter(LAYERS), tmp_path, name="r") as collector:
+        parts = collector.folder / TRUST_RATIOS.folder
+    rows = rows_of(range(1, 100), 0)
+    ratio = TRUST_RATIOS.schema.get_field_index("trust_ratio")
+    write_part(
+        rows.set_column(ratio, "trust_ratio", pa.array([math.nan] * len(rows), pa.float32())), TRUST_RATIOS, parts, 1
+    )
+    question = "SELECT sum(upper_hits), sum(lower_hits), sum(adapted) FROM clip_hits"
+    assert connect(tmp_path).sql(question).fetchall() == [(0, 0, 0)]
+    roll_up(parts)
+    assert connect(tmp_path).sql(question).fetchall() == [(0, 0, 0)]
+
+
 def test_the_files_without_rows_have_the_schema_of_the_others():
     for table in (TRUST_RATIOS, ROLLUPS):
         none = Path("collector/sql") / f"no_{table.folder}.parquet"

@@ -71,6 +71,16 @@ def test_what_was_logged_before_the_first_step_begins_at_zero(write, tmp_path):
     assert curve(tmp_path) == {0: 0, 1: 2}
 
 
+def test_a_spike_is_kept_beside_a_value_that_is_no_number(write, tmp_path):
+    write(dict.fromkeys(range(1, 101), 12.0), [(10, 1)])
+    part = tmp_path / "r" / "metrics" / "step-000000000001-part-000001.parquet"
+    rows = pq.read_table(part)
+    values = [1e9 if step == 40 else float("nan") if step == 50 else 1.0 for step in rows["step"].to_pylist()]
+    place = rows.schema.get_field_index("value")
+    pq.write_table(rows.set_column(place, rows.schema.field(place), pa.array(values)), part)
+    assert set(ask(tmp_path, "FROM metric_curve('r', 'loss', 1, 100, 1)")["step"]) == {1, 40, 50, 100}
+
+
 def test_without_a_known_start_the_first_value_begins(write, tmp_path):
     write({1: 12, 2: 15}, [])
     assert curve(tmp_path) == {1: 0, 2: 3}
