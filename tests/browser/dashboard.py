@@ -59,9 +59,14 @@ def serve(runs: Path) -> Iterator[str]:
 
 
 def settle(page: Page) -> None:
-    """Wait until the page has its heading and every chart on it is drawn."""
+    """Wait until the page has its heading, what stands on it is of its last run, and every chart on it is drawn.
+
+    Streamlit puts a skeleton where an element's own script is still being fetched: no chart is missing once all are gone.
+    """
     page.wait_for_selector("[data-testid=stMain] :is(h2, h3)")
     page.wait_for_function(
         """() => document.querySelector('[data-testid=stApp][data-test-script-state=notRunning]')
-            && [...document.querySelectorAll('.lambc-chart')].every((chart) => chart.dataset.drawn)"""
+            && !document.querySelector('[data-testid=stSkeleton], [data-stale=true]')
+            && [...document.querySelectorAll('[data-testid=stMain] [data-testid=stBidiComponentRegular]')].every(
+                (chart) => chart.querySelector('.lambc-chart[data-drawn]'))"""
     )

@@ -78,7 +78,7 @@ def test_the_heatmap_shows_what_the_log_says(open_page: OpenPage, address: str, 
 def test_no_page_has_an_error(open_page: OpenPage, address: str, runs: list[str]):
     query = "&".join(f"runs={quote(run)}" for run in runs)
     page = open_page(f"{address}/?{query}")
-    for name in ("Runs", "Layers", "Clipping", "Compare"):
+    for name in ("Runs", "Layers", "Clipping", "Bounds", "Compare", "SQL"):
         go_to(page, name)
         expect(page.locator("[data-testid=stException], [data-testid=stAlertContentError]")).to_have_count(0)
         assert "Traceback" not in page.inner_text("body")
