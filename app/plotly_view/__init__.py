@@ -15,10 +15,10 @@ import plotly.graph_objects as go
 import plotly.io as pio
 import streamlit as st
 
-PLOTLY_FOLDER = Path(plotly.__file__).parent / "package_data"
+PLOTLY_FILE = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 """Where pip put Plotly's own file: it is served from there, and no page asks the network for it."""
 
-PLOTLY_ADDRESS = "/plotly"
+PLOTLY_ADDRESS = "/plotly.min.js"
 
 
 def _read(name: str) -> str:
@@ -66,7 +66,7 @@ def plotly_view(
             "keep_zoom": keep_zoom or key,
             "report_zoom": report_zoom,
             "height": figure.layout.height,
-            "plotly": _script(),
+            "plotly": script_address(),
         },
         on_range_change=_nothing,
         on_cell_change=on_cell or _nothing,
@@ -77,13 +77,13 @@ def plotly_view(
 
 def preload() -> None:
     """Let the browser fetch and compile Plotly while the page is still being computed."""
-    _component(key="preload", data={"plotly": _script()})
+    _component(key="preload", data={"plotly": script_address()})
 
 
-def _script() -> str:
+def script_address() -> str:
     """The address of Plotly's file; it changes with its version, so that a browser may keep it."""
     base = st.get_option("server.baseUrlPath").strip("/")
-    return f"{'/' + base if base else ''}{PLOTLY_ADDRESS}/plotly.min.js?v={plotly.__version__}"
+    return f"{'/' + base if base else ''}{PLOTLY_ADDRESS}?v={plotly.__version__}"
 
 
 def _nothing() -> None:

@@ -127,6 +127,7 @@ async function draw(view) {
   };
   await Plotly.react(view.chart, figure.data, figure.layout, config);
   view.chart.dataset.drawn = data.token;
+  performance.mark("drawn", { detail: data.label });
   view.loading.hidden = true;
   if (!view.listening) listen(view, Plotly);
   report(view);

@@ -26,12 +26,14 @@ page = st.navigation(
         st.Page(PAGES / "sql.py", title="SQL", icon=":material/database_search:"),
     ]
 )
-there = notices.log_is_there()
 with st.sidebar:
+    choice = st.container()
+    preload()  # first of all: the browser is busy with it while the log is asked
+there = notices.log_is_there()
+with choice:
     if there:
         sidebar.choose_runs()
     sidebar.watch(sidebar.pulse())
-    preload()
 if there:
     page.run()
     notices.problems()
