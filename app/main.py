@@ -40,7 +40,7 @@ def _look() -> None:
 
 @cache
 def plotly() -> bytes:
-    """Plotly's own file, compressed once: Streamlit would compress it anew for every page, which takes half a second."""
+    """Plotly's own file, compressed once: Streamlit would do it anew for every page, which takes half a second."""
     return gzip.compress(PLOTLY_FILE.read_bytes(), 6)
 
 
