@@ -5,16 +5,15 @@ The runs are small (12 layers, 200 steps) and written by the collector's own fun
 `lambc dashboard` serves it and opened in a Chromium; a page counts as drawn when Streamlit's script has ended and the
 table, or every chart, is there. The same page over a log of three runs is measured in turn with it.
 
-    python bench/dashboard.py --folder /somewhere/with/room
+    python bench/runs_page.py --folder /somewhere/with/room
 """
 
 import os
 import shutil
-import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -23,17 +22,17 @@ from typing import Annotated
 import numpy as np
 import pyarrow as pa
 import typer
+from browsing import busy, chromium, opened, resident, server_of, spread
 from machine import machine
-from playwright.sync_api import Browser, Page, sync_playwright
 
 from collector.parts import write_part
 from collector.rollups import roll_up
 from collector.run import Layer, Run
 from collector.schema import METRICS, TRUST_RATIOS
 from collector.store import fingerprint
-from tests.browser.dashboard import ARGUMENTS, CHROMIUM, serve, settle
+from tests.browser.dashboard import serve
 
-RESULTS = Path(__file__).parent / "results" / "dashboard.md"
+RESULTS = Path(__file__).parent / "results" / "runs_page.md"
 STEPS, EPOCHS = 200, 10
 LAYERS = [f"block.{number // 2}.{'weight' if number % 2 == 0 else 'bias'}" for number in range(12)]
 WATCHED = 20
@@ -104,48 +103,6 @@ def metrics(run: str, random: np.random.Generator) -> pa.Table:
     return pa.table(columns, schema=METRICS.schema)
 
 
-@contextmanager
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-def opened(page: Page, address: str, drawn: str) -> float:
-    """Seconds until a page is drawn; `drawn` is a selector of what must be there."""
-    start = time.perf_counter()
-    page.goto(address)
-    page.wait_for_selector(drawn)
-    settle(page)
-    return time.perf_counter() - start
-
-
-def server_of(address: str) -> Path:
-    """Where Linux tells of the server's process."""
-    port = address.rpartition(":")[2].encode()
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit() and port in (process / "cmdline").read_bytes().split(b"\0"):
-            return process
-    raise LookupError(f"no process serves {address}")
-
-
-def resident(process: Path) -> float:
-    """Megabytes."""
-    line = next(line for line in (process / "status").read_text().splitlines() if line.startswith("VmRSS"))
-    return int(line.split()[1]) / 1024
-
-
-def busy(process: Path) -> float:
-    """Seconds of processor time so far."""
-    fields = (process / "stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def spread(seconds: list[float]) -> str:
-    return f"{min(seconds):.2f} / {statistics.median(seconds):.2f}"
-
-
 def runs_page(home: Path, count: int, times: int) -> list[str]:
     """The page Runs over `count` runs and over three."""
     table = "[data-testid=stDataFrame] canvas"
@@ -208,7 +165,7 @@ def main(
     """Write the logs, open the pages, and write the table to bench/results/."""
     home = Path(tempfile.mkdtemp(dir=folder))
     lines = [
-        "# The dashboard\n",
+        "# The page Runs\n",
         (__doc__ or "").rpartition("\n\n")[0].strip() + "\n",
         f"{machine('cpu')} of {os.cpu_count()} cores; streamlit {version('streamlit')}, duckdb {version('duckdb')}, "
         f"{datetime.now(UTC):%Y-%m-%d}. Server and browser share the cores.\n",

@@ -1,0 +1,90 @@
+"""What benchmarks of the dashboard share: a Chromium, how long a page takes in it, and what the server costs."""
+
+import os
+import socket
+import statistics
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.browser.dashboard import ARGUMENTS, CHROMIUM, settle
+
+UNWATCHED = 7.0
+"""Seconds that a page has for itself, before it is asked when it was drawn."""
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+def opened(page: Page, address: str, drawn: str) -> float:
+    """Seconds until a page is drawn; `drawn` is a selector of what must be there."""
+    start = time.perf_counter()
+    page.goto(address)
+    page.wait_for_selector(drawn)
+    settle(page)
+    return time.perf_counter() - start
+
+
+def server_of(address: str) -> Path:
+    """Where Linux tells of the server's process."""
+    port = address.rpartition(":")[2].encode()
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit() and port in (process / "cmdline").read_bytes().split(b"\0"):
+            return process
+    raise LookupError(f"no process serves {address}")
+
+
+def resident(process: Path) -> float:
+    """Megabytes."""
+    line = next(line for line in (process / "status").read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) / 1024
+
+
+def busy(process: Path) -> float:
+    """Seconds of processor time so far."""
+    fields = (process / "stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def spread(seconds: list[float]) -> str:
+    return f"{min(seconds):.2f} / {statistics.median(seconds):.2f}"
+
+
+@contextmanager
+def unwatched(address: str, profile: Path) -> Iterator[Page]:
+    """A Chromium that opens a page as a user's does, and is looked into only afterwards.
+
+    Where somebody listens from the start, as Playwright does, each error that a script throws and catches has its
+    position looked up, for which Chromium parses the script again: for Plotly, three times its 4.8 MB, 0.7 s.
+    profile: the folder of what the browser remembers; an empty one is a new browser.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [str(CHROMIUM), "--headless", "--window-size=1280,900", *ARGUMENTS]
+    command += [f"--remote-debugging-port={port}", f"--user-data-dir={profile}", address]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        time.sleep(UNWATCHED)
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.connect_over_cdp(f"http://127.0.0.1:{port}")
+            yield browser.contexts[0].pages[0]
+            browser.close()
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def drawn(page: Page) -> list[tuple[str, float]]:
+    """What each chart shows, and how many seconds after the page was asked for it was first drawn."""
+    marks = page.evaluate("performance.getEntriesByName('drawn').map((mark) => [mark.detail, mark.startTime / 1000])")
+    return [(what, seconds) for what, seconds in marks]
