@@ -2,13 +2,19 @@
 
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
-SOURCES = ("digits", "fashion-mnist", "cifar10", "parquet:FOLDER")
-"""What `lambc.experiments.data.load` knows, smallest first."""
+from lambc.experiments.clip_text import Clip, parse_clip, spell, spell_number
+
+SOURCES = ("digits", "fashion-mnist", "cifar10", "topics", "parquet:FOLDER", "folder:FOLDER", "imagenet64:FOLDER")
+"""What `lambc.experiments.data.load` knows."""
 
 Stem: TypeAlias = Literal["auto", "3x3", "torchvision"]
-Clip: TypeAlias = float | tuple[float, float] | None
+Rule: TypeAlias = Literal["lamb", "lars", "adamw"]
+Model: TypeAlias = Literal["resnet18", "transformer"]
+
+TEXTS = ("topics",)
+"""The sources that are text, which a transformer reads; all others are images."""
 
 
 @dataclass(frozen=True)
@@ -16,61 +22,92 @@ class Run:
     """The settings of one training run; two runs with equal settings do the same on a CPU, bit for bit.
 
     data: one of `SOURCES`.
+    model: `resnet18` for images, `transformer` for text.
     batch_size: images a step. The last, smaller batch of an epoch is used too: §4.1 has 17 steps an epoch at 3000.
-    clip: an upper bound on the trust ratios, a pair (lower, upper), or None for LAMB, which clips nothing.
-    lr, weight_decay: constant; §4.1 uses 1e-2 and names no weight decay.
+    rule: what takes the step: LAMB, LARS or AdamW.
+    clip: an upper bound on the trust ratios, a pair (lower, upper), None for no clipping, or the text of another bound,
+        which `lambc.experiments.clip_text.parse_clip` has. AdamW has no trust ratio, so it takes None alone.
+    lr, weight_decay: §4.1 uses 1e-2 and names no weight decay.
+    warmup_epochs: over so many epochs lr grows by equal parts from one such part to its value, where it stays; §4.1
+        names none.
+    exempt_1d: take the steps of tensors of one dimension (biases, normalisation) at a ratio of 1.
+    bias_correction: False leaves it out of LAMB's moments, as the authors' published code does.
+    reset_optimizer_each_epoch: begin each epoch with moments and bounds as they were before the first step, as the
+        authors' published code does, which makes a new optimizer.
     stem: the first layer, for `lambc.experiments.models.resnet18`.
     augment: flip and move the training images at random, if they are in colour; the paper names no augmentation.
     seed: of the initial weights, the order of the images and the augmentation.
     device: `cpu`, `cuda`, `cuda:1`, …, or `auto` for the first accelerator there is.
+    compile: have torch.compile make the network's forward and backward pass; on a GPU with CUDA graphs.
 
-    Raises ValueError, in one sentence, for a number that makes no sense; what concerns the optimizer or the device,
+    Raises ValueError, in one sentence, for a setting that makes no sense; what concerns the optimizer or the device,
     `lambc.experiments.train.check` looks at.
     """
 
     data: str = "digits"
-    model: str = "resnet18"
+    model: Model = "resnet18"
     batch_size: int = 128
     epochs: int = 10
+    rule: Rule = "lamb"
     clip: Clip = 1.0
     lr: float = 1e-2
     weight_decay: float = 0.0
+    warmup_epochs: float = 0.0
+    exempt_1d: bool = False
+    bias_correction: bool = True
+    reset_optimizer_each_epoch: bool = False
     stem: Stem = "auto"
     augment: bool = False
     seed: int = 0
     device: str = "auto"
+    compile: bool = False
 
     def __post_init__(self) -> None:
+        if isinstance(self.clip, str):
+            object.__setattr__(self, "clip", parse_clip(self.clip))  # a bound has one spelling
+        for setting, choices in (("rule", Rule), ("model", Model), ("stem", Stem)):
+            if (value := getattr(self, setting)) not in get_args(choices):
+                raise ValueError(f"{setting}={value!r}: give one of {', '.join(get_args(choices))}")
         if self.batch_size < 2:
             raise ValueError(f"batch_size={self.batch_size}: batch norm needs at least 2 images in a batch")
         if self.epochs < 1:
             raise ValueError(f"epochs={self.epochs}: train for at least 1 epoch")
+        if not 0 <= self.warmup_epochs <= self.epochs:
+            raise ValueError(f"warmup_epochs={self.warmup_epochs}: a warm-up takes from 0 to all {self.epochs} epochs")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed={self.seed}: a seed lies in [0, 2^63)")
+        self._check_rule()
+        if (self.model == "transformer") != (self.data in TEXTS):
+            other = "resnet18" if self.model == "transformer" else "transformer"
+            raise ValueError(f"model={self.model!r} cannot read data={self.data!r}: give model={other!r}")
+
+    def _check_rule(self) -> None:
+        if self.rule == "adamw" and self.clip is not None:
+            raise ValueError(f"clip={spell(self.clip)!r}: adamw has no trust ratio to clip, so give none")
+        if self.rule == "adamw" and self.exempt_1d:
+            raise ValueError("exempt_1d=True: adamw adapts no layer, so leave it out")
+        if self.rule != "lamb" and not self.bias_correction:
+            raise ValueError(f"bias_correction=False: only lamb can do without, and the rule is {self.rule}")
 
     @property
     def optimizer(self) -> str:
-        """What the optimizer is called in run.json: `lamb` or `lambc`."""
-        return "lamb" if self.clip is None else "lambc"
+        """What the optimizer is called in run.json: `lamb`, `lambc` (LAMB that clips), `lars` or `adamw`."""
+        return "lambc" if self.rule == "lamb" and self.clip is not None else self.rule
 
     @property
     def name(self) -> str:
-        """A name for the run: data, batch size, clipping, then what differs from the defaults, and the seed."""
-        match self.clip:
-            case None:
-                clip = "noclip"
-            case (lower, upper):
-                clip = f"clip{lower:g}-{upper:g}"
-            case upper:
-                clip = f"clip{upper:g}"
-        parts = [short_name(self.data), f"b{self.batch_size}", clip]
-        defaults = {field.name: field.default for field in fields(self)}
-        for prefix, setting in (("lr", "lr"), ("wd", "weight_decay"), ("e", "epochs"), ("stem-", "stem")):
-            value = getattr(self, setting)
-            if value != defaults[setting]:
-                parts.append(f"{prefix}{value:g}" if isinstance(value, float) else f"{prefix}{value}")
-        if self.augment:
-            parts.append("augment")
+        """A name for the run: data, batch size, rule, clipping, then what differs from the defaults, and the seed.
+
+        Runs with different settings have different names, but for the place of a data set's folder.
+        """
+        parts = [short_name(self.data), f"b{self.batch_size}"]
+        if self.rule != "lamb":
+            parts.append(self.rule)
+        if self.rule != "adamw":
+            parts.append(_clip_name(self.clip))
+        for setting, prefix in _NAMED.items():
+            if (value := getattr(self, setting)) != _DEFAULTS[setting]:
+                parts.append(f"{prefix}{_value_name(value)}")
         return "-".join([*parts, f"s{self.seed}"])
 
     def config(self, device: str) -> dict[str, Any]:
@@ -78,7 +115,39 @@ class Run:
         return asdict(self) | {"optimizer": self.optimizer, "device": device}
 
 
+_DEFAULTS = {field.name: field.default for field in fields(Run)}
+
+_NAMED = {
+    "model": "",
+    "lr": "lr",
+    "weight_decay": "wd",
+    "warmup_epochs": "warmup",
+    "epochs": "e",
+    "exempt_1d": "exempt1d",
+    "bias_correction": "uncorrected",
+    "reset_optimizer_each_epoch": "reset",
+    "stem": "stem-",
+    "augment": "augment",
+    "compile": "compile",
+    "device": "",
+}
+"""What stands in a run's name before the value of a setting that is not the default; a switch has no value."""
+
+
 def short_name(source: str) -> str:
-    """What a run's name calls a data set: `parquet:/a/folder` is `folder`, every other source is itself."""
+    """What a run's name calls a data set: `parquet:/a/folder` is `folder`, a source without a folder is itself."""
     kind, _, folder = source.partition(":")
-    return Path(folder).resolve().name if kind == "parquet" else kind
+    return Path(folder).resolve().name if folder else kind
+
+
+def _clip_name(clip: Clip) -> str:
+    if clip is None:
+        return "noclip"
+    text = spell(clip).replace(":", "-").replace(",", "-")
+    return f"clip-{text}" if isinstance(clip, str) else f"clip{text}"
+
+
+def _value_name(value: Any) -> str:
+    if isinstance(value, bool):
+        return ""
+    return spell_number(value) if isinstance(value, float) else str(value).replace(":", "")

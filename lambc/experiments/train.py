@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from collector import Collector
-from lambc import LAMB, LAMBC, TrustRatios
+from lambc import TrustRatios
 from lambc.experiments.data import DataError, Images, augment
 from lambc.experiments.models import resnet18
+from lambc.experiments.optimizers import make_optimizer
 from lambc.experiments.settings import Run
 
 SECONDS_BETWEEN_REPORTS = 0.5
@@ -114,7 +115,8 @@ def train(run: Run, images: Images, runs: Path, name: str | None = None, report:
     model = initialised(run, images).to(device).to(memory_format=torch.channels_last)
     optimizer = make_optimizer(run, model.named_parameters())
     hits = HitCounter(device)
-    optimizer.register_trust_ratio_hook(hits)
+    if hasattr(optimizer, "register_trust_ratio_hook"):
+        optimizer.register_trust_ratio_hook(hits)
     order = torch.Generator().manual_seed(run.seed)  # on the CPU, so that every device sees the images in one order
     chance = torch.Generator(device).manual_seed(run.seed) if run.augment and images.channels == 3 else None
     step, test_accuracy = 0, math.nan
@@ -161,7 +163,11 @@ def train(run: Run, images: Images, runs: Path, name: str | None = None, report:
 
 
 def take_steps(
-    model: nn.Module, optimizer: LAMBC, images: Images, batches: Sequence[Tensor], chance: torch.Generator | None
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    images: Images,
+    batches: Sequence[Tensor],
+    chance: torch.Generator | None,
 ) -> Iterator[tuple[Tensor, Tensor, int]]:
     """Take one step for each batch of indices; yields its mean loss, its right answers and its number of images.
 
@@ -206,13 +212,6 @@ def check(run: Run) -> None:
     """Raise ValueError for an optimizer's setting that makes no sense or a device that is not there; reads no data."""
     make_optimizer(run, [("weight", nn.Parameter(torch.zeros(1)))])  # the optimizer knows best what it takes
     find_device(run.device)
-
-
-def make_optimizer(run: Run, named_parameters: Iterable[tuple[str, Tensor]]) -> LAMBC:
-    """LAMB, or LAMBC with the run's bounds. Raises ValueError, with the value, for one that makes no sense."""
-    if run.clip is None:
-        return LAMB(named_parameters, lr=run.lr, weight_decay=run.weight_decay)
-    return LAMBC(named_parameters, lr=run.lr, weight_decay=run.weight_decay, clip=run.clip)
 
 
 def initialised(run: Run, images: Images) -> nn.Module:

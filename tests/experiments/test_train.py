@@ -47,8 +47,10 @@ def test_the_settings_are_in_run_json(trained):
     runs, _, _ = trained
     config = json.loads((runs / "first" / "run.json").read_text())["config"]
     assert config == {
-        "data": "digits", "model": "resnet18", "batch_size": 32, "epochs": 2, "clip": 1.0, "lr": 0.01,
-        "weight_decay": 0.0, "stem": "auto", "augment": False, "seed": 0, "device": "cpu", "optimizer": "lambc",
+        "data": "digits", "model": "resnet18", "batch_size": 32, "epochs": 2, "rule": "lamb", "clip": 1.0, "lr": 0.01,
+        "weight_decay": 0.0, "warmup_epochs": 0.0, "exempt_1d": False, "bias_correction": True,
+        "reset_optimizer_each_epoch": False, "stem": "auto", "augment": False, "seed": 0, "device": "cpu",
+        "compile": False, "optimizer": "lambc",
     }  # fmt: skip
 
 
