@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,8 @@ class RunState:
 
 
 def roots() -> tuple[str, ...]:
-    """The folders of runs that are there, and URLs."""
-    return tuple(root for root in named_roots() if is_url(root) or Path(root).is_dir())
+    """The folders of runs that are there, and the URLs that have runs."""
+    return tuple(_versions(tuple(named_roots())))
 
 
 def named_roots() -> list[str]:
@@ -63,7 +64,7 @@ def named_roots() -> list[str]:
 
 def log_version() -> str:
     """Changes when anything in the log does, but for heartbeats."""
-    return _fingerprint(roots())
+    return " ".join(_versions(tuple(named_roots())).values())
 
 
 def runs() -> pd.DataFrame:
@@ -294,8 +295,14 @@ def macros() -> pd.DataFrame:
 
 # A page asks for these two a dozen times while it is drawn, and the watch looks again two seconds later.
 @st.cache_data(ttl=1, max_entries=4, show_spinner=False)
-def _fingerprint(folders: tuple[str, ...]) -> str:
-    return fingerprint(list(folders))
+def _versions(named: tuple[str, ...]) -> dict[str, str]:
+    """The fingerprint of each root that is there: folders and buckets may get their first run later."""
+    found = {}
+    for root in named:
+        if is_url(root) or Path(root).is_dir():
+            with suppress(FileNotFoundError):
+                found[root] = fingerprint(root)
+    return found
 
 
 @st.cache_data(ttl=1, max_entries=4, show_spinner=False)
@@ -342,5 +349,5 @@ def _ask(statement: str, **parameters: Any) -> pd.DataFrame:
     try:
         return _log().ask(statement, **parameters)
     except duckdb.IOException:  # parts were merged since they were listed: list them again
-        _fingerprint.clear()
+        _versions.clear()
         return _log().ask(statement, **parameters)

@@ -83,7 +83,7 @@ def _found(every: pd.DataFrame) -> pd.DataFrame:
 
 def _lead_on(chosen: Selection, found: int, every: int) -> None:
     count = len(chosen.runs)
-    shown = f"{every:,} runs" if found == every else f"{found:,} of {every:,} runs"
+    shown = f"{found:,} of {every:,} runs" if found != every else "1 run" if every == 1 else f"{every:,} runs"
     # From the left: at the right, the table's own buttons come up when the mouse is over it.
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f"{shown}, **{count} chosen**", width="content")

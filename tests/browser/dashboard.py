@@ -30,9 +30,14 @@ ARGUMENTS = [
 
 
 @contextmanager
-def serve(runs: Path) -> Iterator[str]:
-    """The dashboard as `lambc dashboard` starts it, in a folder that is not the project's; gives its address."""
-    runs = runs.absolute()
+def serve(runs: Path | str, folder: Path | None = None) -> Iterator[str]:
+    """The dashboard as `lambc dashboard` starts it, in a folder that is not the project's; gives its address.
+
+    runs: the folder of all runs or its URL. folder: where to start it; beside the runs if not said.
+    """
+    if isinstance(runs, Path):
+        runs = runs.absolute()
+        folder = folder or runs.parent
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -40,8 +45,9 @@ def serve(runs: Path) -> Iterator[str]:
     command += ["--server.address", "127.0.0.1", "--server.port", str(port), "--server.headless", "true"]
     command += ["--browser.gatherUsageStats", "false", "--server.fileWatcherType", "none"]
     environment = os.environ | {"LAMBC_RUNS": str(runs)}
-    log = (runs.parent / f"server-{port}.txt").open("w")
-    server = subprocess.Popen(command, env=environment, cwd=runs.parent, stdout=log, stderr=subprocess.STDOUT)
+    assert folder, "a URL has no folder beside it: say where to start"
+    log = (folder / f"server-{port}.txt").open("w")
+    server = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
     try:
         until = time.monotonic() + 60
         while True:
@@ -61,7 +67,7 @@ def serve(runs: Path) -> Iterator[str]:
 def settle(page: Page) -> None:
     """Wait until the page has its heading, what stands on it is of its last run, and every chart on it is drawn.
 
-    Streamlit puts a skeleton where an element's own script is still being fetched: no chart is missing once all are gone.
+    A skeleton stands where Streamlit still fetches an element's own script: once all are gone, no chart is missing.
     """
     page.wait_for_selector("[data-testid=stMain] :is(h2, h3)")
     page.wait_for_function(

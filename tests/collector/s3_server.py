@@ -6,13 +6,30 @@ import socket
 import subprocess
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from pyarrow import fs
 
 ROOT = Path(__file__).parents[2]
 MOTO = shutil.which("moto_server", path=str(ROOT / ".venv-s3" / "bin"))
 """The command, or None if it is not installed."""
+
+
+@contextmanager
+def running() -> Iterator["S3Server"]:
+    """A server while a test runs; where there is none to start, the test is skipped, but for CI, where it fails."""
+    if MOTO is None:
+        message = "no moto_server on this machine: make test installs it"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    server = S3Server()
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 class S3Server:
@@ -35,6 +52,17 @@ class S3Server:
             access_key="test", secret_key="test", region="us-east-1", endpoint_override=self.endpoint,
             allow_bucket_creation=True, allow_bucket_deletion=True,
         )  # fmt: skip
+
+    def environment(self, cache: Path) -> dict[str, str]:
+        """What makes a process find it under s3://, as its owner, and keep its copies in a folder."""
+        return {
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "XDG_CACHE_HOME": str(cache),
+        }
 
     def start(self, **environment: str) -> None:
         command = [str(MOTO), "-H", "127.0.0.1", "-p", str(self.port)]
