@@ -61,20 +61,28 @@ def ratios(log: duckdb.DuckDBPyConnection) -> Ratios:
     return ratios
 
 
-def suggested(log: duckdb.DuckDBPyConnection, first: int, last: int, share: float) -> pd.DataFrame:
-    statement = "FROM suggested_bounds('a', $first, $last, $share, map($layers::VARCHAR[], $groups::VARCHAR[]))"
-    parameters = {"first": first, "last": last, "share": share, "layers": [*GROUPS], "groups": [*GROUPS.values()]}
+def suggested(log: duckdb.DuckDBPyConnection, first: int, last: int, share: float, side: str = "upper") -> pd.DataFrame:
+    groups = "map($layers::VARCHAR[], $groups::VARCHAR[])"
+    statement = f"FROM suggested_bounds('a', $first, $last, $share, {groups}, side := $side)"
+    parameters = {"first": first, "last": last, "share": share, "side": side}
+    parameters |= {"layers": [*GROUPS], "groups": [*GROUPS.values()]}
     answers = log.sql(statement, params=parameters).to_arrow_table().to_pandas()
     return answers.replace({"name": {np.nan: None}})
 
 
-@pytest.mark.parametrize("share", [0.0, 0.01, 0.05, 0.1, 0.5, 0.9])
-@pytest.mark.parametrize(("first", "last"), [(1, STEPS), (1, 30), (100, 250), (7, 7)])
-def test_the_bound_is_the_smallest_edge_that_clips_at_most_the_share(log, ratios: Ratios, first, last, share):
-    rows = ratios(first, last)
-    members = {("all", None): rows.ratio}
+def members_of(rows: pd.DataFrame) -> dict[tuple[str, str | None], pd.Series]:
+    """The ratios that each suggestion is for: `of` and `name`."""
+    members: dict = {("all", None): rows.ratio}
     members |= {("layer", layer): some.ratio for layer, some in rows.groupby("layer")}
     members |= {("group", group): some.ratio for group, some in rows.groupby(rows.layer.map(GROUPS))}
+    return members
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.05, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize(("first", "last"), [(1, STEPS), (1, 30), (100, 250), (7, 7)])
+def test_the_upper_bound_is_the_smallest_edge_that_clips_at_most_the_share(log, ratios: Ratios, first, last, share):
+    rows = ratios(first, last)
+    members = members_of(rows)
     answers = suggested(log, first, last, share)
     assert {(row["of"], row["name"]) for _, row in answers.iterrows()} == set(members)
     (everywhere,) = answers.bound[answers.of == "all"]
@@ -88,6 +96,28 @@ def test_the_bound_is_the_smallest_edge_that_clips_at_most_the_share(log, ratios
         assert row["clipped"] == above[place] / len(some) <= share
         assert row["next_clipped"] == above[place + 1] / len(some)
         assert row["clipped_by_all"] == np.mean(some > everywhere)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.05, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize(("first", "last"), [(1, STEPS), (1, 30), (100, 250)])
+def test_the_lower_bound_is_the_largest_edge_that_clips_at_most_the_share(log, ratios: Ratios, first, last, share):
+    rows = ratios(first, last)
+    members = members_of(rows)
+    answers = suggested(log, first, last, share, "lower")
+    assert {(row["of"], row["name"]) for _, row in answers.iterrows()} == set(members)
+    (everywhere,) = answers.bound[answers.of == "all"]
+    edges = np.insert(EDGES, 0, 2.0 ** (-32 - 1 / 32))  # below it lies no ratio: the smallest count as 2^-32
+    for _, row in answers.iterrows():
+        some = np.sort(np.maximum(members[row["of"], row["name"]].to_numpy(), 2.0**-32))
+        below = np.searchsorted(some, edges, side="right")
+        place = np.flatnonzero(below / len(some) <= share)[-1]
+        assert row["bound"] == pytest.approx(edges[place])
+        assert row["steps"] == len(some)
+        assert row["clipped"] == below[place] / len(some) <= share
+        if place:
+            assert row["next_bound"] == pytest.approx(edges[place - 1])
+            assert row["next_clipped"] == below[place - 1] / len(some)
+        assert row["clipped_by_all"] == np.mean(some <= everywhere * (1 + 1e-12))
 
 
 def test_without_groups_there_are_none(log):
