@@ -340,7 +340,7 @@ def _of_log(version: str, statement: str) -> pd.DataFrame:
     return _ask(statement)
 
 
-@st.cache_data(max_entries=512, max_size="256MB", show_spinner=False)
+@st.cache_data(max_entries=512, max_size="64MB", show_spinner=False)
 def _of_run(state: RunState, statement: str, **parameters: Any) -> pd.DataFrame:
     return _ask(statement, run=state.run, **parameters)
 
