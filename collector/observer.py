@@ -55,7 +55,8 @@ class Observer:
                 f"{type(optimizer).__name__} is no torch.optim.Optimizer and has no register_trust_ratio_hook: "
                 "give the optimizer that is inside it"
             )
-        self.step = _steps_taken(optimizer) or last_step
+        taken = _steps_taken(optimizer)
+        self.step = last_step if taken is None else taken
         self._optimizer = optimizer
         self._selection = selection
         self._layers: tuple[str, ...] = ()
@@ -91,7 +92,8 @@ class Observer:
         )
 
     def _count_anew(self, optimizer: Optimizer) -> None:
-        self.step = _steps_taken(optimizer) or self.step
+        taken = _steps_taken(optimizer)
+        self.step = self.step if taken is None else taken
 
     @torch.no_grad()
     def _before_step(self, *, may_compute_gradients: bool) -> None:
@@ -222,7 +224,11 @@ def _flat(param: Tensor) -> Tensor:
     return tensor.permute(order).reshape(-1)
 
 
-def _steps_taken(optimizer: Optimizer) -> int:
-    """How many steps an optimizer says it took; 0 if it keeps no count. Waits for the device if the count is there."""
+def _steps_taken(optimizer: Optimizer) -> int | None:
+    """How many steps an optimizer says it took; None if it keeps no count. Waits for the device if the count is there.
+
+    Where a group counts and the state is begun anew, the group knows better.
+    """
     kept = [*optimizer.state.values(), *optimizer.param_groups]
-    return int(max((float(each["step"]) for each in kept if "step" in each), default=0))
+    counts = [float(each["step"]) for each in kept if "step" in each]
+    return int(max(counts)) if counts else None

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-    from lambc.experiments.data import Images
+    from lambc.experiments.data import Data
 
 ROWS_SHOWN = 40
 """Rows of a table on the terminal; the other formats give all of them."""
@@ -312,7 +312,7 @@ def check_run(run: Run, runs: Path, name: str) -> None:
         fail(f"there is a run {name!r} in {runs} already: give another --name, or another --runs")
 
 
-def load(source: str, data_dir: Path | None) -> "Images":
+def load(source: str, data_dir: Path | None) -> "Data":
     """The data set, with a progress bar if it has to be decoded."""
     from rich.progress import MofNCompleteColumn, Progress
 
@@ -327,7 +327,7 @@ def load(source: str, data_dir: Path | None) -> "Images":
         fail(str(error))
 
 
-def train_run(run: Run, images: "Images", runs: Path, name: str) -> None:
+def train_run(run: Run, images: "Data", runs: Path, name: str) -> None:
     """Train with a progress bar, and a line after each epoch."""
     import torch
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -361,7 +361,7 @@ def train_run(run: Run, images: "Images", runs: Path, name: str) -> None:
 def describe(now: Any) -> str:
     """Loss, accuracy, speed and hit rate of a `Progress`."""
     return (
-        f"loss {now.loss:.3f}  accuracy {percent(now.accuracy)}  {now.images_per_second:,.0f} images/s  "
+        f"loss {now.loss:.3f}  accuracy {percent(now.accuracy)}  {now.examples_per_second:,.0f} {now.unit}/s  "
         f"clipped {percent(now.hit_rate)}"
     )
 

@@ -1,32 +1,42 @@
-"""The training loop of the paper's experiments, recorded by the collector."""
+"""The training loop of the paper's experiments, recorded by the collector; a run that was killed goes on."""
 
-import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from collector import Collector
-from lambc import TrustRatios
-from lambc.experiments.data import DataError, Images, augment
-from lambc.experiments.models import resnet18
+from collector.atomic import clear_leftovers
+from lambc.experiments import tensor_file
+from lambc.experiments.data import Data
+from lambc.experiments.earlier import status
+from lambc.experiments.images import DataError
 from lambc.experiments.optimizers import make_optimizer
 from lambc.experiments.settings import Run
+from lambc.experiments.state import State
+from lambc.experiments.tallies import Tally
 
 SECONDS_BETWEEN_REPORTS = 0.5
 """A report waits for the device, which training else never does within an epoch."""
+
+SECONDS_BETWEEN_CHECKPOINTS = 60.0
+"""ResNet-18's checkpoint is 134 MB: half a second on a disk that takes 300 MB/s, so 1 % of the time at most."""
+
+CHECKPOINT, WEIGHTS = "checkpoint.pt", "weights.pt"
 
 
 @dataclass(frozen=True)
 class Progress:
     """Where a run stands. Accuracies and rates are fractions; what is not known yet is NaN.
 
-    epoch: the first is 1. step, steps: steps taken, and in all. loss, accuracy, images_per_second: over the training
-    images that this epoch has seen. test_accuracy: the last one measured. hit_rate: clipped layer-steps over all that
-    could be, since the start. ends_epoch: nothing more comes in this epoch.
+    epoch: the first is 1. step, steps: steps taken, and in all. loss, accuracy, examples_per_second: over the training
+    examples that this epoch has seen. test_accuracy: the last one measured. hit_rate: clipped layer-steps over all that
+    could be, since the start. unit: what an example is called. ends_epoch: nothing more comes in this epoch.
     """
 
     epoch: int
@@ -34,9 +44,10 @@ class Progress:
     steps: int
     loss: float
     accuracy: float
-    images_per_second: float
+    examples_per_second: float
     test_accuracy: float
     hit_rate: float
+    unit: str
     ends_epoch: bool = False
 
 
@@ -45,180 +56,220 @@ Report = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run left behind: the model on its device, the folder of its log, and where it stood at its end."""
+    """What a run left behind: the model on its device, the folder of its log, and where it stood at its end.
 
-    model: nn.Module
-    folder: Path
-    end: Progress
-
-
-class Tally:
-    """Loss and right answers over some images, summed on the device without a wait."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._sums = torch.zeros(2, device=device)
-        self._images = 0
-        self._began = time.perf_counter()
-
-    def add(self, loss: Tensor, right: Tensor, images: int) -> None:
-        """Count a batch of so many images: its mean loss, and how many it got right."""
-        self._sums += torch.stack([loss * images, right])
-        self._images += images
-
-    def read(self) -> tuple[float, float, float]:
-        """Mean loss, accuracy, and images per second since the start. Waits for the device, so that they are true."""
-        loss, accuracy = (self._sums / self._images).tolist()
-        return loss, accuracy, self._images / (time.perf_counter() - self._began)
-
-
-class HitCounter:
-    """A trust-ratio hook that counts on the device how many layer-steps were clipped, without a wait.
-
-    A layer that is not adapted, that had no step, or whose ratio fell back to 1 counts as no layer-step.
+    Of a run that had finished before, `model` and `end` are None.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.counts = torch.zeros(2, dtype=torch.int64, device=device)
-        """Layer-steps that were clipped, and all of them."""
-
-    def __call__(self, record: TrustRatios) -> None:
-        """Count one step."""
-        norms = record.table[:2]
-        usable = ((norms > 0) & norms.isfinite()).all(0)
-        adapted = (record.lower != 1) | (record.upper != 1)
-        counted = usable & adapted & ~record.lr.isnan()
-        hits = counted & (record.clipped_ratio != record.trust_ratio)
-        self.counts += torch.stack([hits.sum(), counted.sum()])
-
-    def rate(self) -> float:
-        """Hits over layer-steps; NaN before there are any. Waits for the device."""
-        hits, counted = self.counts.tolist()
-        return hits / counted if counted else math.nan
+    model: nn.Module | None
+    folder: Path
+    end: Progress | None
 
 
-def train(run: Run, images: Images, runs: Path, name: str | None = None, report: Report | None = None) -> Trained:
-    """Train a network on `images` and record it as `runs/<name>`; the default name is `run.name`.
+def train(
+    run: Run,
+    images: Data,
+    runs: Path,
+    name: str | None = None,
+    report: Report | None = None,
+    resume: bool = False,
+    *,
+    keep_weights: bool = False,
+    checkpoint_seconds: float = SECONDS_BETWEEN_CHECKPOINTS,
+) -> Trained:
+    """Train a network on `images` (or a text) and record it as `runs/<name>`; the default name is `run.name`.
 
     report: called about twice a second, and at the end of each epoch.
+    resume: go on with the run of this name where its last checkpoint is, or from the start if it has none; a run that
+        is not there begins, and one that has finished is left as it is. However often a run was killed, at its end the
+        log has every row once, and on a CPU the rows (but for times) and the weights are those of a run that was not.
+    keep_weights: leave the final weights beside the log, as `weights.pt`, a state_dict.
+    checkpoint_seconds: about how much work is lost when the run is killed. The checkpoint lies beside the log, as
+        `checkpoint.pt`, until the run has finished.
 
-    On a GPU the forward pass runs in bfloat16. Within an epoch nothing waits for the device but `report`.
+    On a GPU the forward pass runs in bfloat16. Within an epoch nothing waits for the device but reports and
+    checkpoints.
 
-    Raises FileExistsError if there is a run of this name, OSError if it cannot be written, ValueError for a name or a
-    setting that makes no sense, and DataError if a batch is larger than the data set. Whatever else is raised while it
-    trains, KeyboardInterrupt too, leaves a log of all that was done until then.
+    Raises FileExistsError if there is a run of this name, and with `resume` if it has other settings or is being
+    trained; OSError if it cannot be written; ValueError for a name or a setting that makes no sense, or for a run that
+    is damaged; and DataError if a batch is larger than the data set. Whatever else is raised while it trains,
+    KeyboardInterrupt too, leaves a log of all that was done until then.
     """
     device = find_device(run.device)
-    count = len(images.train_images)
-    if run.batch_size > count:
-        raise DataError(f"batch_size={run.batch_size}: {images.name} has only {count} images to train on, so give less")
+    if run.batch_size > len(images):
+        few = f"{images.name} has only {len(images)} {images.unit} to train on"
+        raise DataError(f"batch_size={run.batch_size}: {few}, so give less")
+    name = name or run.name
+    folder, config = runs / name, run.config(str(device))
+    if resume and status(folder, config) == "finished":
+        _remove_checkpoint(folder)
+        return Trained(None, folder, None)
+
+    state = State(run, images, device)
+    if run.compile:
+        # A step's work is then launched as one; each of the four shapes that there are is compiled on its own.
+        state.model.compile(mode="reduce-overhead" if device.type == "cuda" else None, dynamic=False)
     images = images.to(device)
-    model = initialised(run, images).to(device).to(memory_format=torch.channels_last)
-    optimizer = make_optimizer(run, model.named_parameters())
-    hits = HitCounter(device)
-    if hasattr(optimizer, "register_trust_ratio_hook"):
-        optimizer.register_trust_ratio_hook(hits)
-    order = torch.Generator().manual_seed(run.seed)  # on the CPU, so that every device sees the images in one order
-    chance = torch.Generator(device).manual_seed(run.seed) if run.augment and images.channels == 3 else None
-    step, test_accuracy = 0, math.nan
-
-    with Collector(optimizer, runs, name=name or run.name, config=run.config(str(device)), model=model) as collector:
-        for epoch in range(1, run.epochs + 1):
-            collector.epoch = epoch
-            batches = split_batches(torch.randperm(count, generator=order).to(device), run.batch_size)
-            steps = run.epochs * len(batches)
-            tally = Tally(device)
-            reported = time.perf_counter()
-            for loss, right, size in take_steps(model, optimizer, images, batches, chance):
-                collector.log({"train/loss": loss, "train/accuracy": right / size})
-                tally.add(loss, right, size)
-                step += 1
-                if report and time.perf_counter() - reported > SECONDS_BETWEEN_REPORTS:
-                    report(Progress(epoch, step, steps, *tally.read(), test_accuracy, hits.rate()))
-                    reported = time.perf_counter()
-
-            loss_of_epoch, accuracy, images_per_second = tally.read()
-            test_loss, test_accuracy = evaluate(model, images, run.batch_size)
-            collector.log(
-                {
-                    "test/loss": test_loss,
-                    "test/accuracy": test_accuracy,
-                    "train/images_per_second": images_per_second,
-                    "lr": run.lr,
-                }
-            )
-            end = Progress(
-                epoch,
-                step,
-                steps,
-                loss_of_epoch,
-                accuracy,
-                images_per_second,
-                test_accuracy,
-                hits.rate(),
-                ends_epoch=True,
-            )
-            if report:
-                report(end)
-    return Trained(model, collector.folder, end)
+    with _collector(state, runs, name, config, resume=resume) as collector, _fast_convolutions(device):
+        if resume and (folder / CHECKPOINT).exists():
+            state.load(folder / CHECKPOINT)
+        loop = _Loop(run, images, state, collector, report, checkpoint_seconds)
+        while state.epoch <= run.epochs:
+            end = loop.epoch()
+        if keep_weights:
+            tensor_file.write(folder / WEIGHTS, state.model.state_dict())
+    _remove_checkpoint(folder)
+    return Trained(state.model, folder, end)
 
 
-def take_steps(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    images: Images,
-    batches: Sequence[Tensor],
-    chance: torch.Generator | None,
-) -> Iterator[tuple[Tensor, Tensor, int]]:
-    """Take one step for each batch of indices; yields its mean loss, its right answers and its number of images.
+def _collector(state: State, runs: Path, name: str, config: dict[str, Any], *, resume: bool) -> Collector:
+    try:  # when_full: a row that is not there cannot be told from one that never was
+        return Collector(state.optimizer, runs, name, config=config, resume=resume, model=state.model, when_full="wait")
+    except RuntimeError as error:  # another process has its lock
+        raise FileExistsError(str(error)) from error
 
-    chance: what the images are augmented with, or None. Nothing here waits for the device.
-    """
-    model.train()
-    for batch in batches:
-        pixels = images.normalised(images.train_images[batch])
-        if chance is not None:
-            pixels = augment(pixels, chance)
-        labels = images.train_labels[batch]
-        scores = _scores(model, pixels)
-        loss = nn.functional.cross_entropy(scores, labels)
-        optimizer.zero_grad()
+
+def _fast_convolutions(device: torch.device) -> AbstractContextManager:
+    """On an NVIDIA GPU, the fastest of cuDNN's kernels for each shape, and TF32 for what is not in bfloat16."""
+    if device.type != "cuda":
+        return nullcontext()
+    return torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=True)
+
+
+def _remove_checkpoint(folder: Path) -> None:
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    clear_leftovers(folder)
+
+
+class _Loop:
+    """What a run does in each epoch."""
+
+    def __init__(
+        self,
+        run: Run,
+        data: Data,
+        state: State,
+        collector: Collector,
+        report: Report | None,
+        checkpoint_seconds: float,
+    ) -> None:
+        self._run, self._data, self._state, self._collector = run, data, state, collector
+        self._report, self._checkpoint_seconds = report, checkpoint_seconds
+        self._saved = self._reported = time.perf_counter()
+
+    def epoch(self) -> Progress:
+        """Take the steps of this epoch that are left, then measure on the test set."""
+        run, data, state, collector = self._run, self._data, self._state, self._collector
+        collector.epoch = state.epoch
+        device = state.hits.counts.device
+        if state.batch == 0:
+            state.tally = Tally(device)
+            if run.reset_optimizer_each_epoch:
+                state.optimizer.state.clear()
+        batches = state.draw_batches(len(data), run.batch_size, device)
+        state.model.train()
+        for batch in batches[state.batch :]:
+            self._save_now_and_then()
+            self._step(batch)
+            self._report_now_and_then()
+
+        test_loss, state.test_accuracy = evaluate(state.model, data, run.batch_size)
+        end = self._progress(ends_epoch=True)
+        collector.log(
+            {
+                "test/loss": test_loss,
+                "test/accuracy": end.test_accuracy,
+                f"train/{data.unit}_per_second": end.examples_per_second,
+            }
+        )
+        if self._report:
+            self._report(end)
+        state.epoch, state.batch = state.epoch + 1, 0
+        return end
+
+    def _step(self, batch: Tensor) -> None:
+        """Take one step on the examples at the indices `batch`. Nothing here waits for the device."""
+        state = self._state
+        inputs, labels = self._data.batch(batch, state.chance)
+        lr = learning_rate(self._run, state.step + 1, state.steps_per_epoch)
+        for group in state.optimizer.param_groups:
+            group["lr"] = lr
+        loss, right = score(state.model, inputs, labels)
+        state.optimizer.zero_grad()
         loss.backward()
-        optimizer.step()
-        yield loss.detach(), (scores.argmax(1) == labels).sum(), len(batch)
+        state.optimizer.step()
+        loss = loss.detach()
+        self._collector.log({"train/loss": loss, "train/accuracy": right / labels.numel(), "lr": lr})
+        state.tally.add(loss, right, labels.numel(), len(batch))
+        state.step += 1
+        state.batch += 1
+
+    def _save_now_and_then(self) -> None:
+        """Save the state after a step, and before it all rows up to there: with both on the disk, nothing is missing.
+
+        Between the last step of an epoch and what is measured at its end nothing is saved, since rows of one step would
+        then be on either side.
+        """
+        if time.perf_counter() - self._saved >= self._checkpoint_seconds:
+            try:
+                self._collector.flush()
+            except OSError as error:
+                reason = error.strerror or error
+                raise OSError(
+                    f"{self._collector.folder} cannot be written ({reason}): make room, then go on with the run"
+                ) from error
+            self._state.save(self._collector.folder / CHECKPOINT)
+            self._saved = time.perf_counter()
+
+    def _report_now_and_then(self) -> None:
+        if self._report and time.perf_counter() - self._reported > SECONDS_BETWEEN_REPORTS:
+            self._report(self._progress())
+            self._reported = time.perf_counter()
+
+    def _progress(self, *, ends_epoch: bool = False) -> Progress:
+        state = self._state
+        return Progress(
+            state.epoch,
+            state.step,
+            self._run.epochs * state.steps_per_epoch,
+            *state.tally.read(),
+            state.test_accuracy,
+            state.hits.rate(),
+            self._data.unit,
+            ends_epoch,
+        )
 
 
-@torch.inference_mode()
-def evaluate(model: nn.Module, images: Images, batch_size: int) -> tuple[float, float]:
-    """Mean loss and accuracy over the whole test set, `batch_size` images at a time."""
+@torch.no_grad()
+def evaluate(model: nn.Module, data: Data, batch_size: int) -> tuple[float, float]:
+    """Mean loss and accuracy over the whole test set, `batch_size` examples at a time."""
     model.eval()
-    tally = Tally(images.test_images.device)
-    for some, labels in zip(images.test_images.split(batch_size), images.test_labels.split(batch_size), strict=True):
-        scores = _scores(model, images.normalised(some))
-        tally.add(nn.functional.cross_entropy(scores, labels), (scores.argmax(1) == labels).sum(), len(labels))
+    tally = Tally(next(model.parameters()).device)
+    for inputs, labels in data.test_batches(batch_size):
+        tally.add(*score(model, inputs, labels), labels.numel(), len(labels))
     loss, accuracy, _ = tally.read()
     return loss, accuracy
 
 
-def split_batches(order: Tensor, batch_size: int) -> list[Tensor]:
-    """Indices in batches; the last may be smaller, but a single one joins the batch before it: batch norm needs two."""
-    batches = list(order.split(batch_size))
-    if len(batches) > 1 and len(batches[-1]) == 1:
-        last = batches.pop()
-        batches[-1] = torch.cat([batches[-1], last])
-    return batches
+def score(model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean loss, and how many of the labels, of any shape, have the highest score. On a GPU in bfloat16."""
+    with torch.autocast(inputs.device.type, torch.bfloat16, enabled=inputs.device.type == "cuda"):
+        scores = model(inputs)
+    scores, labels = scores.float().flatten(0, -2), labels.flatten()
+    return nn.functional.cross_entropy(scores, labels), (scores.argmax(1) == labels).sum()
+
+
+def learning_rate(run: Run, step: int, steps_per_epoch: int) -> float:
+    """The rate of a step, from 1 on: lr · step / (steps of the warm-up), and lr after it."""
+    warmup = run.warmup_epochs * steps_per_epoch
+    return run.lr * step / warmup if step < warmup else run.lr
 
 
 def check(run: Run) -> None:
     """Raise ValueError for an optimizer's setting that makes no sense or a device that is not there; reads no data."""
-    make_optimizer(run, [("weight", nn.Parameter(torch.zeros(1)))])  # the optimizer knows best what it takes
+    named = [("weight", nn.Parameter(torch.zeros(1, 1))), ("bias", nn.Parameter(torch.zeros(1)))]
+    make_optimizer(run, named)  # the optimizer knows best what it takes
     find_device(run.device)
-
-
-def initialised(run: Run, images: Images) -> nn.Module:
-    """The network with its initial weights, on the CPU: they depend on the seed alone, and the global one is kept."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(run.seed)
-        return resnet18(images.classes, images.channels, images.size, run.stem)
 
 
 def find_device(name: str) -> torch.device:
@@ -234,10 +285,3 @@ def find_device(name: str) -> torch.device:
             f"device={name!r} is not there ({reason}): give auto, cpu, or one that this machine has"
         ) from error
     return device
-
-
-def _scores(model: nn.Module, pixels: Tensor) -> Tensor:
-    """The network's output as float32 [images, classes]."""
-    with torch.autocast(pixels.device.type, torch.bfloat16, enabled=pixels.device.type == "cuda"):
-        scores = model(pixels)
-    return scores.float()

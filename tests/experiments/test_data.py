@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from lambc.experiments import data
+from lambc.experiments import data, images
 from tests.experiments.parquet_images import encode, write
 
 
@@ -89,7 +89,7 @@ def test_without_class_names_the_labels_are_counted(tmp_path, tiles):
 
 
 def test_a_source_that_nobody_knows_is_answered_with_those_that_are():
-    with pytest.raises(data.DataError, match=r"'mnits'.*digits, fashion-mnist, cifar10, parquet:FOLDER"):
+    with pytest.raises(data.DataError, match=r"'mnits'.*digits, fashion-mnist, cifar10, topics, parquet:FOLDER"):
         data.load("mnits")
 
 
@@ -217,7 +217,7 @@ def test_without_a_network_a_download_says_where_the_files_may_lie(source, tmp_p
 
 def test_augmenting_moves_and_flips_each_image_on_its_own():
     pixels = torch.arange(1, 16 * 16 + 1.0).reshape(1, 1, 16, 16).expand(200, 3, 16, 16)
-    moved = data.augment(pixels, torch.Generator().manual_seed(0))
+    moved = images.augment(pixels, torch.Generator().manual_seed(0))
     assert moved.shape == pixels.shape
     padded = torch.nn.functional.pad(pixels[0, 0], (2, 2, 2, 2))
     crops = [padded[y : y + 16, x : x + 16] for y in range(5) for x in range(5)]
@@ -233,5 +233,5 @@ def test_augmenting_moves_and_flips_each_image_on_its_own():
 
 def test_augmenting_by_one_seed_gives_the_same_images():
     pixels = torch.rand(8, 3, 32, 32)
-    first, second = (data.augment(pixels, torch.Generator().manual_seed(1)) for _ in range(2))
+    first, second = (images.augment(pixels, torch.Generator().manual_seed(1)) for _ in range(2))
     assert torch.equal(first, second)

@@ -9,8 +9,10 @@ import torch
 
 from collector import connect
 from lambc.experiments import train as training
-from lambc.experiments.data import DataError
+from lambc.experiments.images import DataError
+from lambc.experiments.models import initialised
 from lambc.experiments.settings import Run
+from lambc.experiments.state import split_batches
 
 RUN = Run(batch_size=32, epochs=2, clip=1.0, device="cpu")
 
@@ -37,7 +39,7 @@ def test_every_step_and_every_epoch_is_in_the_log(trained):
         "test/loss": [3, 6],
         "test/accuracy": [3, 6],
         "train/images_per_second": [3, 6],
-        "lr": [3, 6],
+        "lr": [1, 2, 3, 4, 5, 6],
     }
     log.close()
     assert result.folder == runs / "first"
@@ -83,7 +85,7 @@ def test_the_last_report_of_an_epoch_says_so(trained):
     ends = [report for report in reports if report.ends_epoch]
     assert [(report.epoch, report.step, report.steps) for report in ends] == [(1, 3, 6), (2, 6, 6)]
     assert ends[-1] == result.end
-    assert all(0 <= report.accuracy <= 1 and report.images_per_second > 0 for report in reports)
+    assert all(0 <= report.accuracy <= 1 and report.examples_per_second > 0 for report in reports)
 
 
 def test_one_seed_gives_the_same_weights_bit_for_bit(trained, few_digits, tmp_path):
@@ -95,13 +97,13 @@ def test_one_seed_gives_the_same_weights_bit_for_bit(trained, few_digits, tmp_pa
 
 
 def test_another_seed_gives_other_weights_and_another_order(few_digits, tmp_path):
-    one, other = (training.initialised(Run(seed=seed), few_digits) for seed in (0, 1))
+    one, other = (initialised(Run(seed=seed), few_digits) for seed in (0, 1))
     assert not torch.equal(one.conv1.weight, other.conv1.weight)
 
 
 def test_training_leaves_the_callers_random_numbers_alone(few_digits):
     before = torch.random.get_rng_state()
-    training.initialised(RUN, few_digits)
+    initialised(RUN, few_digits)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -128,12 +130,12 @@ def test_lamb_clips_nothing(few_digits, tmp_path):
 
 
 def test_the_smaller_last_batch_is_used_as_in_the_paper():
-    assert len(training.split_batches(torch.arange(50_000), 3000)) == 17
-    assert [len(batch) for batch in training.split_batches(torch.arange(70), 32)] == [32, 32, 6]
+    assert len(split_batches(torch.arange(50_000), 3000)) == 17
+    assert [len(batch) for batch in split_batches(torch.arange(70), 32)] == [32, 32, 6]
 
 
 def test_a_single_last_image_joins_the_batch_before_it():
-    assert [len(batch) for batch in training.split_batches(torch.arange(65), 32)] == [32, 33]
+    assert [len(batch) for batch in split_batches(torch.arange(65), 32)] == [32, 33]
 
 
 def test_a_batch_larger_than_the_data_set_is_refused(few_digits, tmp_path):
