@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from lambc.bounds import LARC, Clip
-from lambc.optimizer import LayerwiseOptimizer, Path, is_pair
-from lambc.steps import foreach, fused_adam, loop, triton
+from lambc.optimizer import LayerwiseOptimizer, is_pair
+from lambc.steps import Path, foreach, fused_adam, loop, triton
 
 
 class LAMBC(LayerwiseOptimizer):
@@ -121,10 +121,10 @@ class LAMBC(LayerwiseOptimizer):
 
     def _path(self, group: dict[str, Any], device: torch.device) -> Path:
         if group["fused"] and triton.usable(device):
-            return triton.step
+            return triton.PATH
         if self._is_fused(group):
-            return partial(fused_adam.step, scratch=self._scratch)
-        return loop.step if group["differentiable"] or group["foreach"] is False else foreach.step
+            return Path(partial(fused_adam.step, scratch=self._scratch), fused_adam.begin)
+        return loop.PATH if group["differentiable"] or group["foreach"] is False else foreach.PATH
 
     def _counts_on_device(self, group: dict[str, Any], device: torch.device) -> bool:
         return super()._counts_on_device(group, device) or group["fused"] or self._is_fused(group)

@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from lambc.bounds import Clip
-from lambc.optimizer import LayerwiseOptimizer, Path
-from lambc.steps import lars
+from lambc.optimizer import LayerwiseOptimizer
+from lambc.steps import Path, lars
 
 
 class LARS(LayerwiseOptimizer):
@@ -76,4 +76,4 @@ class LARS(LayerwiseOptimizer):
             raise ValueError(f"trust_coefficient={options['trust_coefficient']}: η must be above 0, and finite")
 
     def _path(self, group: dict[str, Any], device: torch.device) -> Path:
-        return lars.step
+        return lars.PATH

@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,10 +14,46 @@ from torch.utils.hooks import RemovableHandle
 from lambc import rule
 from lambc.bounds import EXEMPT, Bound, as_bound, from_plain, to_plain
 from lambc.norms import layer_norms
-from lambc.steps import Layers, working_dtype
+from lambc.sharded import Meshes, in_parts, is_flattened, local, local_grad
+from lambc.steps import Layers, Path, trust_ratios, working_dtype
 from lambc.trust_ratios import TrustRatioHook, TrustRatioHooks, layer_names
 
-Path = Callable[[Layers, dict[str, Any], Tensor, Tensor, Tensor | None], Tensor]
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """Parameters of one group, device and dtype that have a gradient.
+
+    rows: their places in the group. first_row: that of the group's first parameter in the record. grads: what of their
+    gradients lies on this process.
+    """
+
+    group: dict[str, Any]
+    rows: list[int]
+    first_row: int
+    params: list[Tensor]
+    grads: list[Tensor]
+
+    @property
+    def device(self) -> torch.device:
+        return self.params[0].device
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """The step of one kind, and what is left to do when a path has taken it.
+
+    layers: what of them lies on this process. rounded: the parameters, where `layers` has their masters in their place.
+    """
+
+    kind: _Kind
+    group: dict[str, Any]
+    layers: Layers
+    bound: Bound
+    bound_state: dict[str, Tensor]
+    lower: Tensor
+    upper: Tensor
+    found_inf: Tensor | None
+    rounded: list[Tensor]
 
 
 class LayerwiseOptimizer(Optimizer):
@@ -31,6 +68,7 @@ class LayerwiseOptimizer(Optimizer):
     def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
         self._check(defaults)
         self._hooks = TrustRatioHooks()
+        self._meshes = Meshes()
         super().__init__(params, defaults)
 
     def _path(self, group: dict[str, Any], device: torch.device) -> Path:
@@ -67,6 +105,12 @@ class LayerwiseOptimizer(Optimizer):
         """Add a group, whose own options stand above the defaults (torch.optim.Optimizer.add_param_group)."""
         self._check({**self.defaults, **param_group})
         super().add_param_group(param_group)
+        if any(map(is_flattened, self.param_groups[-1]["params"])):
+            del self.param_groups[-1]
+            raise ValueError(
+                "FullyShardedDataParallel (FSDP1) lays layers end to end and cuts where it likes, so their norms are "
+                "lost: shard the model with torch.distributed.fsdp.fully_shard (FSDP2)"
+            )
         # The count of steps lies in the groups, which a state_dict holds; every group has the same.
         self.param_groups[-1]["step"] = self.param_groups[0].get("step", 0)
 
@@ -75,6 +119,7 @@ class LayerwiseOptimizer(Optimizer):
         super().__setstate__(state)
         if not hasattr(self, "_hooks"):
             self._hooks = TrustRatioHooks()
+            self._meshes = Meshes()
         for group in self.param_groups:
             for option, default in {**self.defaults, "step": 0}.items():
                 group.setdefault(option, default)
@@ -181,42 +226,62 @@ class LayerwiseOptimizer(Optimizer):
         return loss
 
     def _step(self) -> None:
-        kinds = [self._rows_by_kind(group) for group in self.param_groups]  # which refuses before anything has moved
+        kinds = self._kinds()  # which refuses before anything has moved
         if self._hooks:
             self._hooks.begin(self.param_groups)
-        total_norm = self._total_norm()
-        first_row = 0
-        for group, rows_by_kind in zip(self.param_groups, kinds, strict=True):
+        total_norm = self._total_norm(kinds)
+        for group in self.param_groups:
             group["step"] += 1
-            for rows in rows_by_kind:
-                self._step_layers(group, rows, first_row, total_norm)
-            first_row += len(group["params"])
+        in_part = []
+        for kind in kinds:
+            step, path = self._prepare(kind, total_norm), self._path(kind.group, kind.device)
+            if any(map(in_parts, kind.params)):
+                in_part.append((step, *path.begin(step.layers, step.group, step.found_inf)))
+            else:
+                ratios = path.step(step.layers, step.group, step.lower, step.upper, step.found_inf)
+                self._finish(step, ratios)
+        # All norms are known before a weight moves, so that they need to travel only once.
+        self._meshes.complete([norms for _, norms, _ in in_part], [step.kind.params for step, _, _ in in_part])
+        for step, norms, move in in_part:
+            ratios = trust_ratios(norms, step.group, step.lower, step.upper)
+            move(ratios[3] * step.group["lr"])
+            self._finish(step, ratios)
         if self._hooks:
             self._hooks.call(self.param_groups[0]["step"])
 
-    def _rows_by_kind(self, group: dict[str, Any]) -> list[list[int]]:
-        """Positions of the parameters that have a gradient, those of one device and dtype together."""
-        kinds: dict[tuple[torch.device, torch.dtype], list[int]] = defaultdict(list)
-        for row, param in enumerate(group["params"]):
-            if (grad := param.grad) is not None:
-                if param.is_complex() or grad.is_sparse or hasattr(param, "placements"):
-                    self._refuse_gradient(group, row)
-                kinds[param.device, param.dtype].append(row)
-        return list(kinds.values())
+    def _kinds(self) -> list[_Kind]:
+        """The parameters that have a gradient, those of one group, device and dtype together."""
+        found = []
+        first_row = 0
+        for group in self.param_groups:
+            kinds: dict[tuple[torch.device, torch.dtype], list[int]] = defaultdict(list)
+            for row, param in enumerate(group["params"]):
+                if param.grad is not None:
+                    self._check_gradient(group, row)
+                    kinds[param.device, param.dtype].append(row)
+            found += [(group, rows, first_row, [group["params"][row] for row in rows]) for rows in kinds.values()]
+            first_row += len(group["params"])
+        return [_Kind(*each, list(map(local_grad, each[-1]))) for each in found]
 
-    def _refuse_gradient(self, group: dict[str, Any], row: int) -> None:
+    def _check_gradient(self, group: dict[str, Any], row: int) -> None:
         param = group["params"][row]
-        # A sharded one is a DTensor, whose local norm is not the layer's.
-        kind = "complex" if param.is_complex() else "sparse" if param.grad.is_sparse else "sharded"
+        if param.is_complex():
+            trouble = "takes no complex gradients, but parameter {} has one"
+        elif param.grad.is_sparse:
+            trouble = "takes no sparse gradients, but parameter {} has one"
+        elif in_parts(param) and group["differentiable"]:
+            trouble = "takes no differentiable step of a DTensor, but parameter {} is one: leave out differentiable=True"
+        else:
+            return
         name = group["param_names"][row] if "param_names" in group else f"number {row} of its group"
-        raise RuntimeError(f"{type(self).__name__} takes no {kind} gradients, but parameter {name} has one")
+        raise RuntimeError(f"{type(self).__name__} {trouble.format(name)}")
 
-    def _step_layers(self, group: dict[str, Any], rows: list[int], first_row: int, total_norm: Tensor | None) -> None:
-        """Take the step of some layers of a group, all of one device and dtype, and enter it in the record."""
+    def _prepare(self, kind: _Kind, total_norm: Tensor | None) -> _Step:
+        """All that the step of some layers needs; their count is raised."""
+        group, params, device = kind.group, kind.params, kind.device
         if isinstance(group["lr"], Tensor):  # whose shape may be [1], which a path would multiply or enter as a list
             group = group | {"lr": group["lr"].view(())}
-        params = [group["params"][row] for row in rows]
-        device, dtype = params[0].device, working_dtype(params[0])
+        dtype = working_dtype(params[0])
         bound = as_bound(group["clip"]) if group["adapt"] else EXEMPT
         keeps_masters = _keeps_masters(group, params[0])
         names = {
@@ -232,9 +297,11 @@ class LayerwiseOptimizer(Optimizer):
         if not keeps_masters:  # what an earlier step kept would be out of date when it is asked for again
             for state in states:
                 state.pop("master", None)
+        if any(map(in_parts, params)):
+            params = list(map(local, params))
+            states = [{name: local(value) for name, value in state.items()} for state in states]
         masters = [state["master"] for state in states] if keeps_masters else None
-        grads = [param.grad for param in params]
-        layers = Layers(masters or params, grads, states, self._grad_factor(group, total_norm, device))
+        layers = Layers(masters or params, kind.grads, states, self._grad_factor(group, total_norm, device))
         found_inf = self._amp("found_inf", device)
         steps = layers.state("step")
         if found_inf is not None:
@@ -248,26 +315,31 @@ class LayerwiseOptimizer(Optimizer):
         lower, upper = (
             limit.to(dtype)
             if isinstance(limit, Tensor)
-            else torch.full((len(rows),), limit, dtype=dtype, device=device)
+            else torch.full((len(params),), limit, dtype=dtype, device=device)
             for limit in bound.limits(bound_state)
         )
-        ratios = self._path(group, device)(layers, group, lower, upper, found_inf)
-        if masters:
-            torch._foreach_copy_(params, masters)
-        if bound_state:
-            self._learn(bound, bound_state, layers, ratios, found_inf)
-        if self._hooks:
-            lr = group["lr"] if found_inf is None else torch.where(found_inf == 1, math.nan, group["lr"])
-            self._hooks.write([first_row + row for row in rows], ratios, lower, upper, lr)
+        return _Step(kind, group, layers, bound, bound_state, lower, upper, found_inf, params if masters else [])
 
-    def _learn(
-        self, bound: Bound, before: dict[str, Tensor], layers: Layers, ratios: Tensor, found_inf: Tensor | None
-    ) -> None:
+    def _finish(self, step: _Step, ratios: Tensor) -> None:
+        """Round a half-precision parameter to its master, have the bound learn, and enter the step in the record."""
+        if step.rounded:
+            torch._foreach_copy_(step.rounded, step.layers.params)
+        if step.bound_state:
+            self._learn(step, ratios)
+        if self._hooks:
+            lr = step.group["lr"]
+            if step.found_inf is not None:
+                lr = torch.where(step.found_inf == 1, math.nan, lr)
+            rows = [step.kind.first_row + row for row in step.kind.rows]
+            self._hooks.write(rows, ratios, step.lower, step.upper, lr)
+
+    def _learn(self, step: _Step, ratios: Tensor) -> None:
         weight_norm, update_norm, ratio, _ = ratios.float()
-        for name, value in bound.learn(before, ratio, rule.usable(weight_norm, update_norm)).items():
-            if found_inf is not None:
-                value = torch.where(found_inf == 1, before[name], value)
-            torch._foreach_copy_(layers.state(f"clip_{name}"), list(value.unbind()))
+        before = step.bound_state
+        for name, value in step.bound.learn(before, ratio, rule.usable(weight_norm, update_norm)).items():
+            if step.found_inf is not None:
+                value = torch.where(step.found_inf == 1, before[name], value)
+            torch._foreach_copy_(step.layers.state(f"clip_{name}"), list(value.unbind()))
 
     def _new_state(self, group: dict[str, Any], param: Tensor, bound: Bound) -> dict[str, Tensor]:
         state = self.state[param]
@@ -288,20 +360,19 @@ class LayerwiseOptimizer(Optimizer):
         """A moment of `param` before its first step: in its working dtype, and in its layout if that is dense."""
         return torch.zeros_like(param, dtype=working_dtype(param), memory_format=torch.preserve_format)
 
-    def _total_norm(self) -> Tensor | None:
+    def _total_norm(self, kinds: list[_Kind]) -> Tensor | None:
         """The norm over all gradients, on the first one's device, where a group wants it limited."""
-        if all(group["max_grad_norm"] is None for group in self.param_groups):
+        if all(group["max_grad_norm"] is None for group in self.param_groups) or not kinds:
             return None
+        params: dict[torch.device, list[Tensor]] = defaultdict(list)
         grads: dict[torch.device, list[Tensor]] = defaultdict(list)
-        for group in self.param_groups:
-            for param in group["params"]:
-                if param.grad is not None:
-                    grads[param.device].append(param.grad.to(working_dtype(param)))
-        if not grads:
-            return None
-        first = next(iter(grads))
-        norms = [torch.linalg.vector_norm(layer_norms(each)).to(first, non_blocking=True) for each in grads.values()]
-        return torch.linalg.vector_norm(torch.stack(norms))
+        for kind in kinds:
+            params[kind.device] += kind.params
+            grads[kind.device] += [grad.to(working_dtype(kind.params[0])) for grad in kind.grads]
+        norms = [layer_norms(each) for each in grads.values()]
+        self._meshes.complete([each.view(1, -1) for each in norms], list(params.values()))
+        totals = [torch.linalg.vector_norm(each).to(kinds[0].device, non_blocking=True) for each in norms]
+        return torch.linalg.vector_norm(torch.stack(totals))
 
     def _grad_factor(self, group: dict[str, Any], total_norm: Tensor | None, device: torch.device) -> Tensor | None:
         """What a group's gradients are multiplied by: GradScaler's scale taken back, and `max_grad_norm` kept."""

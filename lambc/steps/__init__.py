@@ -1,4 +1,4 @@
-"""How a step is computed: every path has one signature, and gives what `lambc.rule` says.
+"""How a step is computed: every path has two signatures, and gives what `lambc.rule` says.
 
     step(layers, group, lower, upper, found_inf=None) -> ratios
 
@@ -6,14 +6,25 @@ updates moments and parameters in place, and returns ‖w‖, ‖update‖ and t
 tensor of shape [4, layers]. `group` is the parameter group, which holds the options under the names that the optimizer
 gives them; `lower` and `upper` have shape [layers], and the parameters' working dtype and device. `found_inf` is
 GradScaler's flag, a tensor on the device: where it is 1 nothing is updated. Only the fused paths are handed one.
+
+    begin(layers, group, found_inf=None) -> norms, move
+
+is the step of layers that other processes hold parts of, up to where all parts must be known: it updates the moments,
+and returns ‖w‖ and ‖update‖ of the parts as a tensor of shape [2, layers]. `move(distances)` then updates the
+parameters: w ← w - distance · update, with `distances` of shape [layers], lr · clipped ratio. Until then the updates
+stay in memory, 4 bytes a float32 parameter that is on this device (the Triton kernels form them anew instead).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
+
+from lambc import rule
+from lambc.bounds import LARC
 
 # Elements that layers take their step on together; a larger layer takes its own alone. On a CPU what is in the cache is
 # free to read again; a GPU wants few launches, yet no temporary of the model's size.
@@ -21,6 +32,15 @@ CHUNK_ON_CPU, CHUNK_ON_GPU = 1 << 20, 1 << 26
 
 Corrections: TypeAlias = list[Any]
 """One number or tensor of no dimension a layer."""
+
+Move: TypeAlias = Callable[[Tensor], None]
+
+
+class Path(NamedTuple):
+    """One way to compute a step: of whole layers, and of parts of layers."""
+
+    step: Callable[..., Tensor]
+    begin: Callable[..., tuple[Tensor, Move]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,20 +103,37 @@ def working_dtype(param: Tensor) -> torch.dtype:
     return torch.promote_types(param.dtype, torch.float32)
 
 
-def in_working_dtype(step: Callable[..., Any], layers: Layers, *rest: Any) -> Any:
-    """`step(layers, *rest)` in float32 for layers of half precision, which are rounded to what it makes of them."""
+def trust_ratios(norms: Tensor, group: dict, lower: Tensor, upper: Tensor) -> Tensor:
+    """‖w‖, ‖update‖ ([2, layers]) and the trust ratio before and after clipping, of shape [4, layers]."""
+    coefficient = group.get("trust_coefficient", 1.0)
+    if isinstance(group["clip"], LARC):
+        lr = group["lr"]
+        coefficient = coefficient / lr if isinstance(lr, Tensor) or lr > 0 else math.inf
+    ratios = rule.trust_ratio(norms[0], norms[1], group["phi"], coefficient)
+    return torch.stack([*norms.unbind(), ratios, rule.clip(ratios, lower, upper)])
+
+
+def in_working_dtype(begin: Callable[..., Any], layers: Layers, *rest: Any) -> tuple[Any, Callable[..., Any]]:
+    """`begin(layers, *rest)` in float32 for layers of half precision, which `move` rounds to what it makes of them."""
     dtype = working_dtype(layers.params[0])
     halves = layers.params[0].dtype != dtype
     if not halves and all(grad.dtype == dtype for grad in layers.grads):
-        return step(layers, *rest)
+        return begin(layers, *rest)
     params = [param.to(dtype) for param in layers.params]  # themselves, if only the gradients differ
-    ratios = step(replace(layers, params=params, grads=[grad.to(dtype) for grad in layers.grads]), *rest)
-    if halves and torch.is_grad_enabled():  # torch has no derivative for the multi-tensor copy
-        for param, worked_on in zip(layers.params, params, strict=True):
-            param.copy_(worked_on)
-    elif halves:
-        torch._foreach_copy_(layers.params, params)
-    return ratios
+    norms, move = begin(replace(layers, params=params, grads=[grad.to(dtype) for grad in layers.grads]), *rest)
+    if not halves:
+        return norms, move
+
+    def move_and_round(*distances: Any) -> Any:
+        moved = move(*distances)
+        if torch.is_grad_enabled():  # torch has no derivative for the multi-tensor copy
+            for param, worked_on in zip(layers.params, params, strict=True):
+                param.copy_(worked_on)
+        else:
+            torch._foreach_copy_(layers.params, params)
+        return moved
+
+    return norms, move_and_round
 
 
 def chunk_size(params: list[Tensor]) -> int:
@@ -104,13 +141,40 @@ def chunk_size(params: list[Tensor]) -> int:
     return CHUNK_ON_CPU if params[0].is_cpu else CHUNK_ON_GPU
 
 
-def in_chunks(
-    step: Callable[..., Tensor], layers: Layers, group: dict, lower: Tensor, upper: Tensor, *rest: Any
+def step_in_chunks(
+    begin: Callable[..., tuple[Tensor, Move]],
+    chunks: list[slice],
+    layers: Layers,
+    group: dict,
+    lower: Tensor,
+    upper: Tensor,
+    *rest: Any,
 ) -> Tensor:
-    """`step(layers, group, lower, upper, *rest)` of each chunk of the layers in turn, in their working dtype."""
-    slices = chunk_slices([param.numel() for param in layers.params], chunk_size(layers.params))
-    ratios = [in_working_dtype(step, layers[chunk], group, lower[chunk], upper[chunk], *rest) for chunk in slices]
+    """`begin(chunk, group, *rest)` of each chunk of the layers, which moves while it is still in the cache."""
+    ratios = []
+    for chunk in chunks:
+        norms, move = in_working_dtype(begin, layers[chunk], group, *rest)
+        ratios.append(trust_ratios(norms, group, lower[chunk], upper[chunk]))
+        move(ratios[-1][3] * group["lr"])
     return ratios[0] if len(ratios) == 1 else torch.cat(ratios, dim=1)
+
+
+def begin_in_chunks(
+    begin: Callable[..., tuple[Tensor, Move]], chunks: list[slice], layers: Layers, group: dict, *rest: Any
+) -> tuple[Tensor, Move]:
+    """`begin(chunk, group, *rest)` of each chunk of the layers, all of which move together."""
+    begun = [in_working_dtype(begin, layers[chunk], group, *rest) for chunk in chunks]
+
+    def move_all(distances: Tensor) -> None:
+        for chunk, (_, move) in zip(chunks, begun, strict=True):
+            move(distances[chunk])
+
+    return torch.cat([norms for norms, _ in begun], dim=1), move_all
+
+
+def cache_sized(layers: Layers) -> list[slice]:
+    """The layers in order, cut into as many at a time as a CPU's cache holds, or as a GPU has memory to spare for."""
+    return chunk_slices([param.numel() for param in layers.params], chunk_size(layers.params))
 
 
 def chunk_slices(sizes: list[int], capacity: int) -> list[slice]:

@@ -3,17 +3,24 @@
 import torch
 from torch import Tensor
 
-from lambc import rule
 from lambc.norms import layer_norms
-from lambc.steps import Corrections, Layers, in_chunks
+from lambc.steps import Corrections, Layers, Move, Path, begin_in_chunks, cache_sized, step_in_chunks
 
 
 def step(layers: Layers, group: dict, lower: Tensor, upper: Tensor, found_inf: Tensor | None = None) -> Tensor:
-    """Algorithm 1, lines 7 to 17, for as many layers at a time as `in_chunks` puts together."""
-    return in_chunks(_step_chunk, layers, group, lower, upper)
+    """Algorithm 1, lines 7 to 17, for as many layers at a time as `cache_sized` puts together."""
+    return step_in_chunks(_begin_chunk, cache_sized(layers), layers, group, lower, upper)
 
 
-def _step_chunk(layers: Layers, group: dict, lower: Tensor, upper: Tensor) -> Tensor:
+def begin(layers: Layers, group: dict, found_inf: Tensor | None = None) -> tuple[Tensor, Move]:
+    """Lines 7 to 12 of layers that are here in part, and line 17."""
+    return begin_in_chunks(_begin_chunk, cache_sized(layers), layers, group)
+
+
+PATH = Path(step, begin)
+
+
+def _begin_chunk(layers: Layers, group: dict) -> tuple[Tensor, Move]:
     beta1, beta2 = group["betas"]
     exp_avgs, exp_avg_sqs = layers.state("exp_avg"), layers.state("exp_avg_sq")
     grads = layers.ascending_grads(group)
@@ -31,10 +38,10 @@ def _step_chunk(layers: Layers, group: dict, lower: Tensor, upper: Tensor) -> Te
     if group["decay_in_ratio"]:
         update_norms = layer_norms(updates)
 
-    ratios = rule.trust_ratio(weight_norms, update_norms, group["phi"])
-    clipped = rule.clip(ratios, lower, upper)
-    torch._foreach_addcmul_(layers.params, updates, (clipped * group["lr"]).unbind(), value=-1)
-    return torch.stack([weight_norms, update_norms, ratios, clipped])
+    def move(distances: Tensor) -> None:
+        torch._foreach_addcmul_(layers.params, updates, distances.unbind(), value=-1)
+
+    return torch.stack([weight_norms, update_norms]), move
 
 
 def _update_directions(

@@ -16,7 +16,16 @@ from torch import Tensor
 
 from lambc import rule
 from lambc.norms import layer_norms
-from lambc.steps import Layers, chunk_size, chunk_slices, in_chunks, in_working_dtype
+from lambc.steps import (
+    Layers,
+    Move,
+    begin_in_chunks,
+    cache_sized,
+    chunk_size,
+    chunk_slices,
+    in_working_dtype,
+    step_in_chunks,
+)
 
 AVAILABLE = hasattr(torch, "_fused_adam_") and hasattr(torch, "_fused_adamw_")
 
@@ -56,19 +65,27 @@ def step(
     size = max(max(sizes), min(sum(sizes), chunk_size(layers.params)))
     buffer = scratch.take(size, layers.state("exp_avg")[0])
     if not buffer.is_cpu:
-        return in_chunks(_chunk_on_device, layers, group, lower, upper, found_inf, buffer)
+        return step_in_chunks(_begin_chunk, cache_sized(layers), layers, group, lower, upper, found_inf, buffer)
 
     # In plain numbers: a large layer has driven the machine's code out of the cache, too, so that each operation on a
     # tensor of one element takes as long as a thousand elements.
     limits = list(zip(lower.tolist(), upper.tolist(), strict=True))
     columns: list[Any] = [None] * len(sizes)
+    lr = float(group["lr"])
     for chunk in _few_chunks(sizes, chunk_size(layers.params)):
-        ratios = in_working_dtype(
-            _chunk_on_host, layers.at(chunk), group, [limits[i] for i in chunk], found_inf, buffer
-        )
+        norms, move = in_working_dtype(_begin_chunk, layers.at(chunk), group, found_inf, buffer)
+        ratios = _ratios_in_numbers(norms, group, [limits[index] for index in chunk])
+        move([clipped * lr for *_, clipped in ratios])
+        if not math.isfinite(sum(weight_norm + update_norm for weight_norm, update_norm, *_ in ratios)):
+            buffer.zero_()
         for index, column in zip(chunk, ratios, strict=True):
             columns[index] = column
     return upper.new_tensor(columns).T
+
+
+def begin(layers: Layers, group: dict, found_inf: Tensor | None = None) -> tuple[Tensor, Move]:
+    """Lines 7 to 12 of layers that are here in part, and line 17."""
+    return begin_in_chunks(_begin_chunk, cache_sized(layers), layers, group, found_inf)
 
 
 def _few_chunks(sizes: list[int], capacity: int) -> list[list[int]]:
@@ -79,45 +96,44 @@ def _few_chunks(sizes: list[int], capacity: int) -> list[list[int]]:
     return [small[chunk] for chunk in slices] + alone
 
 
-def _chunk_on_device(
-    layers: Layers, group: dict, lower: Tensor, upper: Tensor, found_inf: Tensor | None, buffer: Tensor
-) -> Tensor:
-    buffer = buffer[: sum(param.numel() for param in layers.params)]
-    negated = _negated_updates(layers, group, found_inf, buffer)
-    weight_norms, update_norms = layer_norms(layers.params), layer_norms(negated)
-    ratios = rule.trust_ratio(weight_norms, update_norms, group["phi"])
-    clipped = rule.clip(ratios, lower, upper)
-    _decay_outside_ratio(negated, layers, group)
-    if found_inf is not None:  # the kernel has left m and v alone
-        buffer.masked_fill_(found_inf == 1, 0.0)
-    for param, update, distance in zip(layers.params, negated, (clipped * group["lr"]).unbind(), strict=True):
-        param.addcmul_(update, distance)
-    return torch.stack([weight_norms, update_norms, ratios, clipped])
-
-
-def _chunk_on_host(
-    layers: Layers, group: dict, limits: list[tuple[float, float]], found_inf: Tensor | None, buffer: Tensor
+def _ratios_in_numbers(
+    norms: Tensor, group: dict, limits: list[tuple[float, float]]
 ) -> list[tuple[float, float, float, float]]:
-    """What `_chunk_on_device` does, and for each layer what `step` returns."""
-    params = layers.params
-    negated = _negated_updates(layers, group, found_inf, buffer)
-    norms = layer_norms([*negated, *params])  # what was written last is nearest, and the weights are next
-    largest, phi, lr = torch.finfo(norms.dtype).max, group["phi"], float(group["lr"])
-    update_norms, weight_norms = norms.view(2, -1).tolist()
-    _decay_outside_ratio(negated, layers, group)
-    skipped = found_inf is not None and found_inf.item()
+    """What `step` returns, for each layer."""
+    largest, phi = torch.finfo(norms.dtype).max, group["phi"]
     columns = []
-    for param, update, weight_norm, update_norm, (low, high) in zip(
-        params, negated, weight_norms, update_norms, limits, strict=True
-    ):
+    for weight_norm, update_norm, (low, high) in zip(*norms.tolist(), limits, strict=True):
         ratio = rule.trust_ratio_of_numbers(weight_norm, update_norm, phi, largest)
-        clipped = min(max(ratio, low), high)
-        columns.append((weight_norm, update_norm, ratio, clipped))
-        if not skipped:
-            param.add_(update, alpha=clipped * lr)
-    if not math.isfinite(sum(weight_norms) + sum(update_norms)):
-        buffer.zero_()
+        columns.append((weight_norm, update_norm, ratio, min(max(ratio, low), high)))
     return columns
+
+
+def _begin_chunk(
+    layers: Layers, group: dict, found_inf: Tensor | None, buffer: Tensor | None = None
+) -> tuple[Tensor, Move]:
+    """Leaves the updates in `buffer`, or in memory of their own, for `move`."""
+    params, size = layers.params, sum(param.numel() for param in layers.params)
+    buffer = Scratch().take(size, layers.state("exp_avg")[0]) if buffer is None else buffer[:size]
+    negated = _negated_updates(layers, group, found_inf, buffer)
+    # What was written last is nearest in the cache, and the weights are next.
+    norms = layer_norms([*negated, *params]).view(2, -1).flip(0)
+
+    def move_on_host(distances: Tensor | list[float]) -> None:
+        _decay_outside_ratio(negated, layers, group)
+        if found_inf is not None and found_inf.item():
+            return
+        numbers = distances.tolist() if isinstance(distances, Tensor) else distances
+        for param, update, distance in zip(params, negated, numbers, strict=True):
+            param.add_(update, alpha=distance)
+
+    def move_on_device(distances: Tensor) -> None:
+        _decay_outside_ratio(negated, layers, group)
+        if found_inf is not None:  # the kernel has left m and v alone
+            buffer.masked_fill_(found_inf == 1, 0.0)
+        for param, update, distance in zip(params, negated, distances.unbind(), strict=True):
+            param.addcmul_(update, distance)
+
+    return norms, move_on_host if buffer.is_cpu else move_on_device
 
 
 def _negated_updates(layers: Layers, group: dict, found_inf: Tensor | None, buffer: Tensor) -> list[Tensor]:

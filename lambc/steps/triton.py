@@ -12,8 +12,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from lambc import rule
-from lambc.steps import Layers, foreach, fused_adam, working_dtype
+from lambc.steps import Layers, Move, Path, foreach, fused_adam, trust_ratios, working_dtype
 
 try:
     import triton
@@ -33,11 +32,23 @@ def usable(device: torch.device) -> bool:
 @torch.compiler.disable
 def step(layers: Layers, group: dict, lower: Tensor, upper: Tensor, found_inf: Tensor | None = None) -> Tensor:
     """Algorithm 1, lines 7 to 17, for all layers together."""
-    params, exp_avgs, exp_avg_sqs = layers.params, layers.state("exp_avg"), layers.state("exp_avg_sq")
-    if any(param.stride() != m.stride() for param, m in zip(params, exp_avgs, strict=True)):
+    if not _one_layout(layers):
         if group["eps_inside_sqrt"] or not fused_adam.AVAILABLE:
             return foreach.step(layers, group, lower, upper)
         return fused_adam.step(layers, group, lower, upper, found_inf, scratch=fused_adam.Scratch())
+    norms, move = begin(layers, group, found_inf)
+    ratios = trust_ratios(norms, group, lower, upper)
+    move(ratios[3] * group["lr"])
+    return ratios
+
+
+@torch.compiler.disable
+def begin(layers: Layers, group: dict, found_inf: Tensor | None = None) -> tuple[Tensor, Move]:
+    """Lines 7 to 12 of layers that are here in part, and line 17."""
+    if not _one_layout(layers):
+        path = foreach if group["eps_inside_sqrt"] or not fused_adam.AVAILABLE else fused_adam
+        return path.begin(layers, group, found_inf)
+    params, exp_avgs, exp_avg_sqs = layers.params, layers.state("exp_avg"), layers.state("exp_avg_sq")
     # The kernels walk memory, not indices: all of a layer's tensors need the one layout.
     grads = [
         grad if grad.stride() == m.stride() else torch.empty_like(m, dtype=grad.dtype).copy_(grad)
@@ -71,11 +82,20 @@ def step(layers: Layers, group: dict, lower: Tensor, upper: Tensor, found_inf: T
         )  # fmt: skip
     norms = torch.empty(2, len(params), dtype=dtype, device=device)
     _norms[(len(params), 2)](squares, len(blocks), firsts, norms, len(params), BLOCK=1024)
-    ratios = rule.trust_ratio(norms[0], norms[1], group["phi"])
-    clipped = rule.clip(ratios, lower, upper)
-    if len(blocks):
-        _apply[(len(blocks),)](*shared, clipped * group["lr"], skipped, **options)
-    return torch.stack([*norms, ratios, clipped])
+
+    def move(distances: Tensor) -> None:
+        if len(blocks):
+            _apply[(len(blocks),)](*shared, distances, skipped, **options)
+
+    return norms, move
+
+
+PATH = Path(step, begin)
+
+
+def _one_layout(layers: Layers) -> bool:
+    pairs = zip(layers.params, layers.state("exp_avg"), strict=True)
+    return all(param.stride() == m.stride() for param, m in pairs)
 
 
 @lru_cache(maxsize=64)

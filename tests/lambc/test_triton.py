@@ -50,7 +50,7 @@ for dtype, tolerance, all_options in CASES:
         params[5].data = params[5].data.contiguous(memory_format=torch.channels_last)
         reference = copy.deepcopy(params)
         optimizer, loop = LAMBC(params, fused=True, **options), LAMBC(reference, foreach=False, **options)
-        assert optimizer._path(optimizer.param_groups[0], device) is triton.step
+        assert optimizer._path(optimizer.param_groups[0], device) is triton.PATH
         tables = []
         for each in (optimizer, loop):
             each.register_trust_ratio_hook(lambda record: tables.append(record.table.clone()))

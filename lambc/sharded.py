@@ -1,0 +1,122 @@
+"""Layers of which each process holds a part, as DTensors: FSDP2's `fully_shard`, tensor parallel, or both.
+
+The trust ratio stays that of the whole layer. Every process takes its parts' step up to their norms; the squares of all
+norms, of weights and of updates, are summed over a mesh by one all-reduce, 16 bytes a layer; then the weights move.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+
+def in_parts(param: Tensor) -> bool:
+    """Whether it is a DTensor, of which this process may hold a part."""
+    return hasattr(param, "placements")
+
+
+def is_flattened(param: Tensor) -> bool:
+    """Whether it is a flat parameter of FullyShardedDataParallel (FSDP1), or a piece that was cut out of one."""
+    return getattr(param, "_is_flat_param", False) or getattr(param, "_fsdp_flattened", False)
+
+
+def local(tensor: Any) -> Tensor:
+    """What of it lies on this process: all of an ordinary tensor."""
+    return tensor.to_local() if in_parts(tensor) else tensor
+
+
+def local_grad(param: Any) -> Tensor:
+    """What of a parameter's gradient belongs to what of the parameter lies on this process.
+
+    A replicated weight under sequence parallelism has a gradient that is still to be summed (Partial): it is, by a
+    collective operation of its own, as in torch's optimizers.
+    """
+    grad = param.grad
+    if in_parts(param) and grad.placements != param.placements:
+        grad = grad.redistribute(param.device_mesh, param.placements)
+    return local(grad)
+
+
+class Meshes:
+    """The process groups over which norms are summed, made when they are first needed."""
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[Any, tuple[int, ...]], Any] = {}
+
+    def complete(self, norms: list[Tensor], params: list[list[Any]]) -> None:
+        """Turn norms of parts into those of whole layers, the same on every process, in place.
+
+        norms: each of shape [any, layers], on the layers' device. params: the layers of each, DTensors or not.
+
+        One float64 all-reduce a mesh, over those of its dimensions that shard any of these layers; of a layer that is
+        replicated along one of them, one replica counts. All processes of a mesh must call it with the same layers.
+        """
+        for (mesh, _), runs in _runs_by_mesh(norms, params).items():
+            dims = tuple(sorted(set[int]().union(*(run.sharded for run in runs))))
+            coordinate = mesh.get_coordinate()
+            if not dims or coordinate is None:
+                continue
+            squares = [
+                run.norms.double().square()
+                if all(coordinate[dim] == 0 for dim in dims if dim not in run.sharded)
+                else torch.zeros_like(run.norms, dtype=torch.float64)
+                for run in runs
+            ]
+            packed = torch.cat([each.reshape(-1) for each in squares])
+            torch.distributed.all_reduce(packed, group=self._group(mesh, dims))
+            for run, total in zip(runs, packed.sqrt_().split([each.numel() for each in squares]), strict=True):
+                run.norms.copy_(total.view_as(run.norms))
+
+    def _group(self, mesh: Any, dims: tuple[int, ...]) -> Any:
+        if (mesh, dims) not in self._groups:
+            self._groups[mesh, dims] = _process_group(mesh, dims)
+        return self._groups[mesh, dims]
+
+
+class _Run(NamedTuple):
+    """Columns of a table of norms whose layers lie on one mesh and are sharded along the same of its dimensions."""
+
+    norms: Tensor
+    sharded: frozenset[int]
+
+
+def _runs_by_mesh(norms: list[Tensor], params: list[list[Any]]) -> dict[Any, list[_Run]]:
+    """Runs of neighbouring layers, since to pick single columns costs an index on the device."""
+    found: dict[Any, list[_Run]] = defaultdict(list)
+    for table, layers in zip(norms, params, strict=True):
+        for (mesh, sharded), columns in _neighbours(layers):
+            if mesh is not None:
+                found[mesh, table.device].append(_Run(table[:, columns], sharded))
+    return found
+
+
+def _neighbours(layers: list[Any]) -> Iterator[tuple[tuple[Any, frozenset[int]], slice]]:
+    first = 0
+    for kind, run in groupby(layers, key=_mesh_and_sharded_dims):
+        last = first + len(list(run))
+        yield kind, slice(first, last)
+        first = last
+
+
+def _mesh_and_sharded_dims(param: Any) -> tuple[Any, frozenset[int]]:
+    if not in_parts(param):
+        return None, frozenset()
+    mesh = param.device_mesh
+    return mesh, frozenset(
+        dim for dim, placed in enumerate(param.placements) if not placed.is_replicate() and mesh.size(dim) > 1
+    )
+
+
+def _process_group(mesh: Any, dims: tuple[int, ...]) -> Any:
+    """The processes that differ from this one in these dimensions alone."""
+    if len(dims) == 1:
+        return mesh.get_group(dims[0])
+    place = tuple(slice(None) if dim in dims else at for dim, at in enumerate(mesh.get_coordinate()))
+    ranks = mesh.mesh[place].flatten().tolist()
+    if len(ranks) == torch.distributed.get_world_size():
+        return torch.distributed.group.WORLD
+    # Those of another stage of a pipeline need not come: they have meshes of their own.
+    return torch.distributed.new_group(ranks, use_local_synchronization=True)
