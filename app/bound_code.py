@@ -1,28 +1,43 @@
 """The code that sets a bound, or one for each of many layers."""
 
 from collections.abc import Mapping, Sequence
-from decimal import ROUND_CEILING, Decimal
-from typing import TypeAlias
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from math import inf, isfinite
+from typing import Literal, TypeAlias
 
 Clip: TypeAlias = float | tuple[float, float]
+"""What `clip=` takes: an upper bound, or a lower and an upper one."""
+
+Side: TypeAlias = Literal["upper", "lower"]
+"""An upper bound cuts the ratios above it, a lower one those below it."""
 
 NOT_ADAPTED = (1.0, 1.0)
 """The bounds of a layer that keeps the ratio 1: the log tells it from others by these."""
 
 
-def shortest(lowest: float, end: float) -> float:
-    """The number of fewest digits from `lowest` on and before `end`: rounded up, a bound clips no more than it did."""
-    exact = Decimal(lowest)
+def shortest(bound: float, end: float) -> float:
+    """The number of fewest digits from `bound` on and before `end`, which is where it clips less: above an upper bound,
+    below a lower one.
+    """
+    exact = Decimal(bound)
+    away = ROUND_CEILING if end > bound else ROUND_FLOOR
     for digits in range(1, 18):
-        rounded = float(exact.quantize(Decimal(1).scaleb(exact.adjusted() - digits + 1), rounding=ROUND_CEILING))
-        if rounded < end:
+        rounded = float(exact.quantize(Decimal(1).scaleb(exact.adjusted() - digits + 1), rounding=away))
+        if abs(rounded - bound) < abs(end - bound):
             return rounded
-    return lowest
+    return bound
 
 
-def for_all_layers(optimizer: str, clip: float) -> str:
+def clip(side: Side, bound: float, other: float | None) -> Clip:
+    """A bound on one side; on the other side the run's own, unless it has none or one that contradicts."""
+    if side == "upper":
+        return (other, bound) if other and other <= bound else bound
+    return bound, other if other and other >= bound else inf
+
+
+def for_all_layers(optimizer: str, clip: Clip) -> str:
     """One bound for all layers."""
-    return f"optimizer = {optimizer}(model.named_parameters(), clip={clip:g})"
+    return f"optimizer = {optimizer}(model.named_parameters(), clip={_plain(clip)})"
 
 
 def for_each_layer(optimizer: str, sections: Mapping[str, Sequence[tuple[str, Clip]]]) -> str:
@@ -62,4 +77,8 @@ def _quoted(name: str) -> str:
 
 
 def _plain(clip: Clip) -> str:
-    return f"({clip[0]:g}, {clip[1]:g})" if isinstance(clip, tuple) else f"{clip:g}"
+    return f"({_number(clip[0])}, {_number(clip[1])})" if isinstance(clip, tuple) else _number(clip)
+
+
+def _number(bound: float) -> str:
+    return f"{bound:g}" if isfinite(bound) else f'float("{bound:g}")'

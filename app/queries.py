@@ -12,6 +12,7 @@ import duckdb
 import pandas as pd
 import streamlit as st
 
+from app.bound_code import Side
 from app.charts.layers import layer_kind
 from app.results import Results
 from collector.remote import is_url
@@ -97,10 +98,10 @@ def layers(state: RunState) -> list[str]:
     return list(hit_rates(state)["layer"])
 
 
-def upper_bound(state: RunState) -> float | None:
-    """The upper bound that most layers of a run have; None if it has none."""
-    found = hit_rates(state).query("adapted > 0")["upper"]
-    most = found[found < float("inf")].mode()
+def bound(state: RunState, side: Side) -> float | None:
+    """The upper or the lower bound that most layers of a run have; None if it has none."""
+    found = hit_rates(state).query("adapted > 0")[side]
+    most = found[(found > 0) & (found < float("inf"))].mode()
     return float(most.iloc[0]) if len(most) else None
 
 
@@ -170,19 +171,24 @@ def ratio_histogram(state: RunState, layer: str, first: int, last: int) -> pd.Da
     )
 
 
-def suggested_bounds(state: RunState, first: int, last: int, share: float, groups: dict[str, str]) -> pd.DataFrame:
-    """The upper bounds that clip at most a share of some steps: of all layers, of a group, of a layer.
+def suggested_bounds(
+    state: RunState, first: int, last: int, share: float, groups: dict[str, str], side: Side
+) -> pd.DataFrame:
+    """The upper or lower bounds that clip at most a share of some steps: of all layers, of a group, of a layer.
 
     groups: what group a layer is in, by its name.
     """
     return _of_run(
         state,
-        "FROM suggested_bounds($run, $first, $last, $share, map($layers::VARCHAR[], $groups::VARCHAR[]))",
+        """FROM suggested_bounds(
+            $run, $first, $last, $share, map($layers::VARCHAR[], $groups::VARCHAR[]), side := $side
+        )""",
         first=first,
         last=last,
         share=share,
         layers=list(groups),
         groups=list(groups.values()),
+        side=side,
     )
 
 

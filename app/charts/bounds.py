@@ -1,4 +1,4 @@
-"""What an upper bound would clip: the share of all steps that any bound would cut, and the layers that it would cut."""
+"""What a bound would clip: the share of all steps that any bound would cut, and the layers that it would cut."""
 
 from collections.abc import Sequence
 
@@ -6,44 +6,50 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from app.bound_code import Side
 from app.charts.cells import layer_axis
 from app.charts.layers import KINDS
 from app.charts.text import escape, label_margin, ratio_text, ratio_ticks
 from app.charts.theme import LIGHT, Theme
 
-# Orange is what a bound cuts, so no kind has it.
 HUES = {"convolution": 0, "linear": 2, "embedding": 5, "norm": 3, "bias": 4, "other": 6}
 
 RIGHT = 24
 
 
-def kind_colour(kind: str, theme: Theme) -> str:
-    """The colour of a kind of layers."""
-    return theme.runs[HUES[kind]]
+def kind_colour(kind: str, side: Side, theme: Theme) -> str:
+    """The colour of a kind of layers, which is not that of what a bound cuts: orange for an upper, blue for a lower."""
+    blue_is_taken = side == "lower" and HUES[kind] == 0
+    return theme.runs[1 if blue_is_taken else HUES[kind]]
 
 
 def survival_curves(
     survival: pd.DataFrame,
     *,
+    side: Side = "upper",
     bound: float,
     clipped: float,
     own_bound: float | None = None,
     theme: Theme = LIGHT,
 ) -> go.Figure:
-    """The share of steps that any upper bound would clip: of all layers, of each kind, and faintly of each layer.
+    """The share of steps that any bound would clip: of all layers, of each kind, and faintly of each layer.
 
     survival: a row a layer and bound: layer, kind, bound, above (in so many of its steps the ratio was), steps.
+    side: an upper bound clips what is above it, a lower one the rest.
     bound, clipped: the bound that is suggested, and the share that it clips.
     own_bound: the bound that the run had.
     """
+    cut = survival["above"] if side == "upper" else survival["steps"] - survival["above"]
+    survival = survival.assign(cut=cut, share=cut / survival["steps"])
     figure = go.Figure(layout={"template": theme.template, "height": 430})
     everything = _share(survival, ["bound"])
     kinds = _share(survival, ["kind", "bound"])
     shown = [kind for kind in KINDS if (kinds["kind"] == kind).any()]
     for kind in shown:
-        figure.add_trace(_layers(survival[survival["kind"] == kind], kind, theme))
+        along = survival[survival["kind"] == kind].sort_values(["layer", "bound"], ascending=[True, side == "upper"])
+        figure.add_trace(_layers(along, kind, kind_colour(kind, side, theme)))
     for kind in shown:
-        colour = kind_colour(kind, theme)
+        colour = kind_colour(kind, side, theme)
         figure.add_trace(_curve(kinds[kinds["kind"] == kind], kind, colour, 2, legendgroup=kind))
     figure.add_trace(_curve(everything, "all layers", theme.text, 3.5))
     figure.add_trace(
@@ -51,7 +57,7 @@ def survival_curves(
             x=[bound],
             y=[clipped],
             mode="markers",
-            marker={"size": 12, "color": theme.upper, "line": {"color": theme.background, "width": 2}},
+            marker={"size": 12, "color": getattr(theme, side), "line": {"color": theme.background, "width": 2}},
             showlegend=False,
             hoverinfo="skip",
         )
@@ -65,7 +71,7 @@ def survival_curves(
         legend={"orientation": "h", "y": 1.07, "yanchor": "bottom", "x": 0, "traceorder": "reversed"},
         xaxis={
             "type": "log",
-            "title": "upper bound",
+            "title": f"{side} bound",
             "range": [low, high],
             "tickvals": ticks,
             "ticktext": [ratio_text(tick) for tick in ticks],
@@ -76,15 +82,15 @@ def survival_curves(
     )
     # The label of the bound further left is written to the left of its line, so that neither lies on the other.
     own_is_right = own_bound is not None and own_bound > bound
-    _mark(figure, bound, f"<b>{bound:g}</b> suggested", theme.upper, "solid", left=own_is_right)
+    _mark(figure, bound, f"<b>{bound:g}</b> suggested", getattr(theme, side), "solid", left=own_is_right)
     if own_bound is not None:
         _mark(figure, own_bound, f"{own_bound:g} this run had", theme.faint, "dash", left=not own_is_right)
     return figure
 
 
 def _share(survival: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    summed = survival.groupby(by, sort=True)[["above", "steps"]].sum().reset_index()
-    return summed.assign(share=summed["above"] / summed["steps"])
+    summed = survival.groupby(by, sort=True)[["cut", "steps"]].sum().reset_index()
+    return summed.assign(share=summed["cut"] / summed["steps"])
 
 
 def _curve(curve: pd.DataFrame, name: str, colour: str, width: float, **options: object) -> go.Scatter:
@@ -99,9 +105,11 @@ def _curve(curve: pd.DataFrame, name: str, colour: str, width: float, **options:
     )
 
 
-def _layers(survival: pd.DataFrame, kind: str, theme: Theme) -> go.Scatter:
-    """The curves of a kind's layers as one trace with gaps, each from its last 100% to its first 0%."""
-    survival = survival.sort_values(["layer", "bound"])
+def _layers(survival: pd.DataFrame, kind: str, colour: str) -> go.Scatter:
+    """The curves of a kind's layers as one trace with gaps, each from its last 100% to its first 0%.
+
+    survival: of one layer after the other, each in the order in which its share falls.
+    """
     layers, share = survival["layer"].to_numpy(), survival["share"].to_numpy()
     same_before, same_after = layers[1:] == layers[:-1], layers[:-1] == layers[1:]
     after = np.append(np.where(same_after, share[1:], 0.0), 0.0)
@@ -112,7 +120,7 @@ def _layers(survival: pd.DataFrame, kind: str, theme: Theme) -> go.Scatter:
         x=np.insert(curve["bound"].to_numpy(dtype=float), starts, np.nan),
         y=np.insert(curve["share"].to_numpy(dtype=float), starts, np.nan),
         mode="lines",
-        line={"color": kind_colour(kind, theme), "width": 1},
+        line={"color": colour, "width": 1},
         opacity=0.22,
         legendgroup=kind,
         showlegend=False,
@@ -152,26 +160,33 @@ def _mark(figure: go.Figure, bound: float, text: str, colour: str, dash: str, le
 
 
 def layer_ranges(
-    ranges: pd.DataFrame, *, layers: Sequence[str], bound: float, wanted: float, theme: Theme = LIGHT
+    ranges: pd.DataFrame,
+    *,
+    layers: Sequence[str],
+    side: Side = "upper",
+    bound: float,
+    wanted: float,
+    theme: Theme = LIGHT,
 ) -> go.Figure:
-    """A row a layer: where its ratios lie, orange what the bound of all would clip, and the bound of its own.
+    """A row a layer: where its ratios lie, in the bound's colour what the bound of all would clip, and its own bound.
 
-    ranges: a row a layer: layer, kind, q05, q50, q95, q99, own (its bound), clipped_by_all (a share).
+    ranges: a row a layer: layer, kind, q01, q05, q50, q95, q99, own (its bound), clipped_by_all (a share).
     layers: all rows from top to bottom.
     """
     row = 18 if len(layers) <= 24 else 13 if len(layers) <= 70 else 4
     height = min(max(row * len(layers), 200), 820)
     figure = go.Figure(layout={"template": theme.template, "height": height + 90})
     width = max(2, min(7, 0.45 * height / max(1, len(layers))))
+    below = ranges.assign(start=ranges["q05"], end=ranges["q95"].clip(upper=bound))[ranges["q05"] < bound]
+    above = ranges.assign(start=ranges["q05"].clip(lower=bound), end=ranges["q95"])[ranges["q95"] > bound]
+    kept, cut = (below, above) if side == "upper" else (above, below)
     for kind in KINDS:
-        some = ranges[ranges["kind"] == kind]
-        if len(some):
-            below = some.assign(start=some["q05"], end=some["q95"].clip(upper=bound))
-            figure.add_trace(_bars(below[below["q05"] < bound], kind, kind_colour(kind, theme), width))
-    above = ranges.assign(start=ranges["q05"].clip(lower=bound), end=ranges["q95"])
-    figure.add_trace(_bars(above[above["q95"] > bound], "clipped by the bound of all", theme.upper, width))
+        if (ranges["kind"] == kind).any():
+            figure.add_trace(_bars(kept[kept["kind"] == kind], kind, kind_colour(kind, side, theme), width))
+    figure.add_trace(_bars(cut, "clipped by the bound of all", getattr(theme, side), width))
     names = [escape(layer) for layer in ranges["layer"]]
     marker = max(4, min(9, width + 2))
+    far = "q99" if side == "upper" else "q01"
     figure.add_trace(
         go.Scatter(
             x=ranges["own"],
@@ -189,10 +204,11 @@ def layer_ranges(
             name="median",
             mode="markers",
             marker={"size": marker, "color": theme.background, "line": {"color": theme.text, "width": 1.2}},
-            customdata=ranges[["kind", "q05", "q95", "q99", "own", "clipped_by_all"]].to_numpy(),
+            customdata=ranges[["kind", "q05", "q95", far, "own", "clipped_by_all"]].to_numpy(),
             hovertemplate=(
                 "<b>%{y}</b> · %{customdata[0]}<br>median <b>%{x:.3~g}</b>, 90% of its steps from "
-                "%{customdata[1]:.3~g} to %{customdata[2]:.3~g}<br>99% of its steps below %{customdata[3]:.3~g}<br>"
+                "%{customdata[1]:.3~g} to %{customdata[2]:.3~g}<br>99% of its steps "
+                f"{'below' if side == 'upper' else 'above'} %{{customdata[3]:.3~g}}<br>"
                 f"its own bound for {100 * wanted:g}%: <b>%{{customdata[4]:.3~g}}</b><br>"
                 f"a bound of {bound:g} would clip <b>%{{customdata[5]:.1%}}</b> of its steps<extra></extra>"
             ),
@@ -217,7 +233,7 @@ def layer_ranges(
             **layer_axis(layers, height),
         },
     )
-    figure.add_vline(x=bound, line={"color": theme.upper, "width": 1.5})
+    figure.add_vline(x=bound, line={"color": getattr(theme, side), "width": 1.5})
     return figure
 
 
@@ -237,7 +253,7 @@ def _bars(ranges: pd.DataFrame, name: str, colour: str, width: float) -> go.Scat
 
 def _ends(ranges: pd.DataFrame, bound: float) -> tuple[float, float]:
     """The ends of the axis as powers of ten; one layer whose ratio was zero leaves the others their room."""
-    low = max(float(ranges["q05"].min()), bound / 1e4)
+    low = max(min(float(ranges["q05"].min()), float(ranges["own"].min()), bound), bound / 1e4)
     high = max(float(ranges["q99"].max()), float(ranges["own"].max()), bound)
     room = 0.03 * np.log10(high / low) + 0.02
     return float(np.log10(low) - room), float(np.log10(high) + room)

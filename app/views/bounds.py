@@ -15,17 +15,25 @@ from app.shell.selection import Selection
 from app.views.bounds_question import Question
 
 GUIDE = """
-- A **layer-step** is one layer in one step. A bound clips it where the trust ratio ‖w‖ / ‖update‖ is above the bound.
-- The bound is counted, not fitted: it is the smallest, to 2%, above which at most the wanted share of the chosen steps
-  lies. It is rounded up, so that it clips no more than that.
+- A **layer-step** is one layer in one step. An **upper** bound clips it where the trust ratio ‖w‖ / ‖update‖ is above
+  the bound: the step gets shorter. A **lower** one clips it where the ratio is below: the step gets longer.
+- The bound is counted, not fitted: it is the closest to 1, to 2%, beyond which at most the wanted share of the chosen
+  steps lies. It is rounded away from there, so that it clips no more than that.
 - It is a **first-order answer**. A run that is clipped goes another way, and its ratios with it. The ratios of a run
   without a bound are the ones to ask; those of a clipped run tell where that run went.
 - **One bound** for all layers mostly clips one kind of them: often the weights of normalisation layers, whose ratios
-  are the largest. Orange is what it cuts there. **A bound for each layer** cuts every layer equally often.
+  are the largest. Orange (blue for a lower bound) is what it cuts there. **A bound for each layer** cuts every layer
+  equally often. The bound on the other side stays as the run had it, unless it contradicts.
 - Layers whose ratio was 1 for another reason, as without a gradient or with `adapt=False`, are not counted.
 - **Drag** over a part of a chart to zoom; a **double click** shows everything again. A click on a kind in the legend
   hides it.
 """
+
+
+HUES: dict[bound_code.Side, str] = {"upper": "orange", "lower": "blue"}
+"""What a bound cuts, in Streamlit's names for the charts' colours."""
+
+OTHER: dict[bound_code.Side, bound_code.Side] = {"upper": "lower", "lower": "upper"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,9 @@ class Suggestion:
 def suggest(question: Question) -> Suggestion | None:
     """The bound for all layers, and those for each kind and each layer; None where no layer could be clipped."""
     kinds = queries.kinds(question.state)
-    found = queries.suggested_bounds(question.state, question.first, question.last, question.wanted, kinds)
+    found = queries.suggested_bounds(
+        question.state, question.first, question.last, question.wanted, kinds, question.side
+    )
     if found.empty:
         return None
     found = found.assign(bound=list(map(bound_code.shortest, found["bound"], found["next_bound"])))
@@ -74,12 +84,18 @@ def draw_answer(question: Question, suggested: Suggestion | None, states: dict[s
             icon=":material/block:",
         )
         return
+    hue = HUES[question.side]
     with st.container(border=True):
         st.markdown(
-            f"## An upper bound of :orange[{suggested.bound:g}] would clip "
-            f":orange[{_between(suggested.at_least, suggested.at_most)}] of all layer-steps"
+            f"## {question.bound.capitalize()} of :{hue}[{suggested.bound:g}] would clip "
+            f":{hue}[{_between(suggested.at_least, suggested.at_most)}] of all layer-steps"
         )
-        st.code(bound_code.for_all_layers(_optimizer(question.state), suggested.bound))
+        other = queries.bound(question.state, OTHER[question.side])
+        st.code(
+            bound_code.for_all_layers(
+                _optimizer(question.state), bound_code.clip(question.side, suggested.bound, other)
+            )
+        )
         st.caption(
             f"Counted over {suggested.steps:,} layer-steps, {part}. This is a first-order answer: "
             "a run that is clipped goes another way, and its ratios with it."
@@ -105,20 +121,23 @@ def draw_survival(chosen: Selection, question: Question, suggested: Suggestion) 
     """What any bound would clip: of all layers, of each kind, of each layer."""
     st.subheader("What any bound would clip", anchor=False)
     survival = queries.ratio_survival(question.state, question.first, question.last)
+    beyond = "above" if question.side == "upper" else "below"
     st.caption(
-        "Share of layer-steps whose trust ratio is above the bound: of all layers, each kind, and faintly each layer."
+        f"Share of layer-steps whose trust ratio is {beyond} the bound: "
+        "of all layers, each kind, and faintly each layer."
     )
     plotly_view(
         survival_curves(
             survival.assign(kind=survival["layer"].map(queries.kinds(question.state))),
+            side=question.side,
             bound=suggested.bound,
             clipped=suggested.at_most,
-            own_bound=queries.upper_bound(question.state),
+            own_bound=queries.bound(question.state, question.side),
             theme=chosen.theme,
         ),
         key="survival",
-        label="Share of layer-steps that an upper bound would clip",
-        keep_zoom=question.state.run,
+        label=f"Share of layer-steps that {question.bound} would clip",
+        keep_zoom=f"{question.state.run} {question.side}",
     )
 
 
@@ -129,17 +148,18 @@ def draw_layers(chosen: Selection, question: Question, suggested: Suggestion) ->
     most = layers["clipped_by_all"] > 0
     st.caption(
         f"A bound of {suggested.bound:g} would clip {most.sum()} of {len(layers)} layers. "
-        "A line holds 90% of a layer's ratios; orange is what the bound would cut."
+        f"A line holds 90% of a layer's ratios; {HUES[question.side]} is what the bound would cut."
     )
     quantiles = queries.ratio_quantiles(question.state, question.first, question.last).set_index("layer")
     plotly_view(
         layer_ranges(
             layers.rename(columns={"bound": "own"})
-            .join(quantiles[["q05", "q50", "q95", "q99"]])
+            .join(quantiles[["q01", "q05", "q50", "q95", "q99"]])
             .assign(kind=layers.index.map(queries.kinds(question.state)))
             .rename_axis("layer")
             .reset_index(),
             layers=list(layers.index),
+            side=question.side,
             bound=suggested.bound,
             wanted=question.wanted,
             theme=chosen.theme,
@@ -207,21 +227,25 @@ def _sections(question: Question, suggested: Suggestion, apart: str) -> dict[str
     rates = queries.hit_rates(question.state).set_index("layer")
     exempt = rates[(rates["adapted"] == 0) & (rates["lower"] == 1) & (rates["upper"] == 1)].index
     share = f"at most {100 * question.wanted:g}%"
+
+    def clip(layer: str, bound: float) -> bound_code.Clip:
+        return bound_code.clip(question.side, bound, rates[OTHER[question.side]][layer])
+
     sections: dict[str, list[tuple[str, bound_code.Clip]]] = {}
     if apart == "kind":
         for kind, bound in suggested.kinds["bound"].items():
             members = [layer for layer in suggested.layers.index if kinds[layer] == kind]
-            sections[f"{kind}: {share} of all their steps"] = [(layer, bound) for layer in members]
+            sections[f"{kind}: {share} of all their steps"] = [(layer, clip(layer, bound)) for layer in members]
     else:
         sections[f"{share} of each layer's steps"] = [
-            *zip(suggested.layers.index, suggested.layers["bound"], strict=True)
+            (layer, clip(layer, suggested.layers["bound"][layer])) for layer in suggested.layers.index
         ]
     others = [layer for layer in kinds if layer not in suggested.layers.index]
     sections["were not adapted: the ratio stays 1"] = [
         (layer, bound_code.NOT_ADAPTED) for layer in others if layer in exempt
     ]
     sections["had no ratio here: the bound of all"] = [
-        (layer, suggested.bound) for layer in others if layer not in exempt
+        (layer, clip(layer, suggested.bound)) for layer in others if layer not in exempt
     ]
     return {comment: layers for comment, layers in sections.items() if layers}
 

@@ -7,6 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from app import queries
+from app.bound_code import Side
 from app.shell import address
 
 RATES = ("0.1", "0.5", "1", "2", "5", "10", "20", "50")
@@ -23,17 +24,23 @@ PARTS = {
 
 @dataclass(frozen=True)
 class Question:
-    """Which upper bound would have clipped at most the share `wanted` of a run's steps from the first to the last?"""
+    """Which bound on a side would have clipped at most a share of a run's steps from the first to the last?"""
 
     state: queries.RunState
+    side: Side
     first: int
     last: int
     wanted: float
 
+    @property
+    def bound(self) -> str:
+        """What is asked for, with its article."""
+        return "an upper bound" if self.side == "upper" else "a lower bound"
+
 
 def ask(states: dict[str, queries.RunState]) -> Question:
-    """Which run, which part of its training, and which hit rate."""
-    left, middle, right = st.columns([5, 8, 5], gap="medium")
+    """Which run, which part of its training, which side, and which hit rate."""
+    left, middle, beside, right = st.columns([9, 18, 8, 8], gap="small")
     with left:
         address.recall("run", states, list(states)[-1])
         state = states[st.selectbox("Run", list(states), key="run", persist_state="session")]
@@ -41,6 +48,8 @@ def ask(states: dict[str, queries.RunState]) -> Question:
     epochs = queries.epoch_steps(state)
     with middle:
         first, last = _choose_part(state, epochs)
+    with beside:
+        side = _choose_side()
     with right:
         address.recall("rate", RATES, "5")
         rate = st.select_slider(
@@ -52,7 +61,21 @@ def ask(states: dict[str, queries.RunState]) -> Question:
             help="The share of all layer-steps that the bound should clip at most.",
         )
         address.note("rate", rate, "5")
-    return Question(state, first, last, float(rate) / 100)
+    return Question(state, side, first, last, float(rate) / 100)
+
+
+def _choose_side() -> Side:
+    address.recall("side", ("upper", "lower"), "upper")
+    side = st.segmented_control(
+        "Bound",
+        ["upper", "lower"],
+        key="side",
+        required=True,
+        persist_state="session",
+        help="An upper bound cuts the ratios above it, a lower one those below it.",
+    )
+    address.note("side", side, "upper")
+    return "lower" if side == "lower" else "upper"
 
 
 def _choose_part(state: queries.RunState, epochs: pd.DataFrame) -> tuple[int, int]:

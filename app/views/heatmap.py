@@ -105,7 +105,7 @@ def draw(chosen: Selection, state: queries.RunState, quantity: Quantity, layers:
             epochs=epochs,
             curves={name: queries.metric_curve(state, name) for name in CURVES},
             line=chosen.lines[state.run],
-            bound=queries.upper_bound(state),
+            bound=queries.bound(state, "upper"),
             theme=chosen.theme,
         ),
         key=CHART,

@@ -9,10 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 
 from app import bound_code
 from app.charts.bounds import layer_ranges, survival_curves
+from app.charts.theme import LIGHT
 from collector import Collector, connect
 from lambc import LAMBC, LARS
 from tests.app.test_pages import figure, text
@@ -29,9 +32,10 @@ def rows(log: Path, run: str) -> pd.DataFrame:
     return connect(log).sql(statement, params={"run": run}).to_arrow_table().to_pandas()
 
 
-def answer(page: AppTest) -> tuple[float, float, float]:
+def answer(page: AppTest, side: str = "upper") -> tuple[float, float, float]:
     """The bound that the page suggests, and between which shares it would clip."""
-    said = re.search(r"upper bound of :orange\[(\S+)\] would clip :orange\[(?:(\S+) to )?(\S+)%\]", text(page))
+    hue = {"upper": "orange", "lower": "blue"}[side]
+    said = re.search(rf"{side} bound of :{hue}\[(\S+)\] would clip :{hue}\[(?:(\S+) to )?(\S+)%\]", text(page))
     assert said, text(page)
     bound, least, most = said.groups()
     return float(bound), float(least or most) / 100, float(most) / 100
@@ -52,6 +56,25 @@ def run_code(code: str) -> dict[str, tuple[float, float]]:
     network(torch.randn(4, 6)).square().mean().backward()
     scope["optimizer"].step()
     return bounds
+
+
+@pytest.mark.parametrize("rate", ["0.5", "5", "20", "50"])
+def test_the_suggested_lower_bound_clips_at_most_the_wanted_share_of_the_rows(
+    open_page: OpenPage, log: Path, rate: str
+):
+    page = open_page("bounds", log, "lamb")
+    page.segmented_control(key="side").set_value("lower").run()
+    page.select_slider(key="rate").set_value(rate).run()
+    assert not page.exception
+    assert page.query_params["side"] == "lower"
+    bound, least, most = answer(page, "lower")
+    share = (rows(log, "lamb").ratio < bound).mean()
+    assert least - 0.0005 <= share <= most + 0.0005
+    assert share <= float(rate) / 100
+    assert all(limits == (pytest.approx(bound), np.inf) for limits in run_code(page.code[0].value).values())
+    for layer, (lower, upper) in run_code(page.code[1].value).items():
+        kind = "bias" if layer.endswith("bias") else "linear"
+        assert (lower, upper) == (pytest.approx(page.dataframe[0].value.set_index("kind").loc[kind, "bound"]), np.inf)
 
 
 @pytest.mark.parametrize("rate", ["0.5", "5", "20", "50"])
@@ -82,14 +105,17 @@ def test_the_bound_is_that_of_the_chosen_part(open_page: OpenPage, log: Path, pa
     assert least - 0.0005 <= (some.ratio > bound).mean() <= most + 0.0005 <= 0.0505
 
 
-def test_the_curve_is_what_each_bound_would_clip(open_page: OpenPage, log: Path):
+@pytest.mark.parametrize("side", ["upper", "lower"])
+def test_the_curve_is_what_each_bound_would_clip(open_page: OpenPage, log: Path, side: str):
     page = open_page("bounds", log, "lamb")
+    page.segmented_control(key="side").set_value(side).run()
+    cut = np.greater if side == "upper" else np.less
     drawn = {trace.get("name"): trace for trace in figure(page, "survival")["data"]}
     ratios = rows(log, "lamb")
     kinds = ratios.layer.str.split(".").str[-1].map({"weight": "linear", "bias": "bias"})
     for name, some in {"all layers": ratios, **dict(list(ratios.groupby(kinds)))}.items():
         bounds, shares = (decoded(drawn[name][axis]) for axis in "xy")
-        assert np.allclose(shares, [(some.ratio > bound).mean() for bound in bounds]), name
+        assert np.allclose(shares, [cut(some.ratio, bound).mean() for bound in bounds]), name
 
 
 def decoded(values: list | dict) -> np.ndarray:
@@ -119,6 +145,22 @@ def test_the_code_for_one_bound_sets_it(open_page: OpenPage, log: Path):
     page = open_page("bounds", log, "lamb")
     bound, _, _ = answer(page)
     assert all(limits == (0, pytest.approx(bound)) for limits in run_code(page.code[0].value).values())
+
+
+@pytest.mark.parametrize(("side", "limits"), [("upper", (0.1, None)), ("lower", (None, 0.2))])
+def test_the_bound_of_the_run_on_the_other_side_stays(open_page: OpenPage, log: Path, side: str, limits: tuple):
+    page = open_page("bounds", log, "between")
+    page.segmented_control(key="side").set_value(side).run()
+    bound, _, _ = answer(page, side)
+    expected = tuple(bound if limit is None else limit for limit in limits)
+    assert all(have == pytest.approx(expected) for have in run_code(page.code[0].value).values())
+    assert "this run had" in str(figure(page, "survival")["layout"]["annotations"])
+
+
+def test_a_bound_of_the_run_that_contradicts_is_left_out():
+    assert bound_code.clip("upper", 0.5, 1.0) == 0.5
+    assert bound_code.clip("lower", 2.0, 1.0) == (2.0, np.inf)
+    assert bound_code.clip("upper", 1.0, 0.0) == 1.0
 
 
 def test_a_clipped_run_is_said_to_be_one_and_a_free_one_is_named(open_page: OpenPage, log: Path):
@@ -179,7 +221,13 @@ def test_a_hostile_layer_is_text_in_the_charts_and_a_string_in_the_code(open_pag
 
 @pytest.mark.parametrize(
     "query",
-    [{"rate": "7"}, {"part": "<b>"}, {"part": "steps", "between": "90-3"}, {"part": "epochs", "epochs": "x"}],
+    [
+        {"rate": "7"},
+        {"side": "both"},
+        {"part": "<b>"},
+        {"part": "steps", "between": "90-3"},
+        {"part": "epochs", "epochs": "x"},
+    ],
 )
 def test_nonsense_in_the_address_is_ignored(open_page: OpenPage, log: Path, query: dict[str, str]):
     page = open_page("runs", log, "lamb")
@@ -213,6 +261,25 @@ def test_a_bound_is_rounded_up_to_the_number_of_fewest_digits_before_the_next_ed
     assert not any(lowest <= number < end for number in fewer)
 
 
+@given(st.floats(1e-9, 1e9))
+def test_a_lower_bound_is_rounded_down_and_clips_no_more(highest: float):
+    end = highest / 2 ** (1 / 32)
+    rounded = bound_code.shortest(highest, end)
+    assert end < rounded <= highest
+    assert float(f"{rounded:g}") == rounded
+
+
+def test_a_lower_bound_cuts_what_lies_below_it():
+    survival = pd.DataFrame(
+        {"layer": ["a"] * 3, "kind": "convolution", "bound": [1.0, 2, 4], "above": [4, 1, 0], "steps": 4}
+    )
+    drawn = survival_curves(survival, side="lower", bound=2.0, clipped=0.75)
+    faint, kind, everything, _ = drawn.data
+    assert list(everything.y) == [0, 0.75, 1]
+    assert list(faint.x) == [4, 2, 1]  # from its 100% on
+    assert kind.line.color != LIGHT.runs[0]  # blue is what is cut
+
+
 @pytest.mark.parametrize("own", [1.0, 2.0, 4.0])
 def test_the_labels_of_two_bounds_are_written_away_from_each_other(own: float):
     survival = pd.DataFrame(
@@ -228,6 +295,7 @@ def test_a_layer_is_orange_where_the_bound_of_all_would_cut_it():
         {
             "layer": layers,
             "kind": ["bias", "linear", "norm"],
+            "q01": [0.05, 0.9, 3.5],
             "q05": [0.1, 1.0, 4.0],
             "q50": [0.2, 2.0, 8.0],
             "q95": [0.3, 4.0, 9.0],
