@@ -135,19 +135,6 @@ def cells(
     )
 
 
-def epochs(state: RunState, layer: str, first: int, last: int) -> pd.DataFrame:
-    """The epochs between two steps, each with the first step of it that is known of a layer."""
-    return _of_run(
-        state,
-        """SELECT epoch, min(step) AS step FROM ratio_envelope($run, $layer, $first, $last, $columns)
-        WHERE epoch IS NOT NULL GROUP BY epoch ORDER BY epoch""",
-        layer=layer,
-        first=first,
-        last=last,
-        columns=COLUMNS,
-    )
-
-
 def ratio_envelope(state: RunState, layer: str, first: int, last: int) -> pd.DataFrame:
     """One layer's ratio before and after clipping, its bounds and its norms."""
     return _of_run(
@@ -203,7 +190,7 @@ def ratio_quantiles(state: RunState, first: int, last: int) -> pd.DataFrame:
 
 
 def epoch_steps(state: RunState) -> pd.DataFrame:
-    """The first and last step of each epoch."""
+    """The first and last step of each epoch, as its metrics tell them."""
     return _of_run(state, "FROM epoch_steps($run) ORDER BY epoch")
 
 

@@ -71,33 +71,27 @@ def _grid(cells: pd.DataFrame, column: str, layers: Sequence[str], first: int, c
 
 
 def difference_map(
-    compared: Difference, *, quantity: Quantity, names: tuple[str, str], theme: Theme = LIGHT
+    compared: Difference,
+    *,
+    quantity: Quantity,
+    names: tuple[str, str],
+    detail: Difference | None = None,
+    shown: tuple[int, int] | None = None,
+    theme: Theme = LIGHT,
 ) -> go.Figure:
-    """Orange where the first run is above the second, blue where it is below, the page's colour where they agree."""
+    """Orange where the first run is above the second, blue where it is below, the page's colour where they agree.
+
+    detail: finer cells of the same layers for a part of the steps, drawn over `compared`.
+    shown: the first and last step to show; None for all.
+    """
     layers = compared.layers
     row_height = 18 if len(layers) <= 24 else 12 if len(layers) <= 70 else 4
     height = min(max(row_height * len(layers), 200), 760)
-    one, other = (escape(shorten(name, 36)) for name in names)
+    figure = go.Figure(layout={"template": theme.template, "height": height + 56})
+    for part in (compared, detail):
+        if part is not None and part.difference.size:
+            figure.add_trace(_cells(part, quantity, names))
     reach = _reach(compared, quantity)
-    steps = steps_said(compared.width)
-    number = ".4~g" if quantity.ratio else ".1%"
-    factor = 10**compared.difference if quantity.ratio else compared.difference * 100
-    says = "factor <b>%{customdata[2]:.3~g}</b>" if quantity.ratio else "difference <b>%{customdata[2]:+.1f} points</b>"
-    figure = go.Figure(
-        go.Heatmap(
-            z=compared.difference.astype(np.float32),
-            x0=compared.first + (compared.width - 1) / 2,  # a cell's middle
-            dx=compared.width,
-            y=[escape(layer) for layer in layers],
-            customdata=np.stack([compared.one, compared.other, factor], axis=-1).astype(np.float32),
-            coloraxis="coloraxis",
-            hovertemplate=f"<b>%{{y}}</b><br>{steps}<br>A {one} <b>%{{customdata[0]:{number}}}</b>"
-            f"<br>B {other} <b>%{{customdata[1]:{number}}}</b><br>{says}<extra></extra>",
-            hoverongaps=False,
-            zsmooth=False,
-        ),
-        layout={"template": theme.template, "height": height + 56},
-    )
     end = compared.first + compared.width * compared.difference.shape[1]
     figure.update_layout(
         margin={"l": label_margin(layers), "r": RIGHT, "t": 10, "b": 46},
@@ -107,6 +101,7 @@ def difference_map(
             "title": "step",
             "showgrid": False,
             "autorangeoptions": {"clipmin": compared.first - 0.5, "clipmax": end - 0.5},
+            "range": [shown[0] - 0.5, shown[1] + 0.5] if shown else None,
         },
         yaxis={
             "showgrid": False,
@@ -114,6 +109,25 @@ def difference_map(
         },
     )
     return figure
+
+
+def _cells(compared: Difference, quantity: Quantity, names: tuple[str, str]) -> go.Heatmap:
+    one, other = (escape(shorten(name, 36)) for name in names)
+    number = ".4~g" if quantity.ratio else ".1%"
+    factor = 10**compared.difference if quantity.ratio else compared.difference * 100
+    says = "factor <b>%{customdata[2]:.3~g}</b>" if quantity.ratio else "difference <b>%{customdata[2]:+.1f} points</b>"
+    return go.Heatmap(
+        z=compared.difference.astype(np.float32),
+        x0=compared.first + (compared.width - 1) / 2,  # a cell's middle
+        dx=compared.width,
+        y=[escape(layer) for layer in compared.layers],
+        customdata=np.stack([compared.one, compared.other, factor], axis=-1).astype(np.float32),
+        coloraxis="coloraxis",
+        hovertemplate=f"<b>%{{y}}</b><br>{steps_said(compared.width)}<br>A {one} <b>%{{customdata[0]:{number}}}</b>"
+        f"<br>B {other} <b>%{{customdata[1]:{number}}}</b><br>{says}<extra></extra>",
+        hoverongaps=False,
+        zsmooth=False,
+    )
 
 
 def _reach(compared: Difference, quantity: Quantity) -> float:

@@ -63,7 +63,7 @@ def heatmap(
     layers: all rows from top to bottom.
     detail: finer cells for a part of the steps, drawn over `cells`.
     shown: the first and last step to show; None for all.
-    epochs: epoch and its first step, where the axis counts these.
+    epochs: epoch and first_step, where the axis counts these.
     curves: metrics to draw below, by name: step and value.
     bound: an upper bound to mark on the colour bar.
     """
@@ -127,7 +127,11 @@ def _divide(figure: go.Figure, layers: Sequence[str], height: int, theme: Theme)
 def _epoch_ticks(epochs: pd.DataFrame) -> dict[str, object]:
     """At most a dozen epochs, each written where it begins."""
     every = epochs.iloc[:: max(1, -(-len(epochs) // 12))]
-    return {"title": "epoch", "tickvals": every["step"] - 0.5, "ticktext": [f"{epoch:,}" for epoch in every["epoch"]]}
+    return {
+        "title": "epoch",
+        "tickvals": every["first_step"] - 0.5,
+        "ticktext": [f"{epoch:,}" for epoch in every["epoch"]],
+    }
 
 
 def _cells(cells: pd.DataFrame, quantity: Quantity, layers: Sequence[str]) -> go.Heatmap:

@@ -8,14 +8,17 @@ from app.charts.difference import QUANTITIES, Difference, Quantity, difference, 
 from app.charts.text import shorten
 from app.plotly_view import plotly_view
 from app.queries import RunState
-from app.shell import address
+from app.shell import address, zoom
 from app.shell.selection import Selection
+
+CHART = "difference_map"
 
 GUIDE = """
 - A **row** is a layer, a **column** a step, or several of them; both runs are asked for the same cells.
 - **Orange**: the ratio of A is larger than that of B, or A is clipped more often. **Blue**: smaller, or less often.
   What has the page's colour is the same in both. Hover to read both values.
 - Where a cell stands for many steps, a run's ratio is the one **furthest from 1** among them, as on the page Layers.
+  **Drag** over some steps, and finer cells are fetched for them; a **double click** shows everything again.
 - **Before clipping** compares what LAMB asked for: once weights have gone different ways it differs even between runs
   of one bound. **After clipping** compares what the steps used, so the bound itself shows.
 """
@@ -36,19 +39,24 @@ def draw(chosen: Selection, states: dict[str, RunState]) -> None:
             icon=":material/layers_clear:",
         )
         return
-    last = min(states[one].steps, states[other].steps)
-    compared = _compared(states[one], states[other], layers, last, quantity)
+    pair, last = (states[one], states[other]), min(states[one].steps, states[other].steps)
+    compared = _compared(pair, layers, (1, last), quantity)
     if not np.isfinite(compared.difference).any():
         st.info("Neither run has a value here that the other has too.", icon=":material/layers_clear:")
         return
+    shown = zoom.shown_steps(CHART, last)
+    detail = _compared(pair, layers, shown, quantity) if shown and compared.width > 1 else None
     st.markdown(_most(compared, quantity))
-    st.caption(_what(states, one, other, layers, last))
+    st.caption(f"{_what(states, one, other, layers, last)} {_cells_said((detail or compared).width)}")
     plotly_view(
-        difference_map(compared, quantity=quantity, names=(one, other), theme=chosen.theme),
-        key="difference_map",
+        difference_map(compared, quantity=quantity, names=(one, other), detail=detail, shown=shown, theme=chosen.theme),
+        key=CHART,
         label=f"{quantity.label}: run A against run B, for every layer at every step",
-        keep_zoom=f"{one} {other}",
+        # Another pair shows the same steps; one that has none of them shows all of its own.
+        keep_zoom="" if shown else f"{one} {other}",
+        report_zoom=True,
     )
+    zoom.note_steps(shown)
     with st.expander("How to read this", icon=":material/help:"):
         st.markdown(GUIDE)
 
@@ -90,10 +98,14 @@ def _shared(one: RunState, other: RunState) -> list[str]:
     return [layer for layer in queries.layers(one) if layer in there]
 
 
-def _compared(one: RunState, other: RunState, layers: list[str], last: int, quantity: Quantity) -> Difference:
-    cells = [queries.cells(state, 1, last, quantities=(quantity.column,), layers=layers) for state in (one, other)]
+def _compared(
+    pair: tuple[RunState, RunState], layers: list[str], steps: tuple[int, int], quantity: Quantity
+) -> Difference:
+    """The cells of both runs from the first to the last of some steps."""
+    cells = [queries.cells(state, *steps, quantities=(quantity.column,), layers=layers) for state in pair]
     width = int(cells[0]["width"].iloc[0]) if len(cells[0]) else 1
-    if one.steps != other.steps and last >= width:
+    last = min(state.steps for state in pair)
+    if pair[0].steps != pair[1].steps and last >= width:
         # The longer run's last cell goes on where the shorter has ended: they do not stand for the same steps.
         cells = [each[each["step"] + width - 1 <= last] for each in cells]
     return difference(*cells, quantity=quantity, layers=layers)
@@ -130,6 +142,10 @@ def _what(states: dict[str, RunState], one: str, other: str, layers: list[str], 
             layers_of = f"1 layer of {_name(mine)} is" if missing == 1 else f"{missing} layers of {_name(mine)} are"
             said.append(f"{layers_of} not in {_name(theirs)} and left out")
     return ". ".join(said) + "."
+
+
+def _cells_said(width: int) -> str:
+    return "A cell a step." if width == 1 else f"A cell for {width:,} steps."
 
 
 def _name(run: str) -> str:

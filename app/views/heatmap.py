@@ -1,7 +1,5 @@
 """The heatmap of a run: a switch for the run and the quantity, the chart, and the cell that was clicked."""
 
-import math
-import re
 from functools import partial
 
 import pandas as pd
@@ -11,7 +9,7 @@ from app import queries, words
 from app.charts.heatmap import QUANTITIES, Quantity, heatmap
 from app.charts.layers import KINDS, matching
 from app.plotly_view import plotly_view
-from app.shell import address
+from app.shell import address, zoom
 from app.shell.selection import Selection
 
 CHART = "heatmap"
@@ -89,12 +87,12 @@ def draw(chosen: Selection, state: queries.RunState, quantity: Quantity, layers:
     every = len(layers) == len(queries.kinds(state))
     ask = partial(queries.cells, state, quantities=quantity.needs, layers=None if every else layers)
     overview = ask(1, state.steps)
-    shown = shown_steps(state)
+    shown = zoom.shown_steps(CHART, state.steps)
     detail = ask(*shown) if shown and overview["width"].iloc[0] > 1 else None
     said, axis = st.columns([5, 1], vertical_alignment="bottom")
     said.caption(f"{quantity.says} {_cells_sentence(overview if detail is None or detail.empty else detail)}")
     with axis:
-        epochs = _choose_axis(state, layers[0], shown)
+        epochs = _choose_axis(state, shown or (1, state.steps))
     plotly_view(
         heatmap(
             overview,
@@ -115,12 +113,12 @@ def draw(chosen: Selection, state: queries.RunState, quantity: Quantity, layers:
         report_zoom=True,
         on_cell=lambda: _open_layer(layers),
     )
-    address.note("steps", f"{shown[0]}-{shown[1]}" if shown else None)
+    zoom.note_steps(shown)
 
 
-def _choose_axis(state: queries.RunState, layer: str, shown: tuple[int, int] | None) -> pd.DataFrame | None:
-    """Whether the axis counts epochs: where these begin, or None. A run that has none is not asked."""
-    epochs = queries.epochs(state, layer, *(shown or (1, state.steps)))
+def _choose_axis(state: queries.RunState, shown: tuple[int, int]) -> pd.DataFrame | None:
+    """Whether the axis counts epochs: those that are shown, or None. Of a run that has none it is not asked."""
+    epochs = queries.epoch_steps(state)
     if epochs.empty:
         return None
     address.recall("axis", ("step", "epoch"), "step")
@@ -133,21 +131,8 @@ def _choose_axis(state: queries.RunState, layer: str, shown: tuple[int, int] | N
         label_visibility="collapsed",
     )
     address.note("axis", axis, "step")
-    return epochs if axis == "epoch" else None
-
-
-def shown_steps(state: queries.RunState) -> tuple[int, int] | None:
-    """The first and last step that the reader has zoomed to; None for all."""
-    if CHART in st.session_state:
-        edges = st.session_state[CHART].get("range")
-    else:  # nothing is drawn yet: a link may say what to show
-        named = re.fullmatch(r"(\d{1,15})-(\d{1,15})", st.query_params.get("steps", ""))
-        edges = named.groups() if named else None
-    if not edges:
-        return None
-    # Steps whose middle is seen: an edge lies half a step outside, and must not wander when it comes back.
-    first, last = max(1, math.ceil(float(edges[0]))), min(state.steps, math.floor(float(edges[1])))
-    return (first, last) if first < last and (first, last) != (1, state.steps) else None
+    first, last = shown
+    return epochs[(epochs["last_step"] >= first) & (epochs["first_step"] <= last)] if axis == "epoch" else None
 
 
 def _open_layer(layers: list[str]) -> None:

@@ -7,9 +7,9 @@ from app import queries, words
 from app.charts.distribution import ratio_distribution
 from app.charts.layer_curve import layer_curve
 from app.plotly_view import plotly_view
-from app.shell import address
+from app.shell import address, zoom
 from app.shell.selection import Selection
-from app.views.heatmap import LAYER, shown_steps
+from app.views.heatmap import CHART, LAYER
 
 
 def draw(chosen: Selection, state: queries.RunState, *, left: int) -> None:
@@ -25,7 +25,7 @@ def draw(chosen: Selection, state: queries.RunState, *, left: int) -> None:
         help="A click on a cell of the heatmap opens its layer here.",
     )
     address.note(LAYER, layer, most_clipped(state))
-    first, last = shown_steps(state) or (1, state.steps)
+    first, last = zoom.shown_steps(CHART, state.steps) or (1, state.steps)
     cells = queries.ratio_envelope(state, layer, first, last)
     if cells.empty:
         st.info("This layer has no rows in these steps.", icon=":material/hourglass_empty:")

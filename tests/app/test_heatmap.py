@@ -110,7 +110,7 @@ def test_rows_too_thin_for_names_are_named_by_their_blocks():
 
 
 def test_an_axis_of_epochs_names_each_where_it_begins_and_no_more_than_a_dozen():
-    epochs = pd.DataFrame({"epoch": range(30), "step": range(1, 31)})
+    epochs = pd.DataFrame({"epoch": range(30), "first_step": range(1, 31)})
     axis = heatmap(cells(), layers=LAYERS, epochs=epochs).layout.xaxis
     assert axis.title.text == "epoch"
     assert list(axis.ticktext) == [str(epoch) for epoch in range(0, 30, 3)]

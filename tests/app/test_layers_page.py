@@ -53,7 +53,7 @@ def test_the_axis_counts_epochs_where_there_are_some(open_page: OpenPage, log: P
     page = open_page("layers", log, "clipped")
     page.segmented_control(key="axis").set_value("epoch").run()
     assert figure(page, "heatmap")["layout"]["xaxis"]["title"]["text"] == "epoch"
-    epochs = connect(log).sql("SELECT DISTINCT epoch FROM trust_ratios WHERE run = 'clipped' ORDER BY epoch").fetchall()
+    epochs = connect(log).sql("SELECT DISTINCT epoch FROM metrics WHERE run = 'clipped' ORDER BY epoch").fetchall()
     assert figure(page, "heatmap")["layout"]["xaxis"]["ticktext"] == [str(epoch) for (epoch,) in epochs]
 
 

@@ -1,7 +1,10 @@
 """The page Compare as somebody sees it."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlparse
 
+import numpy as np
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -12,6 +15,13 @@ from tests.browser.conftest import serve, settle
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 OpenPage = Callable[[str], Page]
+
+DRAWN = """() => {
+    const map = document.querySelector('[aria-label^="Ratio after clipping"]');
+    const finer = map?.calcdata?.[1]?.[0];
+    return finer && { z: Array.from(finer.z[0]), steps: finer.z[0].length, range: map._fullLayout.xaxis.range };
+}"""
+"""The finer cells of the first layer."""
 
 RUNS = "runs=lamb&runs=clip&runs=clip-seed1&runs=large"
 
@@ -57,6 +67,36 @@ def test_a_cell_of_the_difference_says_both_values(open_page: OpenPage, compared
     assert "A clip 1" in said
     assert "B lamb 2.5" in said  # the ratio of the first layer at step 40
     assert "factor 0.4" in said
+
+
+def test_a_zoom_into_the_difference_fetches_every_step_and_a_link_shows_the_same(open_page: OpenPage, tmp_path: Path):
+    for name, clip in (("free", None), ("clipped", 1.0)):
+        compare_log.write(tmp_path / "runs", name, layers=("conv",), steps=1200, clip=clip)
+    with serve(tmp_path / "runs") as address:
+        page = open_page(f"{address}/compare?difference=clipped_ratio")
+        expect(page.get_by_text("A over B, steps 1 to 1,200. A cell for 2 steps.")).to_be_visible()
+        label = "Ratio after clipping: run A against run B"
+        box = chart(page, label).locator(".nsewdrag").first
+        box.scroll_into_view_if_needed()
+        place = box.bounding_box()
+        assert place
+        y = place["y"] + place["height"] / 2
+        page.mouse.move(place["x"] + 0.5 * place["width"], y)
+        page.mouse.down()
+        page.mouse.move(place["x"] + 0.6 * place["width"], y + 2, steps=5)
+        page.mouse.up()
+        page.wait_for_url("**steps=**")
+        expect(page.get_by_text("A cell a step.")).to_be_visible()
+        settle(page)
+        first, last = map(int, parse_qs(urlparse(page.url).query)["steps"][0].split("-"))
+        again = open_page(page.url)
+        expect(again.get_by_text("A cell a step.")).to_be_visible()
+        for each in (page, again):
+            each.wait_for_function(f"() => ({DRAWN})()?.steps === {last - first + 1}")
+            drawn = each.evaluate(DRAWN)
+            assert drawn["range"] == pytest.approx([first - 0.5, last + 0.5], abs=1)
+            steps = np.arange(first, last + 1)
+            assert np.allclose(drawn["z"], -np.log10(0.5 + 0.05 * steps), atol=1e-4)
 
 
 def test_a_link_to_another_axis_and_pair_shows_the_same(open_page: OpenPage, compared: str):

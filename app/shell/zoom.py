@@ -1,0 +1,32 @@
+"""The steps that a chart is zoomed to: in the session once it is drawn, and in the address for who gets the link."""
+
+import math
+import re
+
+import streamlit as st
+
+from app.shell import address
+
+STEPS = "steps"
+
+
+def shown_steps(chart: str, last: int) -> tuple[int, int] | None:
+    """The first and last step that the reader has zoomed to; None for all, which are 1 to `last`.
+
+    chart: the key of a chart that reports its zoom (app.plotly_view).
+    """
+    if chart in st.session_state:
+        edges = st.session_state[chart].get("range")
+    else:  # nothing is drawn yet: a link may say what to show
+        named = re.fullmatch(r"(\d{1,15})-(\d{1,15})", st.query_params.get(STEPS, ""))
+        edges = named.groups() if named else None
+    if not edges:
+        return None
+    # Steps whose middle is seen: an edge lies half a step outside, and must not wander when it comes back.
+    start, end = max(1, math.ceil(float(edges[0]))), min(last, math.floor(float(edges[1])))
+    return (start, end) if start < end and (start, end) != (1, last) else None
+
+
+def note_steps(shown: tuple[int, int] | None) -> None:
+    """Put them into the address."""
+    address.note(STEPS, f"{shown[0]}-{shown[1]}" if shown else None)
