@@ -30,7 +30,7 @@ def draw(chosen: Selection, state: queries.RunState) -> None:
         st.caption(f"No layer of this run was clipped in any of its {state.steps:,} steps.")
         return
     layers = list(rates["layer"])
-    marked = " ▸ marks a layer's first hit, ◂ its last." if len(layers) <= MOST_MARKED else ""
+    marked = " Triangles mark a layer's first and last hit." if len(layers) <= MOST_MARKED else ""
     st.caption(f"Share of the steps in which the bound cut the layer's ratio.{marked}")
     cells = queries.cells(state, 1, state.steps, quantities=("hit_rate", "upper_hits", "lower_hits"))
     plotly_view(

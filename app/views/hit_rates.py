@@ -12,6 +12,8 @@ from app.plotly_view import plotly_view
 from app.shell.selection import Selection
 
 CARDS_A_ROW = 5
+CARDS_WIDTH = 95
+"""Characters of the runs' names that a row of cards has room for on a page of 1280 pixels."""
 
 GUIDE = """
 - A **hit** is a layer in a step whose trust ratio was cut by its bound: orange by the upper, blue by the lower one. A
@@ -39,15 +41,16 @@ def any_clipped(states: dict[str, queries.RunState]) -> bool:
 
 def draw_numbers(states: dict[str, queries.RunState]) -> None:
     """A card a run: its hit rate, and how many layers it comes from."""
-    columns = itertools.cycle(st.columns(min(max(3, len(states)), CARDS_A_ROW)))
+    cards = min(max(3, len(states)), CARDS_A_ROW)
+    columns = itertools.cycle(st.columns(cards))
     for column, state in zip(columns, states.values(), strict=False):
         rates = queries.hit_rates(state)
         hits, adapted = int(rates[["upper_hits", "lower_hits"]].sum().sum()), int(rates["adapted"].sum())
         clipped = int(((rates["upper_hits"] + rates["lower_hits"]) > 0).sum())
         column.metric(
-            words.plain(shorten(state.run, 32)),
+            words.plain(shorten(state.run, CARDS_WIDTH // cards)),
             words.percent(hits / adapted if adapted else None),
-            f"{clipped} of {len(rates)} layers were ever clipped",
+            f"in {clipped} of {len(rates)} layers",
             delta_color="off",
             delta_arrow="off",
             border=True,
