@@ -24,7 +24,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from lambc import log_commands
-from lambc.experiments.settings import SOURCES, Run, Stem
+from lambc.experiments.settings import SOURCES, TEXTS, Model, Rule, Run, Stem
 from lambc.log_commands import RUNS, RunsFolder, RunsToRead
 from lambc.terminal import err, fail, first_line, out, percent, print_table, say
 
@@ -125,18 +125,33 @@ def train(
         Path | None,
         typer.Option(metavar="DIR", help="Where the files of `fashion-mnist` or `cifar10` lie.", show_default="data"),
     ] = None,
+    model: Annotated[
+        Model | None, typer.Option(help="The network.", show_default="resnet18, or transformer for text")
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = Run.batch_size,
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = Run.epochs,
+    rule: Annotated[Rule, typer.Option(help="What takes the step.")] = Run.rule,
     clip: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="BOUND",
-            help="What the trust ratios are clipped to: an upper bound (`1`), a lower and an upper one (`0.5,3`), or "
-            "`none` for LAMB.",
+            help="What the trust ratios are clipped to: an upper bound (`1`), a lower and an upper one (`0.5,3`), "
+            "`none`, or a bound that moves; see below.",
+            show_default=f"{Run.clip}, or none for adamw",
         ),
-    ] = str(Run.clip),
-    lr: Annotated[float, typer.Option(help="Learning rate, the same at every step.")] = Run.lr,
+    ] = None,
+    lr: Annotated[float, typer.Option(help="Learning rate.")] = Run.lr,
+    warmup_epochs: Annotated[
+        float, typer.Option(help="Over so many epochs the learning rate grows to its value, where it stays.")
+    ] = Run.warmup_epochs,
     weight_decay: Annotated[float, typer.Option(help="λ: decay as part of the step.")] = Run.weight_decay,
+    exempt_1d: Annotated[
+        bool, typer.Option("--exempt-1d", help="Take the steps of biases and normalisation at a ratio of 1.")
+    ] = Run.exempt_1d,
+    bias_correction: Annotated[bool, typer.Option(help="Of LAMB's moments.")] = Run.bias_correction,
+    reset_optimizer_each_epoch: Annotated[
+        bool, typer.Option("--reset-optimizer-each-epoch", help="Begin each epoch with fresh moments and bounds.")
+    ] = Run.reset_optimizer_each_epoch,
     seed: Annotated[int, typer.Option(help="Of initial weights, order of images, augmentation.")] = Run.seed,
     device: Annotated[
         str, typer.Option(help="`cpu`, `cuda`, `cuda:1`, …; `auto` takes the first accelerator there is.")
@@ -148,29 +163,52 @@ def train(
         ),
     ] = Run.stem,
     augment: Annotated[bool, typer.Option(help="Flip and move the training images, if in colour.")] = Run.augment,
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Compile the network, which takes a minute, for faster steps.")
+    ] = Run.compile,
     runs: RunsFolder = RUNS,
     name: Annotated[str | None, typer.Option(help="The run's name.", show_default="made of its settings")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run if it is there, from its last checkpoint.")
+    ] = False,
+    keep_weights: Annotated[
+        bool, typer.Option("--keep-weights", help="Leave the final weights beside the log, as `weights.pt`.")
+    ] = False,
 ) -> None:
-    """Train ResNet-18 and record every layer's trust ratio at every step.
+    """Train a network and record every layer's trust ratio at every step.
 
     Accuracy on the test set is measured after each epoch. The log is a folder of Parquet files, `DIR/NAME`; Ctrl-C
-    leaves it as far as it came. `lambc dashboard` shows it while the training goes on.
+    leaves it as far as it came. `lambc dashboard` shows it while the training goes on. Every minute a checkpoint is
+    written beside the log, until the run has finished: the same command with `--resume` goes on from there, also after
+    the process was killed, and leaves a finished run as it is.
 
-    The data `digits` comes with scikit-learn. `fashion-mnist` and `cifar10` are downloaded to `--data-dir` unless they
-    lie there. A FOLDER has the layout of Hugging Face's image data sets: `train*.parquet` and `test*.parquet` (or
-    `val*.parquet`), in which `img` (or `image`) holds encoded images and `label` their numbers.
+    The data `digits` comes with scikit-learn, and the text `topics`, whose next bytes a transformer learns to say, with
+    Python. `fashion-mnist` and `cifar10` are downloaded to `--data-dir` unless they lie there. `parquet:FOLDER` has the
+    layout of Hugging Face's image data sets: `train*.parquet` and `test*.parquet` (or `val*.parquet`), in which `img`
+    (or `image`) holds encoded images and `label` their numbers. `folder:FOLDER` holds images as `train/CLASS/…` and
+    `test/CLASS/…` (or `val/CLASS/…`), all of one size, and `imagenet64:FOLDER` the files of downsampled ImageNet.
+
+    A bound can move: `scheduled:10:1` goes from 10 to 1 over the run (`scheduled:10:1:500` over 500 steps), `dynamic:1`
+    is AdaBound's around 1, `deviation:3` three standard deviations around a layer's mean ratio, `quantile:0.95` a
+    layer's running quantile, and `larc`, with `--rule lars`, NVCaffe's. `1-d:10,other:1` bounds biases and
+    normalisation by 10, and all else by 1.
     """
     try:
         run = Run(
-            data=data, batch_size=batch_size, epochs=epochs, clip=parse_clip(clip), lr=lr, weight_decay=weight_decay,
-            stem=stem, augment=augment, seed=seed, device=device,
+            data=data, model=model or ("transformer" if data in TEXTS else "resnet18"), batch_size=batch_size,
+            epochs=epochs, rule=rule, clip=clip or (None if rule == "adamw" else Run.clip), lr=lr,
+            weight_decay=weight_decay, warmup_epochs=warmup_epochs, exempt_1d=exempt_1d,
+            bias_correction=bias_correction, reset_optimizer_each_epoch=reset_optimizer_each_epoch, stem=stem,
+            augment=augment, seed=seed, device=device, compile=compile,
         )  # fmt: skip
     except ValueError as error:
         fail(str(error))
     prepare_training()
     name = run.name if name is None else name
-    check_run(run, runs, name)
-    train_run(run, load(run.data, data_dir), runs, name)
+    if check_run(run, runs, name, resume=resume):
+        out.print(f"{escape(name)} in {escape(str(runs))} has finished already, and is kept.")
+        return
+    train_run(run, load(run.data, data_dir), runs, name, resume=resume, keep_weights=keep_weights)
     out.print(f"The log is in {escape(str(runs / name))}. Look at it with: lambc dashboard {escape(str(runs))}")
 
 
@@ -274,21 +312,6 @@ for command in (log_commands.check, log_commands.compact, log_commands.export, l
     app.command()(command)
 
 
-def parse_clip(text: str) -> float | tuple[float, float] | None:
-    """What `--clip` says. Raises ValueError if it is no number, no pair and not `none`."""
-    if text.strip().lower() == "none":
-        return None
-    try:
-        match [float(bound) for bound in text.split(",")]:
-            case [upper]:
-                return upper
-            case [lower, upper]:
-                return lower, upper
-    except ValueError:
-        pass
-    raise ValueError(f"clip={text!r}: give an upper bound (1), a lower and an upper one (0.5,3), or none")
-
-
 def prepare_training() -> None:
     """Fail if what training needs is not installed; to be called before torch is imported."""
     need("train", "torch", "torchvision", "sklearn")
@@ -298,18 +321,21 @@ def prepare_training() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
-def check_run(run: Run, runs: Path, name: str) -> None:
-    """Fail now for what would fail once the data are read."""
+def check_run(run: Run, runs: Path, name: str, *, resume: bool = False) -> bool:
+    """Fail now for what would fail once the data are read; whether the run has finished, so that none are needed."""
     from collector.run import check_name
-    from lambc.experiments.train import check
+    from lambc.experiments.train import check, has_finished
 
     try:
         check_name(name)
         check(run)
-    except ValueError as error:
+        if resume:
+            return has_finished(run, runs, name)
+    except (ValueError, OSError) as error:
         fail(str(error))
     if (runs / name).exists():
-        fail(f"there is a run {name!r} in {runs} already: give another --name, or another --runs")
+        fail(f"there is a run {name!r} in {runs} already: give --resume to go on with it, or another --name or --runs")
+    return False
 
 
 def load(source: str, data_dir: Path | None) -> "Data":
@@ -327,7 +353,9 @@ def load(source: str, data_dir: Path | None) -> "Data":
         fail(str(error))
 
 
-def train_run(run: Run, images: "Data", runs: Path, name: str) -> None:
+def train_run(
+    run: Run, images: "Data", runs: Path, name: str, *, resume: bool = False, keep_weights: bool = False
+) -> None:
     """Train with a progress bar, and a line after each epoch."""
     import torch
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -349,13 +377,13 @@ def train_run(run: Run, images: "Data", runs: Path, name: str) -> None:
 
     try:
         with bar:
-            training.train(run, images, runs, name, report)
-    except (data.DataError, OSError) as error:
+            training.train(run, images, runs, name, report, resume, keep_weights=keep_weights)
+    except (data.DataError, OSError, ValueError) as error:
         fail(str(error))
     except torch.OutOfMemoryError:
         fail(f"the device has too little memory for batch_size={run.batch_size}: give a smaller --batch-size")
     except KeyboardInterrupt:
-        fail(f"interrupted; what was recorded until then is in {runs / name}", code=130)
+        fail(f"interrupted; what was recorded until then is in {runs / name}, and --resume goes on", code=130)
 
 
 def describe(now: Any) -> str:

@@ -229,19 +229,17 @@ def test_a_damaged_file_is_named_and_takes_nothing_down(runs, tmp_path):
         (["--name", "a/b"], ["a/b"]),
         (["--device", "nothing"], ["nothing"]),
         (["--device", "meta"], ["device='meta' is not there"]),
+        (["--clip", "twice"], ["clip='twice'", "scheduled:START:END"]),
+        (["--clip", "scheduled:1:0"], ["Scheduled", "end=0"]),
+        (["--rule", "adamw", "--clip", "1"], ["adamw has no trust ratio"]),
+        (["--model", "transformer"], ["model='resnet18'"]),
+        (["--data", "folder:nowhere"], ["nowhere has no folder train"]),
     ],
     ids=lambda value: "_".join(value),
 )
 def test_training_refuses_what_makes_no_sense_in_one_sentence(arguments, words, empty):
     assert_refused(lambc("train", "--runs", empty, *arguments), *words)
     assert list(empty.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("text", "clip"), [("1", 1.0), ("0.5,3", (0.5, 3.0)), ("none", None), ("None", None), (" 0 , 2 ", (0.0, 2.0))]
-)
-def test_clip_is_a_bound_or_two_or_none(text, clip):
-    assert cli.parse_clip(text) == clip
 
 
 def test_the_defaults_in_the_help_are_those_of_a_run():
@@ -274,6 +272,26 @@ def test_the_demo_says_what_it_found_and_trains_nothing_twice(few_digits, tmp_pa
     again = lambc("demo", "--runs", tmp_path)
     assert again.stdout.count("already, finished, and is kept") == 2
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_a_run_goes_on_by_the_same_command_and_is_kept_once_it_has_finished(runs, few_digits, tmp_path, monkeypatch):
+    shutil.copytree(runs / "short", tmp_path / "short")
+    command = ["train", "--runs", tmp_path, "--batch-size", 32, "--name", "short", "--clip", "1", "--epochs"]
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    again = lambc(*command, 1, "--resume")
+    assert again.exit_code == 0, again.stderr
+    assert "has finished already, and is kept" in again.stdout
+    assert_refused(lambc(*command, 2, "--resume"), "epochs=1 and not 2")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    run_json = json.loads((tmp_path / "short" / "run.json").read_text())
+    (tmp_path / "short" / "run.json").write_text(json.dumps(run_json | {"status": "failed"}))
+    monkeypatch.setattr(data, "digits", lambda: few_digits)
+    gone_on = lambc(*command, 1, "--resume", "--keep-weights")
+    assert gone_on.exit_code == 0, gone_on.stderr
+    assert (tmp_path / "short" / "weights.pt").exists()
+    log = connect(tmp_path)
+    assert log.sql("SELECT status, steps FROM run_summaries").fetchall() == [("finished", 3)]
+    log.close()
 
 
 def test_the_question_that_the_demo_proposes_has_an_answer(runs):

@@ -23,6 +23,7 @@ class State:
     """
 
     def __init__(self, run: Run, data: Data, device: torch.device) -> None:
+        self.device = device
         self.epoch, self.batch, self.step = 1, 0, 0
         self.test_accuracy = math.nan
         self.steps_per_epoch = len(split_batches(torch.arange(len(data)), run.batch_size))
@@ -37,10 +38,10 @@ class State:
         self._order = torch.Generator().manual_seed(run.seed)
         self._before_epoch = self._order.get_state()
 
-    def draw_batches(self, count: int, batch_size: int, device: torch.device) -> list[Tensor]:
+    def draw_batches(self, count: int, batch_size: int) -> list[Tensor]:
         """This epoch's batches of indices below `count`, in an order that its number and the seed decide."""
         self._before_epoch = self._order.get_state()
-        return split_batches(torch.randperm(count, generator=self._order).to(device), batch_size)
+        return split_batches(torch.randperm(count, generator=self._order).to(self.device), batch_size)
 
     def save(self, path: Path) -> None:
         """Write all of it to `path`, in one motion. Waits for the device. Raises OSError as `tensor_file.write`."""

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -100,8 +99,8 @@ def train(
         few = f"{images.name} has only {len(images)} {images.unit} to train on"
         raise DataError(f"batch_size={run.batch_size}: {few}, so give less")
     name = name or run.name
-    folder, config = runs / name, run.config(str(device))
-    if resume and status(folder, config) == "finished":
+    folder = runs / name
+    if resume and has_finished(run, runs, name):
         _remove_checkpoint(folder)
         return Trained(None, folder, None)
 
@@ -110,7 +109,7 @@ def train(
         # A step's work is then launched as one; each of the four shapes that there are is compiled on its own.
         state.model.compile(mode="reduce-overhead" if device.type == "cuda" else None, dynamic=False)
     images = images.to(device)
-    with _collector(state, runs, name, config, resume=resume) as collector, _fast_convolutions(device):
+    with _collector(run, state, folder, resume=resume) as collector, _fast_convolutions(device):
         if resume and (folder / CHECKPOINT).exists():
             state.load(folder / CHECKPOINT)
         loop = _Loop(run, images, state, collector, report, checkpoint_seconds)
@@ -122,9 +121,26 @@ def train(
     return Trained(state.model, folder, end)
 
 
-def _collector(state: State, runs: Path, name: str, config: dict[str, Any], *, resume: bool) -> Collector:
-    try:  # when_full: a row that is not there cannot be told from one that never was
-        return Collector(state.optimizer, runs, name, config=config, resume=resume, model=state.model, when_full="wait")
+def has_finished(run: Run, runs: Path, name: str) -> bool:
+    """Whether there is such a run, and training would do nothing more with `resume`.
+
+    Raises FileExistsError if a run of this name has other settings, and ValueError if it is damaged.
+    """
+    return status(runs / name, run.config(str(find_device(run.device)))) == "finished"
+
+
+def _collector(run: Run, state: State, folder: Path, *, resume: bool) -> Collector:
+    config = run.config(str(state.device))
+    try:
+        return Collector(
+            state.optimizer,
+            folder.parent,
+            folder.name,
+            config=config,
+            resume=resume,
+            model=state.model,
+            when_full="wait",  # a run that goes on promises every row
+        )
     except RuntimeError as error:  # another process has its lock
         raise FileExistsError(str(error)) from error
 
@@ -161,12 +177,12 @@ class _Loop:
         """Take the steps of this epoch that are left, then measure on the test set."""
         run, data, state, collector = self._run, self._data, self._state, self._collector
         collector.epoch = state.epoch
-        device = state.hits.counts.device
+        device = state.device
         if state.batch == 0:
             state.tally = Tally(device)
             if run.reset_optimizer_each_epoch:
                 state.optimizer.state.clear()
-        batches = state.draw_batches(len(data), run.batch_size, device)
+        batches = state.draw_batches(len(data), run.batch_size)
         state.model.train()
         for batch in batches[state.batch :]:
             self._save_now_and_then()
