@@ -1,0 +1,21 @@
+-- A row is an arm at a batch size: its accuracy on the test set after the last epoch, mean and sample standard deviation
+-- over the seeds that finished, and of each seed's best epoch, which is chosen on the test set itself. The paper's figures
+-- are those of Table 1, at the batch size that this one stands for.
+SELECT
+    arms.batch_size AS "batch size",
+    arm,
+    count(*) AS seeds,
+    TRY_CAST(100 * avg(last_test_accuracy) AS DECIMAL(12, 2)) AS "accuracy %",
+    TRY_CAST(100 * stddev_samp(last_test_accuracy) AS DECIMAL(12, 2)) AS "± std",
+    TRY_CAST(100 * avg(best_test_accuracy) AS DECIMAL(12, 2)) AS "best epoch %",
+    any_value(paper.accuracy) AS "paper %"
+FROM arms
+LEFT JOIN (
+    VALUES
+    (1000, 'clip 1', 87.71), (2000, 'clip 1', 87.3), (3000, 'clip 1', 86.29),
+    (1000, 'no clipping', 85.68), (2000, 'no clipping', 86.61), (3000, 'no clipping', 85.41)
+) AS paper (batch_size, bound, accuracy)
+    ON paper.batch_size = arms.paper_batch_size AND paper.bound = arms.bound AND arms.setting IN ('', 'authors'' code')
+WHERE status = 'finished'
+GROUP BY arms.batch_size, arm
+ORDER BY arms.batch_size, contains(arm, ','), "accuracy %" DESC, arm

@@ -1,0 +1,203 @@
+"""The paper's experiments, and those that it leaves open, as settings. Needs no torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeAlias
+
+from lambc.experiments.settings import Run
+
+ScaleName: TypeAlias = Literal["small", "full"]
+Arm: TypeAlias = dict[str, Any]
+"""Settings of a `Run` by which it differs from the other arms of its experiment."""
+
+LAMB: Arm = {"clip": None}
+CLIP_1: Arm = {"clip": 1.0}
+AUTHORS: Arm = {"bias_correction": False, "reset_optimizer_each_epoch": True}
+"""The authors' published code, where the printed Algorithm 1 says otherwise."""
+
+
+@dataclass(frozen=True)
+class ReproducedRun(Run):
+    """A run of an experiment; its config says what was made smaller.
+
+    experiment: a key of `EXPERIMENTS`.
+    divided: the paper's batch size is so many times this one's.
+    images: take at most so many training images, evenly spread over the data set, and as many to test with; None for
+        all.
+    """
+
+    experiment: str = ""
+    divided: int = 1
+    images: int | None = None
+
+    @property
+    def name(self) -> str:
+        """As a run's, with the number of images before the seed if it is limited."""
+        settings, _, seed = super().name.rpartition("-s")
+        return f"{settings}-n{self.images}-s{seed}" if self.images else super().name
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large an experiment is.
+
+    seeds: how many, from 0 on. divided, images: as in `ReproducedRun`. everywhere: run the side arms at every batch
+    size, rather than at the smallest alone. settings: further ones of a run.
+    """
+
+    epochs: int
+    seeds: int
+    divided: int = 1
+    images: int | None = None
+    everywhere: bool = True
+    settings: Arm = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is compared, and on what.
+
+    question: what it answers, with the paper's section. arms: what the paper compares. side_arms: what we compare
+    beside it. settings: of all arms. choices: what the paper leaves open and this experiment had to choose.
+    """
+
+    title: str
+    question: str
+    data: str
+    batch_sizes: Sequence[int]
+    arms: Sequence[Arm]
+    full: Scale
+    small: Scale
+    side_arms: Sequence[Arm] = ()
+    settings: Arm = field(default_factory=dict)
+    choices: Sequence[str] = ()
+
+
+# Two CPU cores do some 250 images a second; a 40th of the images and of the batch size keeps the steps an epoch.
+SMALL = Scale(epochs=3, seeds=3, divided=40, images=1250, everywhere=False, settings={"stem": "torchvision"})
+
+NO_BATCH_SIZE = "The paper names no batch size for this experiment: 1000, the smallest of its first."
+
+EXPERIMENTS = {
+    "table1": Experiment(
+        title="Table 1 and Figure 1",
+        question="Does clipping the trust ratios at 1 help ResNet-18 on CIFAR-10, at three batch sizes (§4.1)?",
+        data="cifar10",
+        batch_sizes=(1000, 2000, 3000),
+        arms=(CLIP_1, LAMB),
+        side_arms=(CLIP_1 | AUTHORS, LAMB | AUTHORS, CLIP_1 | {"exempt_1d": True}, LAMB | {"exempt_1d": True}),
+        full=Scale(epochs=80, seeds=5),
+        small=SMALL,
+    ),
+    "figure2": Experiment(
+        title="Figure 2",
+        question="Which upper bound is best: 1, 3, 5, 10 or none (§4.2)?",
+        data="cifar10",
+        batch_sizes=(1000,),
+        arms=tuple({"clip": bound} for bound in (1.0, 3.0, 5.0, 10.0, None)),
+        side_arms=tuple(AUTHORS | {"clip": bound} for bound in (1.0, 3.0, 5.0, 10.0, None)),
+        full=Scale(epochs=80, seeds=5),
+        small=SMALL,
+        choices=(NO_BATCH_SIZE,),
+    ),
+    "figure3": Experiment(
+        title="Figure 3",
+        question="Does clipping help on ImageNet, scaled down to 64×64 pixels (§4.3)?",
+        data="imagenet64:data/imagenet64",
+        batch_sizes=(400,),
+        arms=(CLIP_1, LAMB),
+        full=Scale(epochs=40, seeds=1),
+        small=replace(SMALL, divided=16, images=1250),
+        choices=(
+            "The paper names no number of epochs for ImageNet: 40.",
+            "The paper names no bound for ImageNet: 1, the best of §4.2.",
+        ),
+    ),
+    "bounds": Experiment(
+        title="Bounds that move, and bounds by kind of layer",
+        question="Is a bound that changes in time, or from layer to layer, better than a fixed one (§3.2, §4.2, §5)?",
+        data="cifar10",
+        batch_sizes=(1000,),
+        arms=tuple(
+            {"clip": bound} for bound in (1.0, None, "scheduled:10:1", "dynamic:1", "deviation:3", "1-d:10,other:1")
+        ),
+        full=Scale(epochs=80, seeds=5),
+        small=SMALL,
+        choices=(NO_BATCH_SIZE, "The paper names no numbers for its adaptive bounds: these are ours."),
+    ),
+    "large-batch": Experiment(
+        title="Batches above 8K",
+        question="What does clipping do to large batches, beside LARS and AdamW (§5)?",
+        data="cifar10",
+        batch_sizes=(8192, 16384),
+        arms=(
+            CLIP_1,
+            LAMB,
+            {"rule": "lars", "clip": None, "lr": 10.0},  # with LARS's coefficient of 1e-3, a relative step of 1e-2
+            {"rule": "adamw", "clip": None, "lr": 1e-3},
+        ),
+        settings={"warmup_epochs": 2.0},
+        full=Scale(epochs=80, seeds=3),
+        small=replace(SMALL, divided=64, images=1250),
+        choices=(
+            "The paper did not train with such batches: a warm-up over 2 epochs and the other rules' lr are ours.",
+            "No rule's lr was tuned, so this says how they do at these settings, not at their best.",
+        ),
+    ),
+    "language-model": Experiment(
+        title="A language model",
+        question="What does clipping do beyond images (§5)?",
+        data="topics",
+        batch_sizes=(64,),
+        arms=(CLIP_1, LAMB),
+        settings={"model": "transformer"},
+        full=Scale(epochs=10, seeds=5),
+        small=Scale(epochs=2, seeds=3),
+        choices=("The paper trained no language model: data, network and settings are ours.",),
+    ),
+}
+"""By the name that the command takes."""
+
+
+def plan(
+    experiment: str,
+    scale: ScaleName,
+    *,
+    data: str | None = None,
+    seeds: int | None = None,
+    epochs: int | None = None,
+    device: str = "auto",
+) -> list[ReproducedRun]:
+    """The runs of an experiment, seed by seed, so that what is cut short has whole comparisons.
+
+    data, seeds, epochs: other than the experiment's own.
+
+    Raises ValueError, in one sentence, for a setting that makes no sense.
+    """
+    described = EXPERIMENTS[experiment]
+    size: Scale = getattr(described, scale)
+    if seeds is not None and seeds < 1:
+        raise ValueError(f"seeds={seeds}: run at least 1 seed")
+    smallest = min(described.batch_sizes)
+    runs = []
+    for seed in range(size.seeds if seeds is None else seeds):
+        for batch_size in described.batch_sizes:
+            side_arms = described.side_arms if size.everywhere or batch_size == smallest else ()
+            for arm in (*described.arms, *side_arms):
+                settings: dict[str, Any] = {**described.settings, **size.settings, **arm}
+                taken = size.epochs if epochs is None else epochs
+                settings["warmup_epochs"] = min(settings.get("warmup_epochs", 0.0), taken)
+                runs.append(
+                    ReproducedRun(
+                        **settings,
+                        data=data or described.data,
+                        batch_size=max(2, batch_size // size.divided),
+                        epochs=taken,
+                        seed=seed,
+                        device=device,
+                        experiment=experiment,
+                        divided=size.divided,
+                        images=size.images,
+                    )
+                )
+    return runs
