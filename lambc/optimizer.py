@@ -270,7 +270,9 @@ class LayerwiseOptimizer(Optimizer):
         elif param.grad.is_sparse:
             trouble = "takes no sparse gradients, but parameter {} has one"
         elif in_parts(param) and group["differentiable"]:
-            trouble = "takes no differentiable step of a DTensor, but parameter {} is one: leave out differentiable=True"
+            trouble = (
+                "takes no differentiable step of a DTensor, but parameter {} is one: leave out differentiable=True"
+            )
         else:
             return
         name = group["param_names"][row] if "param_names" in group else f"number {row} of its group"
