@@ -3,7 +3,7 @@
 import streamlit as st
 
 from app.charts.text import label_margin
-from app.shell import notices
+from app.shell import notices, zoom
 from app.shell.selection import selection
 from app.views import heatmap, layer
 
@@ -13,10 +13,11 @@ st.header("Layers", anchor=False)
 if notices.something_to_draw(chosen, states):
     run, quantity = heatmap.choose(states)
     layers = heatmap.choose_layers(states[run])
+    shown = zoom.shown_steps(heatmap.CHART, states[run].steps)
     if layers:
         with notices.panel():
-            heatmap.draw(chosen, states[run], quantity, layers)
+            heatmap.draw(chosen, states[run], quantity, layers, shown)
     with notices.panel():
-        layer.draw(chosen, states[run], left=label_margin(layers))
+        layer.draw(chosen, states[run], shown, left=label_margin(layers))
     with st.expander("How to read this", icon=":material/help:"):
         st.markdown(heatmap.GUIDE)

@@ -82,12 +82,17 @@ def choose_layers(state: queries.RunState) -> list[str]:
     return found
 
 
-def draw(chosen: Selection, state: queries.RunState, quantity: Quantity, layers: list[str]) -> None:
-    """The heatmap with accuracy and loss under it; finer where the reader has zoomed in."""
+def draw(
+    chosen: Selection,
+    state: queries.RunState,
+    quantity: Quantity,
+    layers: list[str],
+    shown: tuple[int, int] | None,
+) -> None:
+    """The heatmap with accuracy and loss under it; finer where the reader has zoomed in, which is to `shown`."""
     every = len(layers) == len(queries.kinds(state))
     ask = partial(queries.cells, state, quantities=quantity.needs, layers=None if every else layers)
     overview = ask(1, state.steps)
-    shown = zoom.shown_steps(CHART, state.steps)
     detail = ask(*shown) if shown and overview["width"].iloc[0] > 1 else None
     said, axis = st.columns([5, 1], vertical_alignment="bottom")
     said.caption(f"{quantity.says} {_cells_sentence(overview if detail is None or detail.empty else detail)}")

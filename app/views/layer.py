@@ -7,13 +7,13 @@ from app import queries, words
 from app.charts.distribution import ratio_distribution
 from app.charts.layer_curve import layer_curve
 from app.plotly_view import plotly_view
-from app.shell import address, zoom
+from app.shell import address
 from app.shell.selection import Selection
-from app.views.heatmap import CHART, LAYER
+from app.views.heatmap import LAYER
 
 
-def draw(chosen: Selection, state: queries.RunState, *, left: int) -> None:
-    """The layer's ratio before and after clipping, under the steps of the heatmap, `left` pixels from the left."""
+def draw(chosen: Selection, state: queries.RunState, shown: tuple[int, int] | None, *, left: int) -> None:
+    """The layer's ratio before and after clipping, over the steps of the heatmap, `left` pixels from the left."""
     layers = queries.layers(state)
     address.recall(LAYER, layers, most_clipped(state))
     st.subheader("One layer", anchor=False)
@@ -25,7 +25,7 @@ def draw(chosen: Selection, state: queries.RunState, *, left: int) -> None:
         help="A click on a cell of the heatmap opens its layer here.",
     )
     address.note(LAYER, layer, most_clipped(state))
-    first, last = zoom.shown_steps(CHART, state.steps) or (1, state.steps)
+    first, last = shown or (1, state.steps)
     cells = queries.ratio_envelope(state, layer, first, last)
     if cells.empty:
         st.info("This layer has no rows in these steps.", icon=":material/hourglass_empty:")

@@ -7,6 +7,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from collector import connect
+from tests.app.test_bounds import decoded
 from tests.app.test_pages import figure, text
 
 OpenPage = Callable[..., AppTest]
@@ -55,6 +56,15 @@ def test_the_axis_counts_epochs_where_there_are_some(open_page: OpenPage, log: P
     assert figure(page, "heatmap")["layout"]["xaxis"]["title"]["text"] == "epoch"
     epochs = connect(log).sql("SELECT DISTINCT epoch FROM metrics WHERE run = 'clipped' ORDER BY epoch").fetchall()
     assert figure(page, "heatmap")["layout"]["xaxis"]["ticktext"] == [str(epoch) for (epoch,) in epochs]
+
+
+def test_a_link_to_some_steps_shows_these_of_the_layer_too(open_page: OpenPage, log: Path):
+    page = open_page("runs", log, "clipped")
+    page.query_params["steps"] = "11-20"
+    page.switch_page(page._script_path.replace("shell/dashboard.py", "pages/layers.py")).run()
+    assert figure(page, "heatmap")["layout"]["xaxis"]["range"] == [10.5, 20.5]
+    (before,) = (each for each in figure(page, "layer_curve")["data"] if each["name"] == "before clipping")
+    assert list(decoded(before["x"])) == list(range(11, 21))
 
 
 def test_one_layer_is_shown_with_its_bound_and_the_distribution_of_its_ratios(open_page: OpenPage, log: Path):

@@ -17,12 +17,15 @@ pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 OpenPage = Callable[[str], Page]
 
 
-def save(page: Page, name: str) -> Path:
-    """Press one of the buttons above the heatmap, which are there once the chart is pointed at."""
+def save(page: Page, name: str, called: str = "trust-ratio-of-every-layer-at-every-step") -> Path:
+    """Press one of the buttons above the heatmap, which are there once the chart is pointed at.
+
+    called: the name of the file, as the chart's label has it.
+    """
     page.locator(".lambc-chart[data-drawn]").first.hover()
     with page.expect_download() as download:
         page.get_by_role("button", name=name, exact=True).first.click()
-    assert download.value.suggested_filename == f"trust-ratio-of-every-layer-at-every-step.{name.lower()}"
+    assert download.value.suggested_filename == f"{called}.{name.lower()}"
     return download.value.path()
 
 
