@@ -9,6 +9,7 @@ import json
 import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -131,7 +132,7 @@ def checksums(runs: Path, folder: Path) -> str:
 def make(runs: Path, experiment: str, command: Sequence[str]) -> Report:
     """The report on the log in `runs`, which holds runs of this experiment alone."""
     described = EXPERIMENTS[experiment]
-    run_files = [read_run(folder) for folder in run_folders(runs)]
+    run_files = _read_runs(runs)
     configs = [run["config"] for run in run_files]
     with connect(runs) as connection:
         questions = Questions(connection)
@@ -140,6 +141,15 @@ def make(runs: Path, experiment: str, command: Sequence[str]) -> Report:
     sections.append(Section("What the paper leaves open", [f"- {choice}" for choice in choices]))
     text = [described.question, f"Made by {code(shlex.join(command))}."]
     return Report(described.title, text, _notice(configs, described), sections, questions.asked)
+
+
+def _read_runs(runs: Path) -> list[dict[str, Any]]:
+    """Each run.json that can be read; the log names the others among its problems."""
+    read = []
+    for folder in run_folders(runs):
+        with suppress(ValueError):
+            read.append(read_run(folder))
+    return read
 
 
 def _sections(questions: Questions, title: str, run_files: Sequence[Mapping[str, Any]]) -> list[Section]:
@@ -169,6 +179,7 @@ def _sections(questions: Questions, title: str, run_files: Sequence[Mapping[str,
         _speed(questions, run_files),
         questions.section("Settings", "settings"),
         questions.section("Runs", "runs"),
+        *_problems(questions),
         Section("Hardware and versions", [f"- {line}" for line in _environments(run_files)]),
     ]
     return sections
@@ -243,6 +254,11 @@ def _layers(questions: Questions) -> Section:
     rates = {str(arm): some for arm, some in rows.groupby("arm", sort=False)}
     figure = hit_rates_by_layer(rates, layers=list(dict.fromkeys(rows["layer"])), lines=lines(list(rates)))
     return replace(section, figure=figure)
+
+
+def _problems(questions: Questions) -> list[Section]:
+    section = questions.section("Files that were left out", "problems")
+    return [section] if section.table else []
 
 
 def _speed(questions: Questions, run_files: Sequence[Mapping[str, Any]]) -> Section:

@@ -1,0 +1,281 @@
+"""What the report says of a log, and that anybody gets the same from the log."""
+
+import re
+import subprocess
+from contextlib import nullcontext
+from decimal import Decimal
+from html.parser import HTMLParser
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from scipy import stats
+from torch import nn
+
+from collector import Collector, connect
+from lambc.experiments import report
+from lambc.experiments.optimizers import make_optimizer
+from lambc.experiments.pages import cell
+from lambc.experiments.tables import plan
+
+COMMAND = ["lambc", "reproduce", "table1", "--data", "digits"]
+FAILED = "the device has too little memory for batch_size=75: give fewer --jobs"
+
+
+def accuracy(run, epoch):
+    """Something for each run and epoch, with differences that vary from seed to seed."""
+    clipped = 0.02 if run.clip == 1.0 else 0.0
+    return 0.3 + 0.1 * epoch + clipped * (1 + 0.5 * run.seed) + 0.01 * np.sin(7 * run.seed + run.batch_size)
+
+
+def record(run, runs, *, failure=None, name=None):
+    """A run as the collector records it, of a tiny network whose normalisation starts with the largest ratios."""
+    torch.manual_seed(run.seed)
+    model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
+    optimizer = make_optimizer(run, model.named_parameters(), steps=2 * run.epochs)
+    ended = pytest.raises(RuntimeError, match=re.escape(failure)) if failure else nullcontext()
+    collector = Collector(optimizer, runs, name=name or run.name, config=run.config("cpu"), model=model)
+    with ended, collector:
+        for epoch in range(1, run.epochs + 1):
+            collector.epoch = epoch
+            for _ in range(2):
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(model(torch.randn(6, 4)), torch.tensor([0, 1] * 3)).backward()
+                optimizer.step()
+            collector.log({"test/accuracy": accuracy(run, epoch), "train/images_per_second": 100.0 + run.seed})
+        if failure:
+            raise RuntimeError(failure)
+
+
+@pytest.fixture(scope="module")
+def planned():
+    return plan("table1", "small", data="digits", seeds=3, epochs=4, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def runs(planned, tmp_path_factory):
+    """The log of Table 1 in small; the last run has failed."""
+    folder = tmp_path_factory.mktemp("log") / "runs"
+    for run in planned[:-1]:
+        record(run, folder)
+    record(planned[-1], folder, failure=FAILED)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def written(runs, tmp_path_factory):
+    """The folder of the report on it."""
+    return report.write(runs, tmp_path_factory.mktemp("report"), experiment="table1", command=COMMAND).parent
+
+
+@pytest.fixture(scope="module")
+def markdown(written):
+    return (written / "report.md").read_text(encoding="utf-8")
+
+
+def sections(markdown):
+    """The text of each section by its title."""
+    parts = re.split(r"^## (.+)$", markdown, flags=re.M)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def tables(markdown):
+    """The rows of each table, and the name of the statement below it."""
+    for table, name in re.findall(r"((?:^\|.*\n)+)\nSQL: \[`(\w+)`\]", markdown, flags=re.M):
+        lines = [re.split(r"(?<!\\)\|", line)[1:-1] for line in table.splitlines()]
+        yield name, [[each.strip().replace("\\", "") for each in line] for line in (lines[0], *lines[2:])]
+
+
+def statements(markdown):
+    return dict(re.findall(r"### sql-(\w+)\n\n```sql\n(.*?)\n```", markdown, flags=re.S))
+
+
+@pytest.fixture(scope="module")
+def log(runs):
+    """What `lambc sql` asks."""
+    with connect(runs, untrusted=True) as log:
+        yield log
+
+
+def questioned(log, markdown, name):
+    """The answer that somebody gets who copies a statement out of the report."""
+    return log.execute(statements(markdown)[name]).to_pylist()
+
+
+def test_every_printed_statement_gives_the_numbers_that_are_printed(log, markdown):
+    printed = [(name, rows) for name, rows in tables(markdown)]
+    assert {name for name, _ in printed} >= {"accuracy", "differences", "touched", "kinds", "ratios", "speed", "runs"}
+    for name, rows in printed:
+        answer = questioned(log, markdown, name)
+        values = {cell(value) for row in answer for value in row.values()}
+        if rows[0] == list(answer[0]):
+            assert [[cell(value) for value in row.values()] for row in answer] == rows[1:]
+        else:  # the table in the paper's form: each number is one of the answer's
+            numbers = set(re.findall(r"\d+\.\d+", " ".join(" ".join(line[1:]) for line in rows[1:])))
+            assert numbers
+            assert numbers <= values
+
+
+def test_the_statements_of_the_figures_are_printed_too(log, markdown):
+    assert questioned(log, markdown, "curves")
+    assert questioned(log, markdown, "hits")
+
+
+def test_a_difference_has_the_interval_of_a_paired_t_test(planned, log, markdown):
+    seen = {(row["batch size"], row["arm"]): row for row in questioned(log, markdown, "differences")}
+    for size in (25, 50):
+        ends = {
+            clip: np.array(
+                [
+                    accuracy(run, run.epochs)
+                    for run in planned
+                    if (run.batch_size, run.clip, run.exempt_1d, run.bias_correction) == (size, clip, False, True)
+                ]
+            )
+            for clip in (1.0, None)
+        }
+        expected = stats.ttest_rel(100 * ends[1.0], 100 * ends[None])
+        low, high = expected.confidence_interval(0.95)
+        row = seen[size, "clip 1"]
+        assert row["pairs"] == 3
+        assert float(row["difference"]) == pytest.approx(float(np.mean(100 * (ends[1.0] - ends[None]))), abs=0.006)
+        assert (float(row["from"]), float(row["to"])) == pytest.approx((low, high), abs=0.02)
+        assert row["what is seen"] == ("better" if low > 0 else "no difference seen")
+
+
+def test_the_quantiles_of_t_in_the_statement_are_right():
+    (listed,) = re.findall(r"\[\s*([\d., \n]+)\]\[least", report.statement("differences"))
+    quantiles = [float(text) for text in listed.split(",")]
+    assert quantiles == pytest.approx(stats.t.ppf(0.975, np.arange(1, 31)).tolist(), abs=0.0006)
+
+
+def test_mean_and_deviation_are_over_the_seeds(planned, log, markdown):
+    ends = [
+        100 * accuracy(run, 4)
+        for run in planned
+        if (run.batch_size, run.clip, run.exempt_1d, run.bias_correction) == (25, 1.0, False, True)
+    ]
+    rows = {(row["batch size"], row["arm"]): row for row in questioned(log, markdown, "accuracy")}
+    row = rows[25, "clip 1"]
+    assert (row["seeds"], float(row["accuracy %"])) == (3, pytest.approx(np.mean(ends), abs=0.006))
+    assert float(row["± std"]) == pytest.approx(np.std(ends, ddof=1), abs=0.006)
+    assert row["paper %"] == Decimal("87.71")
+
+
+def test_what_the_bound_touches_is_counted_from_the_rows(runs, log, markdown):
+    hits = {"0.weight": 0, "0.bias": 0, "1.weight": 0, "1.bias": 0, "2.weight": 0, "2.bias": 0}
+    for file in runs.glob("*b25-clip1-e4-stem*/trust_ratios/*.parquet"):
+        for row in pq.read_table(file, partitioning=None).to_pylist():
+            norms = row["weight_norm"], row["update_norm"]
+            hits[row["layer"]] += all(norm > 0 for norm in norms) and row["trust_ratio"] > row["upper"]
+    hits_25 = sum(hits.values())
+    one_d = hits_25 - hits["0.weight"] - hits["2.weight"]
+    all_sizes = {row["arm"]: row for row in questioned(log, markdown, "touched")}
+    assert hits["1.weight"] > 0
+    assert all_sizes["clip 1"]["hits"] >= hits_25
+    assert all_sizes["clip 1, 1-D exempt"]["1-D clipped %"] is None
+    kinds = {(row["arm"], row["kind"]): row["layers"] for row in questioned(log, markdown, "kinds")}
+    assert kinds["clip 1", "matrix"] == 2
+    assert kinds["clip 1", "1-D bias"] == 3
+    assert kinds["clip 1", "1-D weight (normalisation)"] == 1
+    assert one_d > 0
+
+
+def test_a_run_that_failed_counts_nowhere_and_is_listed(planned, log, markdown):
+    assert "**1 of 30 runs did not finish**" in sections(markdown)["What is seen"]
+    (line,) = [line for line in sections(markdown)["Runs"].splitlines() if planned[-1].name in line.replace("\\", "")]
+    assert "failed" in line
+    assert FAILED.replace("_", "\\_") in line
+    rows = {(row["batch size"], row["arm"]): row["seeds"] for row in questioned(log, markdown, "accuracy")}
+    assert rows[75, "clip 1"] == 3
+    assert rows[75, "no clipping"] == 2
+
+
+def test_what_was_made_smaller_stands_in_every_section(markdown):
+    parts = sections(markdown)
+    del parts["The statements"]
+    for text in parts.values():
+        assert "batch sizes divided by 40" in text
+        assert "4 epochs for 80" in text
+        assert "`digits` for `cifar10`" in text
+
+
+def test_the_experiment_at_its_full_scale_needs_no_such_notice(planned, tmp_path):
+    described = report.EXPERIMENTS["table1"]
+    configs = [run.config("cuda:0") for run in plan("table1", "full")]
+    assert report._notice(configs, described) == ""
+
+
+def test_one_seed_has_no_interval(planned, tmp_path):
+    for run in planned[:2]:
+        record(run, tmp_path / "runs")
+    made = report.write(tmp_path / "runs", tmp_path / "report", experiment="table1", command=COMMAND)
+    text = made.read_text(encoding="utf-8")
+    assert "one seed: no interval" in sections(text)["What is seen"]
+    with connect(tmp_path / "runs", untrusted=True) as log:
+        (row,) = questioned(log, text, "differences")
+    assert (row["pairs"], row["from"], row["to"]) == (1, None, None)
+
+
+def test_a_log_in_which_nothing_has_finished_says_so(planned, tmp_path):
+    record(planned[0], tmp_path / "runs", failure="no")
+    made = report.write(tmp_path / "runs", tmp_path / "report", experiment="table1", command=COMMAND)
+    assert "**1 of 1 runs did not finish**" in made.read_text(encoding="utf-8")
+
+
+def test_a_damaged_run_is_named_and_the_others_are_reported(planned, tmp_path):
+    record(planned[0], tmp_path / "runs")
+    (tmp_path / "runs" / "damaged").mkdir()
+    (tmp_path / "runs" / "damaged" / "run.json").write_text("{")
+    made = report.write(tmp_path / "runs", tmp_path / "report", experiment="table1", command=COMMAND)
+    text = made.read_text(encoding="utf-8")
+    assert "damaged" in sections(text)["Files that were left out"]
+    assert "clip 1" in sections(text)["Accuracy on the test set"]
+
+
+class Tags(HTMLParser):
+    """The tags of a page that could fetch or run something, and their sources."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.images = [], 0
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+
+def test_names_from_a_log_are_text_on_both_pages(planned, tmp_path):
+    name = "x|<img src=x onerror=alert(1)>`"
+    record(planned[0], tmp_path / "runs", name=name)
+    folder = report.write(
+        tmp_path / "runs", tmp_path / "report", experiment="table1", command=[*COMMAND, "`<script>alert(2)</script>"]
+    ).parent
+    page = Tags()
+    page.feed((folder / "report.html").read_text(encoding="utf-8"))
+    assert not [tag for tag, _ in page.tags if tag in ("img", "iframe", "link", "object")]
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    assert "x\\|&lt;img src=x onerror=alert(1)&gt;\\`" in text
+    (row,) = [line for line in sections(text)["Runs"].splitlines() if "onerror" in line]
+    assert len(re.findall(r"(?<!\\)\|", row)) == 8  # seven columns
+
+
+def test_the_page_fetches_nothing_and_has_plotly_once(written):
+    page = Tags()
+    page.feed((written / "report.html").read_text(encoding="utf-8"))
+    assert not [attributes for _, attributes in page.tags if "src" in attributes or tag_fetches(attributes)]
+    (policy,) = [each["content"] for tag, each in page.tags if tag == "meta" and "http-equiv" in each]
+    assert policy.startswith("default-src 'none'")
+    assert 4e6 < (written / "report.html").stat().st_size < 8e6
+
+
+def tag_fetches(attributes):
+    return "://" in (attributes.get("href") or "")
+
+
+def test_the_sums_are_those_of_the_log_and_the_command_can_be_run_again(runs, written):
+    checked = subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=written, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout
+    lines = (written / "SHA256SUMS").read_text().splitlines()
+    assert len(lines) == len(list(runs.glob("*/*/*.parquet"))) + len(list(runs.glob("*/run.json")))
+    assert (written / "command.sh").read_text() == "lambc reproduce table1 --data digits\n"
