@@ -13,8 +13,9 @@ STEPS = "steps"
 def shown_steps(chart: str, last: int) -> tuple[int, int] | None:
     """The first and last step that the reader has zoomed to; None for all, which are 1 to `last`.
 
-    chart: the key of a chart that reports its zoom (app.plotly_view). To be asked before it is drawn: from then on a link
-        counts no more, and the browser has yet to report.
+    chart: the key of a chart that reports its zoom (app.plotly_view).
+
+    To be asked before that chart is drawn: from then on a link counts no more, and the browser has yet to report.
     """
     if chart in st.session_state:
         edges = st.session_state[chart].get("range")
