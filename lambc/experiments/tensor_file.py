@@ -13,15 +13,11 @@ def write(path: Path, contents: dict[str, Any]) -> None:
 
     Raises OSError, in one sentence, if the disk does not take it.
     """
-    written = atomic.temporary(path)
     try:
-        with written.open("wb") as file:
-            torch.save(contents, file)
-        atomic.publish(path)
-    except (OSError, RuntimeError) as error:  # torch makes a RuntimeError of what the disk says
-        written.unlink(missing_ok=True)
-        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-        raise OSError(f"{path} cannot be written ({reason}): make room, then go on with the run") from error
+        _write(path, contents)
+    except OSError as error:
+        atomic.temporary(path).unlink(missing_ok=True)
+        raise OSError(f"{path} cannot be written ({error.strerror}): make room, then go on with the run") from error
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -31,3 +27,14 @@ def read(path: Path) -> dict[str, Any]:
     except Exception as error:  # whatever damaged bytes lead to
         reason = str(error).partition("\n")[0]
         raise ValueError(f"{path} is damaged ({reason}): remove it, and the run begins anew") from error
+
+
+def _write(path: Path, contents: dict[str, Any]) -> None:
+    try:
+        with atomic.temporary(path).open("wb") as file:
+            torch.save(contents, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):  # torch closes its archive after the disk's error, and fails again
+            raise error.__context__ from None
+        raise
+    atomic.publish(path)

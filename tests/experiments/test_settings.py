@@ -75,7 +75,9 @@ def runs(draw):
         batch_size=draw(st.integers(2, 9999)), epochs=draw(st.integers(5, 99)), warmup_epochs=draw(st.floats(0, 5)),
         stem=draw(st.sampled_from(["auto", "3x3"])), seed=draw(st.integers(0, 9)),
         device=draw(st.sampled_from(["auto", "cpu", "cuda", "cuda:1"])),
-        exempt_1d=rule != "adamw" and draw(st.booleans()), bias_correction=rule != "lamb" or draw(st.booleans()), **switches,
+        exempt_1d=rule != "adamw" and draw(st.booleans()),
+        bias_correction=rule != "lamb" or draw(st.booleans()),
+        **switches,
     )  # fmt: skip
 
 
