@@ -83,7 +83,7 @@ class Cut(BaseException):
 
 
 def train_with_cuts(run, data, runs, at, monkeypatch):
-    """Train, cut off at each of the moments `at`, a step and whether it is its epoch's end, with a checkpoint a step."""
+    """Train with a checkpoint a step, cut off at the moments `at`: a step, and whether at the end of its epoch."""
     monkeypatch.setattr(training, "SECONDS_BETWEEN_REPORTS", 0.0)
     cuts = list(at)
 
