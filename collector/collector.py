@@ -18,7 +18,7 @@ from torch import Tensor
 
 from collector.compact import finish_merge
 from collector.lock import lock
-from collector.observer import Observer
+from collector.observer import Observer, steps_taken
 from collector.parts import list_parts
 from collector.recorder import Recorder
 from collector.remote import RemoteError, Spool, is_url
@@ -58,8 +58,17 @@ class Collector:
 
     Nothing here waits for the device in a step. If the disk fails or falls behind, training goes on: a warning says so
     once, rows are kept in memory, and each flush tries again. One process writes a run at a time: a lock in its folder,
-    which ends with the process, keeps others away. In a job of several processes, one of them holds the collector; in
-    a process that is forked off it (a DataLoader's worker), it records nothing and leaves the run alone.
+    which ends with the process, keeps others away. In a process that is forked off it (a DataLoader's worker), the
+    collector records nothing and leaves the run alone.
+
+    In a job of torch.distributed every process makes its collector alike, once the process group is there, and that of
+    rank 0 records: LAMBC's records are of whole layers on every rank. Those of the other ranks take every call and do
+    nothing: no file, no thread, no hook. A disk that fails stops no rank. A job that is started anew (torchrun's
+    `--max-restarts`) goes on with `resume=True`; load the checkpoint before the collector is made, since to load a
+    sharded one (torch.distributed.checkpoint) takes a step at lr 0, which would be recorded as the first.
+
+    process_group: of several runs in one job, the processes that train this one (the stage of a pipeline); the first of
+        them records. By default all processes.
 
     As a context manager it notes how the run ended: 'finished' (also by `sys.exit(0)`), 'interrupted'
     (KeyboardInterrupt) or 'failed' (any other exception). Exceptions go on their way. Without `close()`, a process that
@@ -85,6 +94,7 @@ class Collector:
         flush_seconds: float = 10.0,
         memory_limit: int = 256 * 2**20,
         when_full: Literal["drop", "wait"] = "drop",
+        process_group: Any = None,
     ) -> None:
         self._optimizers = list(optimizer) if isinstance(optimizer, Sequence) else [optimizer]
         if not self._optimizers:
@@ -92,6 +102,11 @@ class Collector:
         _check_options(name, resume, flush_seconds, memory_limit, when_full)
         selection = Selection(every, include, exclude)
         self._closed = True  # until all of it is there
+        self._rank = _rank(process_group)
+        if self._rank:
+            self._elsewhere = None if name is None or is_url(root) else Path(root).absolute() / name
+            self._epoch = 0
+            return
         self._spool = Spool(str(root)) if is_url(root) else None
         runs = self._spool.folder if self._spool else Path(root).absolute()
         name = name or _free_name(self._spool.holds if self._spool else lambda name: (runs / name).exists())
@@ -154,22 +169,34 @@ class Collector:
 
     @property
     def folder(self) -> Path:
-        """The run's folder; that of a run that is written to a URL is gone once all of it was sent."""
-        return self._run.folder
+        """The run's folder; that of a run that is written to a URL is gone once all of it was sent.
+
+        Raises RuntimeError on a rank that does not write, where the run has no name that was given, or lies at a URL.
+        """
+        if not self._rank:
+            return self._run.folder
+        if self._elsewhere is None:
+            raise RuntimeError(f"rank {self._rank} does not know where rank 0 writes: ask there, or give a name=")
+        return self._elsewhere
 
     @property
     def step(self) -> int:
         """The last step that was taken, recorded or not; 0 before the first."""
+        if self._rank:
+            return steps_taken(self._optimizers[0]) or 0
         return self._recorder.step
 
     @property
     def epoch(self) -> int:
         """The epoch of all rows that follow; 0 until it is set here or by `log`."""
-        return self._recorder.epoch
+        return self._epoch if self._rank else self._recorder.epoch
 
     @epoch.setter
     def epoch(self, epoch: int) -> None:
-        self._recorder.set_epoch(epoch)
+        if self._rank:
+            self._epoch = epoch
+        else:
+            self._recorder.set_epoch(epoch)
 
     def log(self, metrics: Mapping[str, float | Tensor], *, step: int | None = None, epoch: int | None = None) -> None:
         """Record values under their names, at the last step or at `step`.
@@ -180,6 +207,9 @@ class Collector:
         Raises TypeError for a value that is no number, ValueError for a tensor of several elements, RuntimeError after
         `close` and in a forked process.
         """
+        if self._rank:
+            self._epoch = self._epoch if epoch is None else epoch
+            return
         self._check_open()
         self._say_what_is_wrong()
         self._recorder.log(metrics, step, epoch)
@@ -195,6 +225,8 @@ class Collector:
         Raises RuntimeError if no step has shown its table yet, after `close` and in a forked process, and ValueError
         for an optimizer that this collector does not record.
         """
+        if self._rank:
+            return
         self._check_open()
         numbers = [n for n, each in enumerate(self._optimizers) if optimizer is None or each is optimizer]
         if not numbers:
@@ -220,7 +252,8 @@ class Collector:
         self._close("finished", None)
 
     def __enter__(self) -> Self:
-        self._check_open()
+        if not self._rank:
+            self._check_open()
         return self
 
     def __exit__(
@@ -326,6 +359,12 @@ def _check_options(name: str | None, resume: bool, flush_seconds: float, memory_
         raise ValueError(f"memory_limit={memory_limit!r}: the bytes that may wait for the disk are above 0")
     if when_full not in ("drop", "wait"):
         raise ValueError(f"when_full={when_full!r}: give 'drop' or 'wait'")
+
+
+def _rank(process_group: Any) -> int:
+    """This process's place among those that train the run; 0 where there is but one."""
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return torch.distributed.get_rank(process_group) if distributed else 0
 
 
 def _free_name(taken: Callable[[str], bool]) -> str:

@@ -55,7 +55,7 @@ class Observer:
                 f"{type(optimizer).__name__} is no torch.optim.Optimizer and has no register_trust_ratio_hook: "
                 "give the optimizer that is inside it"
             )
-        taken = _steps_taken(optimizer)
+        taken = steps_taken(optimizer)
         self.step = last_step if taken is None else taken
         self._optimizer = optimizer
         self._selection = selection
@@ -92,7 +92,7 @@ class Observer:
         )
 
     def _count_anew(self, optimizer: Optimizer) -> None:
-        taken = _steps_taken(optimizer)
+        taken = steps_taken(optimizer)
         self.step = self.step if taken is None else taken
 
     @torch.no_grad()
@@ -129,7 +129,7 @@ class Observer:
                 if hasattr(param, "placements"):
                     raise ValueError(
                         f"parameter {name} is sharded (DTensor), and its norm here would be that of a part: "
-                        "leave it out by `exclude`"
+                        "leave it out by `exclude`, or take lambc.LAMBC, which knows the norms of whole layers"
                     )
                 rows.append(_Row(column, group, param, param.grad is not None))
         return rows
@@ -224,11 +224,11 @@ def _flat(param: Tensor) -> Tensor:
     return tensor.permute(order).reshape(-1)
 
 
-def _steps_taken(optimizer: Optimizer) -> int | None:
+def steps_taken(optimizer: Any) -> int | None:
     """How many steps an optimizer says it took; None if it keeps no count. Waits for the device if the count is there.
 
     Where a group counts and the state is begun anew, the group knows better.
     """
-    kept = [*optimizer.state.values(), *optimizer.param_groups]
+    kept = [*getattr(optimizer, "state", {}).values(), *optimizer.param_groups]
     counts = [float(each["step"]) for each in kept if "step" in each]
     return int(max(counts)) if counts else None
