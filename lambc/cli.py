@@ -300,7 +300,7 @@ def reproduce(
     from lambc.experiments.report import write
 
     try:
-        written = write(folder, reported, experiment=experiment, command=["lambc", *sys.argv[1:]])
+        written = write(folder, reported, experiment=experiment, command=["lambc", *sys.argv[1:]], failures=failures)
     except OSError as error:
         fail(f"the report cannot be written ({error}): give another --report")
     out.print(f"The report is {escape(str(written))}, the log in {escape(str(folder))}.")

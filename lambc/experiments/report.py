@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import plotly.graph_objects as go
@@ -102,14 +103,23 @@ def statement(name: str) -> str:
     return question if name == "arms" else f"WITH arms AS (\n{statement('arms').strip()}\n)\n\n{question.strip()}"
 
 
-def write(runs: Path, folder: Path, *, experiment: str, command: Sequence[str]) -> Path:
+def write(
+    runs: Path,
+    folder: Path,
+    *,
+    experiment: str,
+    command: Sequence[str],
+    failures: Mapping[str, str] = MappingProxyType({}),
+) -> Path:
     """Write the report on the log in `runs` into `folder`, and say where report.md is.
+
+    failures: why runs failed, by their names; one that failed before its first step is in no log.
 
     Beside it are report.html, command.sh with the command line, and SHA256SUMS of the log's files.
 
     Raises OSError if it cannot be written.
     """
-    made = make(runs, experiment, command)
+    made = make(runs, experiment, command, failures)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.md").write_text(pages.markdown(made), encoding="utf-8")
     (folder / "report.html").write_text(pages.html(made), encoding="utf-8")
@@ -129,14 +139,14 @@ def checksums(runs: Path, folder: Path) -> str:
     return "".join(lines)
 
 
-def make(runs: Path, experiment: str, command: Sequence[str]) -> Report:
+def make(runs: Path, experiment: str, command: Sequence[str], failures: Mapping[str, str]) -> Report:
     """The report on the log in `runs`, which holds runs of this experiment alone."""
     described = EXPERIMENTS[experiment]
     run_files = _read_runs(runs)
     configs = [run["config"] for run in run_files]
     with connect(runs) as connection:
         questions = Questions(connection)
-        sections = _sections(questions, described.title, run_files)
+        sections = _sections(questions, described.title, run_files, failures)
     choices = [*described.choices, *CHOICES]
     sections.append(Section("What the paper leaves open", [f"- {choice}" for choice in choices]))
     text = [described.question, f"Made by {code(shlex.join(command))}."]
@@ -152,7 +162,9 @@ def _read_runs(runs: Path) -> list[dict[str, Any]]:
     return read
 
 
-def _sections(questions: Questions, title: str, run_files: Sequence[Mapping[str, Any]]) -> list[Section]:
+def _sections(
+    questions: Questions, title: str, run_files: Sequence[Mapping[str, Any]], failures: Mapping[str, str]
+) -> list[Section]:
     arms = questions.ask("arms").to_pylist()
     unfinished = sum(arm["status"] != "finished" for arm in arms)
     differences = questions.section("The differences, seed by seed", "differences", _say_differences)
@@ -162,6 +174,8 @@ def _sections(questions: Questions, title: str, run_files: Sequence[Mapping[str,
         summary.insert(
             0, f"- **{unfinished} of {len(arms)} runs did not finish**; they count nowhere, and are listed below."
         )
+    if failures:
+        summary.insert(0, f"- **{len(failures)} runs failed** when the command ran last: see the end.")
     sections = [Section("What is seen", summary or ["- No run has finished yet."])]
     accuracy = questions.section("Accuracy on the test set", "accuracy")
     assert accuracy.table is not None
@@ -179,6 +193,10 @@ def _sections(questions: Questions, title: str, run_files: Sequence[Mapping[str,
         _speed(questions, run_files),
         questions.section("Settings", "settings"),
         questions.section("Runs", "runs"),
+        *(
+            [Section("Runs that failed", [f"- {code(run)}: {code(why)}" for run, why in failures.items()])]
+            * bool(failures)
+        ),
         *_problems(questions),
         Section("Hardware and versions", [f"- {line}" for line in _environments(run_files)]),
     ]

@@ -46,6 +46,10 @@ def reproduce(
     Raises Stopped where the data cannot be had or the log cannot be written; then, as at KeyboardInterrupt, the runs
     that are being trained end as interrupted, and the same call goes on with them.
     """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Stopped(f"{folder} cannot be made ({error.strerror}): give another folder for the log") from error
     waiting, failures = deque(runs), dict[str, str]()
     workers = [_Worker(folder, jobs, data_dir) for _ in range(min(jobs, len(runs)))]
     try:

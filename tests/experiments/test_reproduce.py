@@ -161,11 +161,11 @@ def test_two_jobs_do_what_one_does(folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_ends_as_interrupted_and_no_process_is_left(folder, tmp_path):
+def test_an_interrupted_run_ends_as_interrupted_and_no_process_is_left(tmp_path):
     def interrupt(run, said):
         raise KeyboardInterrupt
 
-    run = few(folder, epochs=50)
+    run = replace(few(tmp_path, epochs=50), data="digits")
     with pytest.raises(KeyboardInterrupt):
         reproduce([run], tmp_path, report=interrupt)
     assert read_run(tmp_path / run.name)["status"] == "interrupted"
@@ -201,12 +201,12 @@ def test_a_full_disk_stops_all_and_what_has_finished_is_kept(folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command_trains_reports_and_keeps_what_it_has(tmp_path):
-    command = (
-        "reproduce", "figure3", "--data", "digits", "--seeds", 1, "--epochs", 1, "--device", "cpu",
-        "--runs", tmp_path / "runs", "--report", tmp_path / "report",
-    )  # fmt: skip
-    first = lambc(*command)
+def test_the_command_trains_reports_and_keeps_what_it_has(folder, tmp_path):
+    def reproduce_figure_3(*arguments):
+        where = ("--runs", tmp_path / "runs", "--report", tmp_path / "report")
+        return lambc("reproduce", "figure3", "--data", f"parquet:{folder}", "--device", "cpu", *where, *arguments)
+
+    first = reproduce_figure_3("--seeds", 1, "--epochs", 1)
     assert first.exit_code == 0, first.output
     assert first.stdout.count("  test ") == 2
     report = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
@@ -215,13 +215,25 @@ def test_the_command_trains_reports_and_keeps_what_it_has(tmp_path):
         "report.md", "report.html", "SHA256SUMS", "command.sh",
     }  # fmt: skip
 
-    again = lambc(*command)
+    again = reproduce_figure_3("--seeds", 1, "--epochs", 1)
     assert again.exit_code == 0
     assert again.stdout.count("was there already, finished") == 2
 
-    other = lambc(*command[:5], 2, "--epochs", 2, *command[8:])
+    other = reproduce_figure_3("--seeds", 1, "--epochs", 2)
     assert other.exit_code == 2
     assert "which this command would not make: give another --runs" in other.stderr
+
+
+@pytest.mark.slow
+def test_runs_that_fail_are_told_on_the_terminal_in_the_report_and_by_the_exit_code(folder, tmp_path):
+    where = ("--runs", tmp_path / "runs", "--report", tmp_path / "report")
+    done = lambc("reproduce", "large-batch", "--data", f"parquet:{folder}", "--seeds", 1, "--device", "cpu", *where)
+    assert done.exit_code == 1, done.output
+    assert done.stderr.count("has only 32 images to train on, so give less") == 8
+    assert "8 of 8 runs failed; the same command tries them again" in done.stderr
+    report = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
+    assert "**8 runs failed**" in report
+    assert report.count("has only 32 images to train on, so give less") == 8
 
 
 def test_what_makes_no_sense_is_refused_in_one_line_before_anything_is_trained(tmp_path):
