@@ -265,7 +265,7 @@ def reproduce(
     ] = None,
     seeds: Annotated[int | None, typer.Option(help="How many, from 0 on.", show_default="the scale's")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the images.", show_default="the scale's")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, which share the device.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, which share the device; on a CPU, one a core.")] = 1,
     device: Annotated[str, typer.Option(help="As `lambc train` takes.")] = Run.device,
     runs: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the log is.", show_default="runs/EXPERIMENT-SCALE")

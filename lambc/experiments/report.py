@@ -170,6 +170,7 @@ def _sections(
     differences = questions.section("The differences, seed by seed", "differences", _say_differences)
     touched = questions.section("Which layers does the bound touch?", "touched", _say_touched)
     summary = [f"- {line}" for section in (differences, touched) for line in section.text[:-1]]
+    differences, touched = (replace(section, text=section.text[-1:]) for section in (differences, touched))
     if unfinished:
         summary.insert(
             0, f"- **{unfinished} of {len(arms)} runs did not finish**; they count nowhere, and are listed below."
@@ -209,10 +210,16 @@ def _say_differences(rows: list[dict[str, Any]]) -> Sequence[str]:
         interval = "" if row["from"] is None else f" [{row['from']:+.2f}, {row['to']:+.2f}]"
         paper = f"; in the paper {row['paper']:+.2f}" if row["paper"] is not None else ""
         said.append(
-            f"Batch size {row['batch size']:,}: {code(row['arm'])} against {code(row['against'])} "
+            f"Batch size {_size(row)}: {code(row['arm'])} against {code(row['against'])} "
             f"{row['difference']:+.2f} points{interval}, {row['what is seen']}{paper}."
         )
     return said
+
+
+def _size(row: Mapping[str, Any]) -> str:
+    """A batch size, and the paper's that it stands for."""
+    size, stands_for = row["batch size"], row["stands for"]
+    return f"{size:,}" if size == stands_for else f"{size:,} (for {stands_for:,})"
 
 
 def _say_touched(rows: list[dict[str, Any]]) -> Sequence[str]:
@@ -236,12 +243,13 @@ def _say_readings(rows: list[dict[str, Any]]) -> Sequence[str]:
 def _as_in_the_paper(accuracy: pa.Table) -> Section:
     """Batch sizes as columns, arms as rows, as Table 1 has it."""
     cells: dict[str, dict[str, str | None]] = {}
-    sizes = sorted(set(accuracy["batch size"].to_pylist()))
-    for row in accuracy.to_pylist():
+    rows = accuracy.to_pylist()
+    sizes = list(dict.fromkeys(map(_size, rows)))
+    for row in rows:
         std = "" if row["± std"] is None else f" ± {row['± std']:.2f}"
         paper = f" (paper {row['paper %']:.2f})" if row["paper %"] is not None else ""
-        there = cells.setdefault(row["arm"], {"arm": row["arm"]} | {f"{size:,}": None for size in sizes})
-        there[f"{row['batch size']:,}"] = f"{row['accuracy %']:.2f}{std}{paper}"
+        there = cells.setdefault(row["arm"], {"arm": row["arm"]} | dict.fromkeys(sizes))
+        there[_size(row)] = f"{row['accuracy %']:.2f}{std}{paper}"
     text = [
         "Test accuracy in percent after the last epoch by batch size: mean ± sample standard deviation over the seeds."
     ]

@@ -85,7 +85,7 @@ class _Worker:
 
     def begin(self, run: ReproducedRun) -> None:
         """Have a run trained."""
-        if self._process is None:
+        if self._process is None or not self._process.is_alive():
             # Not a fork: it would inherit threads' locks and could not use CUDA.
             context = multiprocessing.get_context("spawn")
             self.connection, theirs = context.Pipe()

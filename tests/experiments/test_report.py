@@ -144,6 +144,15 @@ def test_a_difference_has_the_interval_of_a_paired_t_test(planned, log, markdown
         assert row["what is seen"] == ("better" if low > 0 else "no difference seen")
 
 
+def test_the_summary_says_each_difference_once(log, markdown):
+    for row in questioned(log, markdown, "differences"):
+        said = (
+            f"Batch size {row['batch size']} (for {row['stands for']:,}): `{row['arm']}` against `{row['against']}` "
+            f"{row['difference']:+.2f} points [{row['from']:+.2f}, {row['to']:+.2f}], {row['what is seen']}"
+        )
+        assert markdown.count(said) == 1
+
+
 def test_the_quantiles_of_t_in_the_statement_are_right():
     (listed,) = re.findall(r"\[\s*([\d., \n]+)\]\[least", report.statement("differences"))
     quantiles = [float(text) for text in listed.split(",")]

@@ -3,6 +3,7 @@
 -- are those of Table 1, at the batch size that this one stands for.
 SELECT
     arms.batch_size AS "batch size",
+    any_value(arms.paper_batch_size) AS "stands for",
     arm,
     count(*) AS seeds,
     TRY_CAST(100 * avg(last_test_accuracy) AS DECIMAL(12, 2)) AS "accuracy %",

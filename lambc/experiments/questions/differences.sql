@@ -2,6 +2,7 @@
 -- over pairs of runs with one seed, and its interval at 95 % (Student's t; above 31 pairs that of 31, which is wider).
 SELECT
     means.batch_size AS "batch size",
+    means.paper_batch_size AS "stands for",
     arm,
     held_against AS against,
     pairs,

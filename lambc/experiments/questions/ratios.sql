@@ -9,10 +9,10 @@ SELECT
         ELSE '1-D bias'
     END AS kind,
     1 + (4 * (step - 1)) // steps AS quarter,
-    round(quantile_cont(trust_ratio, 0.05), 4) AS "5 %",
-    round(quantile_cont(trust_ratio, 0.5), 4) AS "median",
-    round(quantile_cont(trust_ratio, 0.95), 4) AS "95 %",
-    round(max(trust_ratio), 4) AS largest,
+    round(quantile_cont(CAST(trust_ratio AS DOUBLE), 0.05), 4) AS "5 %",
+    round(quantile_cont(CAST(trust_ratio AS DOUBLE), 0.5), 4) AS "median",
+    round(quantile_cont(CAST(trust_ratio AS DOUBLE), 0.95), 4) AS "95 %",
+    round(CAST(max(trust_ratio) AS DOUBLE), 4) AS largest,
     TRY_CAST(100 * avg(CAST(trust_ratio > 1 AS INTEGER)) AS DECIMAL(12, 2)) AS "above 1 %"
 FROM arms
 JOIN trust_ratios USING (run)
