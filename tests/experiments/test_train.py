@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from collector import connect
+from lambc import LAMBC
 from lambc.experiments import train as training
 from lambc.experiments.images import DataError
 from lambc.experiments.models import initialised
 from lambc.experiments.settings import Run
 from lambc.experiments.state import split_batches
+from lambc.experiments.text import Text
 
 RUN = Run(batch_size=32, epochs=2, clip=1.0, device="cpu")
 
@@ -119,6 +121,49 @@ def test_colour_images_can_be_augmented(few_digits, tmp_path):
     )
     run = Run(batch_size=8, epochs=1, augment=True, device="cpu")
     assert math.isfinite(training.train(run, colour, tmp_path).end.loss)
+
+
+@pytest.mark.parametrize("rule", ["lamb", "adamw"])
+def test_a_reset_takes_the_steps_of_a_new_optimizer_an_epoch_and_the_log_counts_on(rule, tmp_path):
+    windows = torch.arange(14 * 17).reshape(14, 17) * 7 % 40
+    text = Text("topics", windows[:10], windows[10:])
+    run = Run(
+        data="topics", model="transformer", batch_size=4, epochs=3, rule=rule, clip=1.0 if rule == "lamb" else None,
+        bias_correction=rule != "lamb", reset_optimizer_each_epoch=True, lr=1e-3, device="cpu",
+    )  # fmt: skip
+    trained = training.train(run, text, tmp_path)
+
+    model, order = initialised(run, text), torch.Generator().manual_seed(run.seed)
+    for _ in range(run.epochs):
+        if rule == "lamb":
+            optimizer = LAMBC(model.named_parameters(), lr=1e-3, clip=1.0, bias_correction=False)
+        else:
+            optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0)
+        for batch in torch.randperm(10, generator=order).split(4):
+            optimizer.zero_grad()
+            loss, _ = training.score(model, text.train_windows[batch, :-1], text.train_windows[batch, 1:])
+            loss.backward()
+            optimizer.step()
+    for one, other in zip(trained.model.parameters(), model.parameters(), strict=True):
+        assert torch.equal(one, other)
+    log = connect(tmp_path)
+    assert [step for (step,) in log.sql("SELECT DISTINCT step FROM trust_ratios ORDER BY step").fetchall()] == [
+        *range(1, 10)
+    ]
+    log.close()
+
+
+def test_the_rate_of_a_warm_up_is_in_the_log(few_digits, tmp_path):
+    training.train(replace(RUN, warmup_epochs=1.0, lr=3e-3), few_digits, tmp_path)
+    log = connect(tmp_path)
+    expected = [(1, 1e-3), (2, 2e-3), (3, 3e-3), (4, 3e-3), (5, 3e-3), (6, 3e-3)]
+    assert log.sql("SELECT step, value FROM metrics WHERE name = 'lr' ORDER BY step").fetchall() == [
+        (step, pytest.approx(rate)) for step, rate in expected
+    ]
+    assert log.sql("SELECT DISTINCT step, lr FROM trust_ratios ORDER BY step").fetchall() == [
+        (step, pytest.approx(rate)) for step, rate in expected
+    ]
+    log.close()
 
 
 def test_lamb_clips_nothing(few_digits, tmp_path):
