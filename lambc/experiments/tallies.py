@@ -14,29 +14,29 @@ class Tally:
     """Loss and right answers over some labels, and how fast the examples went by."""
 
     def __init__(self, device: torch.device) -> None:
-        self._sums = torch.zeros(2, device=device)
+        self.sums = torch.zeros(2, device=device)
         self._labels = self._examples = 0
         self._began = time.perf_counter()
 
     def add(self, loss: Tensor, right: Tensor, labels: int, examples: int) -> None:
         """Count a batch: its mean loss over so many labels, and how many of them it got right."""
-        self._sums += torch.stack([loss * labels, right])
+        self.sums += torch.stack([loss * labels, right])
         self._labels += labels
         self._examples += examples
 
     def read(self) -> tuple[float, float, float]:
         """Mean loss, accuracy, and examples per second. Waits for the device, so that they are true."""
-        loss, accuracy = (self._sums / self._labels).tolist()
+        loss, accuracy = (self.sums / self._labels).tolist()
         return loss, accuracy, self._examples / (time.perf_counter() - self._began)
 
     def state_dict(self) -> dict[str, Any]:
         """All that was counted, for `load_state_dict`."""
         seconds = time.perf_counter() - self._began
-        return {"sums": self._sums, "labels": self._labels, "examples": self._examples, "seconds": seconds}
+        return {"sums": self.sums, "labels": self._labels, "examples": self._examples, "seconds": seconds}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on counting from there; the time between does not count."""
-        self._sums.copy_(state["sums"])
+        self.sums.copy_(state["sums"])
         self._labels, self._examples = state["labels"], state["examples"]
         self._began = time.perf_counter() - state["seconds"]
 

@@ -16,6 +16,7 @@ from lambc.experiments.data import Data
 from lambc.experiments.earlier import status
 from lambc.experiments.images import DataError
 from lambc.experiments.optimizers import make_optimizer
+from lambc.experiments.ranks import ALONE, Ranks, join, share_batch_norms
 from lambc.experiments.settings import Run
 from lambc.experiments.state import State
 from lambc.experiments.tallies import Tally
@@ -87,13 +88,18 @@ def train(
         `checkpoint.pt`, until the run has finished.
 
     On a GPU the forward pass runs in bfloat16. Within an epoch nothing waits for the device but reports and
-    checkpoints.
+    checkpoints. Of several processes that torchrun started, each takes its part of every batch, so that `batch_size` is
+    that of all together, and what comes out is what one process makes of it, but for rounding; the first one reports,
+    and writes log and checkpoint.
 
     Raises FileExistsError if there is a run of this name, and with `resume` if it has other settings or is being
     trained; OSError if it cannot be written; ValueError for a name or a setting that makes no sense, or for a run that
     is damaged; and DataError if a batch is larger than the data set. Whatever else is raised while it trains,
     KeyboardInterrupt too, leaves a log of all that was done until then.
     """
+    ranks = join()
+    if ranks.count > 1 and run.compile:
+        raise ValueError(f"compile=True on {ranks.count} processes: what they send to each other cannot be compiled")
     device = find_device(run.device)
     if run.batch_size > len(images):
         few = f"{images.name} has only {len(images)} {images.unit} to train on"
@@ -105,6 +111,8 @@ def train(
         return Trained(None, folder, None)
 
     state = State(run, images, device)
+    if ranks.count > 1:
+        share_batch_norms(state.model)
     if run.compile:
         # A step's work is then launched as one; each of the four shapes that there are is compiled on its own.
         state.model.compile(mode="reduce-overhead" if device.type == "cuda" else None, dynamic=False)
@@ -112,12 +120,13 @@ def train(
     with _collector(run, state, folder, resume=resume) as collector, _fast_convolutions(device):
         if resume and (folder / CHECKPOINT).exists():
             state.load(folder / CHECKPOINT)
-        loop = _Loop(run, images, state, collector, report, checkpoint_seconds)
+        loop = _Loop(run, images, state, collector, ranks, report, checkpoint_seconds)
         while state.epoch <= run.epochs:
             end = loop.epoch()
-        if keep_weights:
+        if keep_weights and not ranks.rank:
             tensor_file.write(folder / WEIGHTS, state.model.state_dict())
-    _remove_checkpoint(folder)
+    if not ranks.rank:
+        _remove_checkpoint(folder)
     return Trained(state.model, folder, end)
 
 
@@ -166,11 +175,12 @@ class _Loop:
         data: Data,
         state: State,
         collector: Collector,
+        ranks: Ranks,
         report: Report | None,
         checkpoint_seconds: float,
     ) -> None:
-        self._run, self._data, self._state, self._collector = run, data, state, collector
-        self._report, self._checkpoint_seconds = report, checkpoint_seconds
+        self._run, self._data, self._state, self._collector, self._ranks = run, data, state, collector, ranks
+        self._report, self._checkpoint_seconds = None if ranks.rank else report, checkpoint_seconds
         self._saved = self._reported = time.perf_counter()
 
     def epoch(self) -> Progress:
@@ -189,7 +199,7 @@ class _Loop:
             self._step(batch)
             self._report_now_and_then()
 
-        test_loss, state.test_accuracy = evaluate(state.model, data, run.batch_size)
+        test_loss, state.test_accuracy = evaluate(state.model, data, run.batch_size, self._ranks)
         end = self._progress(ends_epoch=True)
         collector.log(
             {
@@ -210,11 +220,15 @@ class _Loop:
         lr = learning_rate(self._run, state.step + 1, state.steps_per_epoch)
         for group in state.optimizer.param_groups:
             group["lr"] = lr
-        loss, right = score(state.model, inputs, labels)
+        loss, right = score(state.model, inputs, labels, self._ranks)
         state.optimizer.zero_grad()
         loss.backward()
-        state.optimizer.step()
         loss = loss.detach()
+        if self._ranks.count > 1:
+            right = right.float()
+            grads = [param.grad for param in state.model.parameters() if param.grad is not None]
+            self._ranks.add_up([loss, right, *grads])
+        state.optimizer.step()
         self._collector.log({"train/loss": loss, "train/accuracy": right / labels.numel(), "lr": lr})
         state.tally.add(loss, right, labels.numel(), len(batch))
         state.step += 1
@@ -226,7 +240,7 @@ class _Loop:
         Between the last step of an epoch and what is measured at its end nothing is saved, since rows of one step would
         then be on either side.
         """
-        if time.perf_counter() - self._saved >= self._checkpoint_seconds:
+        if not self._ranks.rank and time.perf_counter() - self._saved >= self._checkpoint_seconds:
             try:
                 self._collector.flush()
             except OSError as error:
@@ -257,22 +271,31 @@ class _Loop:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, data: Data, batch_size: int) -> tuple[float, float]:
+def evaluate(model: nn.Module, data: Data, batch_size: int, ranks: Ranks = ALONE) -> tuple[float, float]:
     """Mean loss and accuracy over the whole test set, `batch_size` examples at a time."""
     model.eval()
     tally = Tally(next(model.parameters()).device)
     for inputs, labels in data.test_batches(batch_size):
-        tally.add(*score(model, inputs, labels), labels.numel(), len(labels))
+        tally.add(*score(model, inputs, labels, ranks), labels.numel(), len(labels))
+    ranks.add_up([tally.sums])
     loss, accuracy, _ = tally.read()
     return loss, accuracy
 
 
-def score(model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean loss, and how many of the labels, of any shape, have the highest score. On a GPU in bfloat16."""
+def score(model: nn.Module, inputs: Tensor, labels: Tensor, ranks: Ranks = ALONE) -> tuple[Tensor, Tensor]:
+    """Mean loss, and how many of the labels, of any shape, have the highest score. On a GPU in bfloat16.
+
+    Of several processes each has its part of the sum; only all parts together are the mean.
+    """
+    count = labels.numel()
+    inputs, labels = ranks.part(inputs), ranks.part(labels)
     with torch.autocast(inputs.device.type, torch.bfloat16, enabled=inputs.device.type == "cuda"):
         scores = model(inputs)
     scores, labels = scores.float().flatten(0, -2), labels.flatten()
-    return nn.functional.cross_entropy(scores, labels), (scores.argmax(1) == labels).sum()
+    right = (scores.argmax(1) == labels).sum()
+    if ranks.count == 1:
+        return nn.functional.cross_entropy(scores, labels), right
+    return nn.functional.cross_entropy(scores, labels, reduction="sum") / count, right
 
 
 def learning_rate(run: Run, step: int, steps_per_epoch: int) -> float:

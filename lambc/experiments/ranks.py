@@ -1,0 +1,105 @@
+"""Several processes that train one model, each on a part of every batch, and do what one would do but for rounding.
+
+torchrun --nproc-per-node 4 -m lambc train --batch-size 1000
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The processes of a job: how many there are, and which this is. One alone sends nothing."""
+
+    count: int = 1
+    rank: int = 0
+
+    def part(self, examples: Tensor) -> Tensor:
+        """What of a batch is this process's; nothing, if there are more processes than examples."""
+        return examples.tensor_split(self.count)[self.rank]
+
+    def add_up(self, tensors: Sequence[Tensor]) -> None:
+        """Sum each of these float32 tensors over all processes, in place, in one message."""
+        if self.count > 1:
+            packed = torch.cat([tensor.reshape(-1) for tensor in tensors])
+            torch.distributed.all_reduce(packed)
+            for tensor, total in zip(tensors, packed.split([tensor.numel() for tensor in tensors]), strict=True):
+                tensor.copy_(total.view_as(tensor))
+
+
+ALONE = Ranks()
+
+
+def join() -> Ranks:
+    """The processes that torchrun started, with an accelerator for each where there are any; else this one alone."""
+    distributed = torch.distributed
+    if not distributed.is_available():
+        return ALONE
+    if distributed.is_torchelastic_launched() and not distributed.is_initialized():
+        if torch.accelerator.is_available():
+            torch.accelerator.set_device_index(int(os.environ["LOCAL_RANK"]))
+        distributed.init_process_group()
+    return Ranks(distributed.get_world_size(), distributed.get_rank()) if distributed.is_initialized() else ALONE
+
+
+def share_batch_norms(model: nn.Module) -> None:
+    """Have the batch norms of a model take mean and variance over the batch of all processes, not over a part."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.__class__ = SharedBatchNorm2d
+
+
+class SharedBatchNorm2d(nn.BatchNorm2d):
+    """nn.BatchNorm2d over the examples of all processes, of which some may have none; with any backend.
+
+    torch's own SyncBatchNorm needs a GPU. One message of 8 · (2 C + 1) bytes a layer forward, and one backward.
+    """
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Normalised inputs [N, C, H, W]; sums are float64, so that it hardly matters how they are cut."""
+        if not self.training:
+            return super().forward(inputs)
+        dims = (0, 2, 3)
+        here = inputs.new_full((1,), inputs.numel() // self.num_features, dtype=torch.float64)
+        sums = [inputs.sum(dims, dtype=torch.float64), inputs.square().sum(dims, dtype=torch.float64), here]
+        total, squares, (count,) = _Sum.apply(torch.cat(sums)).split([self.num_features, self.num_features, 1])
+        mean = total / count
+        variance = squares / count - mean.square()
+        self._track(mean.detach(), variance.detach() * count / (count - 1))
+        scale = self.weight * (variance + self.eps).rsqrt().to(self.weight.dtype)
+        return (inputs - _each_channel(mean.to(inputs.dtype))) * _each_channel(scale) + _each_channel(self.bias)
+
+    @torch.no_grad()
+    def _track(self, mean: Tensor, variance: Tensor) -> None:
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked += 1
+        weight = self.momentum if self.momentum is not None else 1 / self.num_batches_tracked.item()
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), weight)
+        self.running_var.lerp_(variance.to(self.running_var.dtype), weight)
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over all processes, as a function that autograd can follow."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor) -> Tensor:
+        total = values.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        total = gradient.contiguous().clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+
+def _each_channel(values: Tensor) -> Tensor:
+    return values[:, None, None]
