@@ -132,7 +132,7 @@ def checksums(runs: Path, folder: Path) -> str:
     """A line for each Parquet file and run.json of the log, as `sha256sum -c` in `folder` reads them."""
     lines = []
     for run in run_folders(runs):
-        for file in sorted([run / "run.json", *run.glob("*/*.parquet")]):
+        for file in sorted([*run.glob("run.json"), *run.glob("*/*.parquet")]):
             with file.open("rb") as opened:
                 digest = hashlib.file_digest(opened, "sha256").hexdigest()
             lines.append(f"{digest}  {os.path.relpath(file, folder)}\n")
@@ -146,9 +146,9 @@ def make(runs: Path, experiment: str, command: Sequence[str], failures: Mapping[
     configs = [run["config"] for run in run_files]
     with connect(runs) as connection:
         questions = Questions(connection)
-        sections = _sections(questions, described.title, run_files, failures)
+        sections = _sections(questions, run_files, failures)
     choices = [*described.choices, *CHOICES]
-    sections.append(Section("What the paper leaves open", [f"- {choice}" for choice in choices]))
+    sections.append(Section("What the paper leaves open, and what was chosen", [f"- {choice}" for choice in choices]))
     text = [described.question, f"Made by {code(shlex.join(command))}."]
     return Report(described.title, text, _notice(configs, described), sections, questions.asked)
 
@@ -163,45 +163,49 @@ def _read_runs(runs: Path) -> list[dict[str, Any]]:
 
 
 def _sections(
-    questions: Questions, title: str, run_files: Sequence[Mapping[str, Any]], failures: Mapping[str, str]
+    questions: Questions, run_files: Sequence[Mapping[str, Any]], failures: Mapping[str, str]
 ) -> list[Section]:
-    arms = questions.ask("arms").to_pylist()
-    unfinished = sum(arm["status"] != "finished" for arm in arms)
+    accuracy = questions.section("Accuracy on the test set", "accuracy")
     differences = questions.section("The differences, seed by seed", "differences", _say_differences)
     touched = questions.section("Which layers does the bound touch?", "touched", _say_touched)
-    summary = [f"- {line}" for section in (differences, touched) for line in section.text[:-1]]
-    differences, touched = (replace(section, text=section.text[-1:]) for section in (differences, touched))
-    if unfinished:
-        summary.insert(
-            0, f"- **{unfinished} of {len(arms)} runs did not finish**; they count nowhere, and are listed below."
-        )
-    if failures:
-        summary.insert(0, f"- **{len(failures)} runs failed** when the command ran last: see the end.")
-    sections = [Section("What is seen", summary or ["- No run has finished yet."])]
-    accuracy = questions.section("Accuracy on the test set", "accuracy")
-    assert accuracy.table is not None
-    sections += [_as_in_the_paper(accuracy.table), accuracy, differences]
-    if title.startswith("Table 1"):
-        sections.append(
-            questions.section("Which reading of the method is nearer to the paper?", "readings", _say_readings)
-        )
-    sections += [
+    said = [f"- {line}" for section in (differences, touched) for line in section.text[:-1]]
+    return [
+        Section("What is seen", [*_say_failures(questions, failures), *(said or ["- No comparison can be made yet."])]),
+        _as_in_the_paper(accuracy),
+        accuracy,
+        replace(differences, text=differences.text[-1:]),
+        *_if_any(questions.section("Which reading of the method is nearer to the paper?", "readings", _say_readings)),
         _curves(questions),
-        touched,
+        replace(touched, text=touched.text[-1:]),
         questions.section("Which kinds of layers", "kinds"),
         _layers(questions),
         questions.section("What the trust ratios are without a bound", "ratios"),
         _speed(questions, run_files),
         questions.section("Settings", "settings"),
         questions.section("Runs", "runs"),
-        *(
-            [Section("Runs that failed", [f"- {code(run)}: {code(why)}" for run, why in failures.items()])]
-            * bool(failures)
-        ),
-        *_problems(questions),
+        *[Section("Runs that failed", [f"- {code(run)}: {code(why)}" for run, why in failures.items()])][
+            : len(failures)
+        ],
+        *_if_any(questions.section("Files that were left out", "problems")),
         Section("Hardware and versions", [f"- {line}" for line in _environments(run_files)]),
     ]
-    return sections
+
+
+def _if_any(section: Section) -> list[Section]:
+    return [section] if section.table else []
+
+
+def _say_failures(questions: Questions, failures: Mapping[str, str]) -> list[str]:
+    statuses = questions.ask("arms")["status"].to_pylist()
+    unfinished = sum(status != "finished" for status in statuses)
+    said = []
+    if failures:
+        said.append(f"- **{len(failures)} runs failed** when the command ran last: see the end.")
+    if unfinished:
+        said.append(
+            f"- **{unfinished} of {len(statuses)} runs did not finish**; they count nowhere, and are listed below."
+        )
+    return said
 
 
 def _say_differences(rows: list[dict[str, Any]]) -> Sequence[str]:
@@ -240,10 +244,10 @@ def _say_readings(rows: list[dict[str, Any]]) -> Sequence[str]:
     ]
 
 
-def _as_in_the_paper(accuracy: pa.Table) -> Section:
+def _as_in_the_paper(accuracy: Section) -> Section:
     """Batch sizes as columns, arms as rows, as Table 1 has it."""
     cells: dict[str, dict[str, str | None]] = {}
-    rows = accuracy.to_pylist()
+    rows = accuracy.table.to_pylist() if accuracy.table else []
     sizes = list(dict.fromkeys(map(_size, rows)))
     for row in rows:
         std = "" if row["± std"] is None else f" ± {row['± std']:.2f}"
@@ -282,25 +286,21 @@ def _layers(questions: Questions) -> Section:
     return replace(section, figure=figure)
 
 
-def _problems(questions: Questions) -> list[Section]:
-    section = questions.section("Files that were left out", "problems")
-    return [section] if section.table else []
-
-
 def _speed(questions: Questions, run_files: Sequence[Mapping[str, Any]]) -> Section:
     section = questions.section("Speed", "speed")
-    limits = []
-    for card, operations in CARDS.items():
-        on_card = [run for run in run_files if card in str(run["environment"].get("device_name"))]
-        known = [
-            run for run in on_card if run["config"].get("data") == "cifar10" and run["config"].get("stem") == "auto"
-        ]
-        if known:
-            limits.append(
-                f"The arithmetic limit of an {card} is {operations / CIFAR_OPERATIONS:,.0f} images a second: in "
-                f"bfloat16 {operations / 1e12:.0f} T operations a second, over {CIFAR_OPERATIONS / 1e9:.2f} G an image."
-            )
-    return replace(section, text=[*section.text, *limits])
+    return replace(section, text=[*section.text, *_limits(run_files)])
+
+
+def _limits(run_files: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a card could do at its best, where the card and the work of an image are known."""
+    known = [run for run in run_files if run["config"].get("data") == "cifar10" and run["config"].get("stem") == "auto"]
+    names = " ".join({str(run["environment"].get("device_name")) for run in known})
+    return [
+        f"The arithmetic limit of an {card} is {operations / CIFAR_OPERATIONS:,.0f} images a second: in bfloat16 "
+        f"{operations / 1e12:.0f} T operations a second, over {CIFAR_OPERATIONS / 1e9:.2f} G an image."
+        for card, operations in CARDS.items()
+        if card in names
+    ]
 
 
 def _environments(run_files: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -330,7 +330,7 @@ def _notice(configs: Sequence[Mapping[str, Any]], described: Experiment) -> str:
     if values("images"):
         said.append(f"at most {listed('images')} images to train on and as many to test with")
     if values("epochs") != [described.full.epochs]:
-        said.append(f"{listed('epochs')} epochs for {described.full.epochs}")
+        said.append(f"epochs {listed('epochs')} for {described.full.epochs}")
     if "torchvision" in values("stem"):
         said.append("ResNet-18 with torchvision's 7×7 stem")
     return (

@@ -12,9 +12,11 @@ import pytest
 import torch
 from scipy import stats
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from collector import Collector, connect
 from lambc.experiments import report
+from lambc.experiments.models import resnet18
 from lambc.experiments.optimizers import make_optimizer
 from lambc.experiments.pages import cell
 from lambc.experiments.tables import plan
@@ -206,7 +208,7 @@ def test_what_was_made_smaller_stands_in_every_section(markdown):
     del parts["The statements"]
     for text in parts.values():
         assert "batch sizes divided by 50" in text
-        assert "4 epochs for 80" in text
+        assert "epochs 4 for 80" in text
         assert "`digits` for `cifar10`" in text
 
 
@@ -252,6 +254,17 @@ class Tags(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.tags.append((tag, dict(attributes)))
+
+
+def test_a_cards_limit_is_its_peak_over_the_work_of_an_image():
+    with FlopCounterMode(display=False) as counter:
+        resnet18(10, 3, 32)(torch.zeros(1, 3, 32, 32))
+    forward_and_backward = 3 * counter.get_total_flops()
+    assert pytest.approx(forward_and_backward, rel=0.01) == report.CIFAR_OPERATIONS
+    on_card = {"config": {"data": "cifar10", "stem": "auto"}, "environment": {"device_name": "NVIDIA H100 80GB HBM3"}}
+    (said,) = report._limits([on_card])
+    assert f"{989e12 / report.CIFAR_OPERATIONS:,.0f} images a second" in said
+    assert report._limits([on_card | {"environment": {"device_name": "cpu"}}]) == []
 
 
 def test_names_from_a_log_are_text_on_both_pages(planned, tmp_path):

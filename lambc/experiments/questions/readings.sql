@@ -4,7 +4,7 @@ SELECT
     CASE WHEN setting = '' THEN 'printed, with bias correction' ELSE 'the authors'' code' END AS reading,
     CAST(count(clipped) + count(unclipped) AS BIGINT) AS cells,
     TRY_CAST(
-        (sum(abs(100 * clipped - paper_clipped)) + sum(abs(100 * unclipped - paper_unclipped)))
+        (coalesce(sum(abs(100 * clipped - paper_clipped)), 0) + coalesce(sum(abs(100 * unclipped - paper_unclipped)), 0))
         / (count(clipped) + count(unclipped)) AS DECIMAL(12, 2)
     ) AS "points from the paper",
     count(*) FILTER (clipped > unclipped) AS "clip 1 ahead",
