@@ -20,7 +20,7 @@ SELECT
         CASE WHEN config->>'bias_correction' = 'false' THEN 'authors'' code' END,
         CASE WHEN config->>'exempt_1d' = 'true' THEN '1-D exempt' END
     ) AS setting,
-    concat_ws(', ', nullif(bound, CASE WHEN rule = 'AdamW' THEN 'no clipping' END), nullif(setting, '')) AS arm,
+    concat_ws(', ', nullif(bound, CASE WHEN rule <> 'LAMB' THEN 'no clipping' END), nullif(setting, '')) AS arm,
     CASE
         WHEN arm = 'no clipping' THEN NULL
         WHEN bound = 'no clipping' OR rule <> 'LAMB' THEN 'no clipping'
