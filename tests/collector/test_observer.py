@@ -260,6 +260,18 @@ def test_an_optimizer_that_keeps_no_count_goes_on_from_the_log(tmp_path, steps_o
     assert steps_of(collector.folder, "0.bias") == [1, 2, 3, 4]
 
 
+def test_an_optimizer_whose_groups_count_from_0_begins_the_log_anew(tmp_path, steps_of):
+    """Also where the state is new and counts from 0 again, as it does when moments are thrown away."""
+    model = small_model()
+    for steps in (3, 2):
+        optimizer = torch.optim.SGD([{"params": list(model.named_parameters()), "step": 0}], lr=1e-2)
+        with Collector(optimizer, tmp_path, name="r", resume=True) as collector:
+            for _ in range(steps):
+                backward(model)
+                optimizer.step()
+        assert steps_of(collector.folder, "0.bias") == [*range(1, steps + 1)]
+
+
 def test_a_group_that_is_added_later_is_recorded_from_then_on(tmp_path, steps_of):
     model = small_model()
     optimizer = torch.optim.SGD(model[0].named_parameters(prefix="0"), lr=1e-2)
