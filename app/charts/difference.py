@@ -122,6 +122,7 @@ def _cells(compared: Difference, quantity: Quantity, names: tuple[str, str]) -> 
         dx=compared.width,
         y=[escape(layer) for layer in compared.layers],
         customdata=np.stack([compared.one, compared.other, factor], axis=-1).astype(np.float32),
+        meta={"columns": ["a", "b", "factor" if quantity.ratio else "difference_in_points"]},
         coloraxis="coloraxis",
         hovertemplate=f"<b>%{{y}}</b><br>{steps_said(compared.width)}<br>A {one} <b>%{{customdata[0]:{number}}}</b>"
         f"<br>B {other} <b>%{{customdata[1]:{number}}}</b><br>{says}<extra></extra>",

@@ -35,6 +35,7 @@ def hit_map(cells: pd.DataFrame, rates: pd.DataFrame, *, layers: Sequence[str], 
             y=[escape(layer) for layer in layers],
             name="clip hits",
             customdata=np.stack([upper, lower], axis=-1),
+            meta={"columns": ["upper_hit_rate", "lower_hit_rate"]},
             coloraxis="coloraxis",
             hovertemplate=f"<b>%{{y}}</b><br>{steps_said(width)}<br>upper bound <b>%{{customdata[0]:.0%}}</b>"
             "<br>lower bound <b>%{customdata[1]:.0%}</b><extra></extra>",

@@ -64,21 +64,32 @@ function title(axis, otherwise) {
   return plain(axis?.title?.text) || otherwise;
 }
 
-// What is drawn, a row a point or a cell. Where a chart draws logarithms, customdata has what they are of.
+function several(value) {
+  return value !== null && typeof value === "object" ? Array.from(value) : [value];
+}
+
+// What is drawn, a row a point or a cell. Where a chart draws logarithms, customdata has what they are of; where it has
+// several numbers of a cell, meta.columns names them.
 function rowsDrawn(trace) {
   const series = trace.name ?? "";
   if (trace.orientation === "h") return Array.from(trace.y, (layer, place) => [series, "", layer, trace.x[place]]);
-  if (trace.type !== "heatmap") return Array.from(trace.x ?? [], (x, place) => [series, x, "", trace.y[place]]);
+  if (trace.type !== "heatmap") {
+    return Array.from(trace.x ?? [], (x, place) => {
+      const y = trace.y[place];
+      return typeof y === "string" ? [series, x, y] : [series, x, "", y]; // a mark at a layer, or a point of a curve
+    });
+  }
   const values = trace.customdata ?? trace.z;
   return Array.from(trace.y).flatMap((layer, row) =>
-    Array.from(values[row], (value, column) => [series, trace.x0 + column * trace.dx, layer, value]),
+    Array.from(values[row], (value, column) => [series, trace.x0 + column * trace.dx, layer, ...several(value)]),
   );
 }
 
 function saveTable(view) {
   const { xaxis } = view.chart._fullLayout;
-  const rows = view.chart._fullData.flatMap(rowsDrawn).filter((row) => field(row[3]) !== "");
-  const head = ["series", title(xaxis, "x"), "layer", "value"];
+  const rows = view.chart._fullData.flatMap(rowsDrawn).filter((row) => row.length === 3 || field(row[3]) !== "");
+  const columns = view.chart.data.find((trace) => trace.meta?.columns)?.meta.columns ?? ["value"];
+  const head = ["series", title(xaxis, "x"), "layer", ...columns];
   const lines = [head, ...rows].map((row) => row.map(field).join(","));
   const address = URL.createObjectURL(new Blob([lines.join("\n") + "\n"], { type: "text/csv" }));
   save(view, address, "csv");

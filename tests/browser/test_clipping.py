@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterator
 
+import pandas as pd
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests import unusual_log
 from tests.browser.conftest import serve, settle
@@ -70,3 +71,22 @@ def test_the_map_shows_both_bounds_and_all_layers(open_page: OpenPage, unusual: 
     kinds = [set(row) for row in drawn["z"]]
     assert kinds == [{0, -1}, {0}, {1}, {0}]
     expect(page.get_by_text("Nothing unusual in 800 layer-steps")).to_be_visible()
+
+
+def test_the_map_is_saved_with_a_column_for_each_bound(open_page: OpenPage, unusual: str):
+    page = open_page(f"{unusual}/clipping?runs=unusual")
+    chart = page.locator(".lambc-chart[data-drawn]:has(.heatmaplayer .hm)").first
+    chart.hover()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="CSV", exact=True).nth(charts_before(chart)).click()
+    saved = pd.read_csv(download.value.path())
+    cells = saved[saved["upper_hit_rate"].notna() & saved["lower_hit_rate"].notna()]
+    drawn = [value for row in chart.evaluate(MAP)["z"] for value in row if value is not None]
+    assert len(cells) == len(drawn)
+    assert cells["lower_hit_rate"].max() > 0
+    assert cells["upper_hit_rate"].max() > 0
+    assert set(saved[saved["series"] == "first hit"]["layer"]) <= set(unusual_log.LAYERS)
+
+
+def charts_before(chart: Locator) -> int:
+    return chart.evaluate("(chart) => [...document.querySelectorAll('.lambc-chart')].indexOf(chart)")
