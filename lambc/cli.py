@@ -137,7 +137,7 @@ def train(
         typer.Option(
             metavar="BOUND",
             help="What the trust ratios are clipped to: an upper bound (`1`), a lower and an upper one (`0.5,3`), "
-            "`none`, or a bound that moves; see below.",
+            "`none`, or a bound that moves; see above.",
             show_default=f"{Run.clip}, or none for adamw",
         ),
     ] = None,
