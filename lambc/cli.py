@@ -210,7 +210,10 @@ def train(
         out.print(f"{escape(name)} in {escape(str(runs))} has finished already, and is kept.")
         return
     train_run(run, load(run.data, data_dir), runs, name, resume=resume, keep_weights=keep_weights)
-    out.print(f"The log is in {escape(str(runs / name))}. Look at it with: lambc dashboard {escape(str(runs))}")
+    from lambc.experiments.ranks import join
+
+    if not join().rank:
+        out.print(f"The log is in {escape(str(runs / name))}. Look at it with: lambc dashboard {escape(str(runs))}")
 
 
 @app.command()

@@ -23,14 +23,15 @@ from lambc.trust_ratios import TrustRatioHook, TrustRatioHooks, layer_names
 class _Kind:
     """Parameters of one group, device and dtype that have a gradient.
 
-    rows: their places in the group. first_row: that of the group's first parameter in the record. grads: what of their
-    gradients lies on this process.
+    rows: their places in the group. first_row: that of the group's first parameter in the record. in_parts: whether one
+    is a DTensor. grads: what of their gradients lies on this process.
     """
 
     group: dict[str, Any]
     rows: list[int]
     first_row: int
     params: list[Tensor]
+    in_parts: bool
     grads: list[Tensor]
 
     @property
@@ -235,7 +236,7 @@ class LayerwiseOptimizer(Optimizer):
         in_part = []
         for kind in kinds:
             step, path = self._prepare(kind, total_norm), self._path(kind.group, kind.device)
-            if any(map(in_parts, kind.params)):
+            if kind.in_parts:
                 in_part.append((step, *path.begin(step.layers, step.group, step.found_inf)))
             else:
                 ratios = path.step(step.layers, step.group, step.lower, step.upper, step.found_inf)
@@ -259,9 +260,9 @@ class LayerwiseOptimizer(Optimizer):
                 if param.grad is not None:
                     self._check_gradient(group, row)
                     kinds[param.device, param.dtype].append(row)
-            found += [(group, rows, first_row, [group["params"][row] for row in rows]) for rows in kinds.values()]
+            found += [(group, rows, first_row) for rows in kinds.values()]
             first_row += len(group["params"])
-        return [_Kind(*each, list(map(local_grad, each[-1]))) for each in found]
+        return [_kind(*each) for each in found]
 
     def _check_gradient(self, group: dict[str, Any], row: int) -> None:
         param = group["params"][row]
@@ -269,7 +270,7 @@ class LayerwiseOptimizer(Optimizer):
             trouble = "takes no complex gradients, but parameter {} has one"
         elif param.grad.is_sparse:
             trouble = "takes no sparse gradients, but parameter {} has one"
-        elif in_parts(param) and group["differentiable"]:
+        elif group["differentiable"] and in_parts(param):
             trouble = (
                 "takes no differentiable step of a DTensor, but parameter {} is one: leave out differentiable=True"
             )
@@ -299,7 +300,7 @@ class LayerwiseOptimizer(Optimizer):
         if not keeps_masters:  # what an earlier step kept would be out of date when it is asked for again
             for state in states:
                 state.pop("master", None)
-        if any(map(in_parts, params)):
+        if kind.in_parts:
             params = list(map(local, params))
             states = [{name: local(value) for name, value in state.items()} for state in states]
         masters = [state["master"] for state in states] if keeps_masters else None
@@ -394,6 +395,13 @@ class LayerwiseOptimizer(Optimizer):
         if value is not None and name == "found_inf":
             value = value.clamp(max=1)  # GradScaler adds up what it found on several devices
         return None if value is None else value.to(device, non_blocking=True)
+
+
+def _kind(group: dict[str, Any], rows: list[int], first_row: int) -> _Kind:
+    params = [group["params"][row] for row in rows]
+    some_in_parts = any(map(in_parts, params))  # asked once a step: that a tensor has no attribute is slow to find out
+    grads = [local_grad(param) for param in params] if some_in_parts else [param.grad for param in params]
+    return _Kind(group, rows, first_row, params, some_in_parts, grads)
 
 
 def _keeps_masters(group: dict[str, Any], param: Tensor) -> bool:
