@@ -20,7 +20,8 @@ class Ranks:
 
     def __init__(self, count: int, environment: dict[str, str] | None = None) -> None:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["torch._dynamo", "torch.distributed.fsdp", "torch.distributed.checkpoint"])
+        # Not torch._dynamo: it brings Triton, which reads its environment when it is imported.
+        context.set_forkserver_preload(["torch", "torch.distributed.fsdp", "torch.distributed.checkpoint"])
         self._folder = tempfile.TemporaryDirectory()
         meeting = Path(self._folder.name) / "meeting"
         self._pipes: list[Connection] = []
