@@ -64,6 +64,20 @@ def opening(address: str, home: Path, times: int) -> tuple[list[float], list[flo
     return new, known
 
 
+def zooming(address: str, times: int) -> tuple[list[float], int]:
+    """Seconds that zooms took, and the most cells that a chart had."""
+    zooms, cells = [], 0
+    with chromium() as browser:
+        for _ in range(times):
+            with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
+                page = context.new_page()
+                opened(page, f"{address}/layers", f"{CHART}[data-drawn]")
+                for edges in ((0.3, 0.6), (0.35, 0.55)):
+                    zooms.append(zoom(page, *edges))
+                    cells = max(cells, sum(page.locator(CHART).evaluate(CELLS)))
+    return zooms, cells
+
+
 def zoom(page: Page, first: float, last: float) -> float:
     """Seconds from letting the mouse go to finer cells; `first` and `last` are shares of the chart's width."""
     box = page.locator(CHART).bounding_box()
@@ -93,17 +107,10 @@ def large(home: Path, times: int) -> list[str]:
         roll_up(parts)
     columns: list[list[str]] = []
     for root in roots.values():
-        with serve(root) as address, chromium() as browser:
+        with serve(root) as address:
             time.sleep(10)  # the server has started, and looked at the log
             new, known = opening(address, home, times)
-            zooms, cells = [], 0
-            for _ in range(times):
-                with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
-                    page = context.new_page()
-                    opened(page, f"{address}/layers", f"{CHART}[data-drawn]")
-                    for edges in ((0.3, 0.6), (0.35, 0.55)):
-                        zooms.append(zoom(page, *edges))
-                        cells = max(cells, *page.locator(CHART).evaluate(CELLS))
+            zooms, cells = zooming(address, times)
             memory = f"{resident(server_of(address)):.0f}"
             columns.append([spread(new), spread(known), spread(zooms), f"{cells:,}", memory])
     labels = [

@@ -74,7 +74,7 @@ class Experiment:
 
 
 # A 50th of CIFAR-10 and of the batch sizes keeps the steps an epoch; one CPU core trains some 100 such images a second.
-SMALL = Scale(epochs=3, seeds=3, divided=50, images=1000, everywhere=False, settings={"stem": "torchvision"})
+SMALL = Scale(epochs=2, seeds=3, divided=50, images=1000, everywhere=False, settings={"stem": "torchvision"})
 
 NO_BATCH_SIZE = "The paper names no batch size for this experiment: 1000, the smallest of its first."
 
