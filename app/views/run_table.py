@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 import streamlit as st
+from streamlit.elements.arrow import DataframeStateInput
 from streamlit.elements.lib.column_types import ColumnConfig
 
 from app import queries, run_list
@@ -99,8 +100,9 @@ def _lead_on(chosen: Selection, found: int, every: int) -> None:
 def _table(chosen: Selection, rows: pd.DataFrame) -> None:
     names = list(rows["run"])
     ticked = [place for place, ticks in enumerate(rows["run"].isin(chosen.runs["run"])) if ticks]
+    selection: DataframeStateInput = {"selection": {"rows": ticked, "columns": [], "cells": []}}
     if TABLE not in st.session_state or list(st.session_state[TABLE]["selection"]["rows"]) != ticked:
-        st.session_state[TABLE] = {"selection": {"rows": ticked, "columns": [], "cells": []}}
+        st.session_state[TABLE] = selection
     st.session_state[DRAWN] = names
     st.dataframe(
         rows.drop(columns="said"),
@@ -111,6 +113,8 @@ def _table(chosen: Selection, rows: pd.DataFrame) -> None:
         alt="All runs",
         on_select=_choose,
         selection_mode="multi-row",
+        # The session's value is sent once: lost where the page runs again before the browser has the table's script.
+        selection_default=selection,
         column_order=ORDER,
         column_config=columns(chosen.theme),
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from tests.browser.conftest import serve, settle
 from tests.dashboard_log import HOSTILE, Training
@@ -99,6 +99,27 @@ def test_a_run_that_begins_moves_no_tick(open_page: OpenPage, tmp_path: Path):
         page.wait_for_url("**runs=third**")
         expect_ticked(page, ["third", "second"])
         training.collector.close()
+
+
+def test_rows_stay_ticked_where_the_page_runs_again_before_the_table_is_drawn(browser: Browser, tmp_path: Path):
+    training = Training(tmp_path / "runs", "live", 0.2)
+    training.steps(10)
+    training.collector.flush()
+    held: list[Route] = []
+    with serve(tmp_path / "runs") as address, browser.new_context() as context:
+        page = context.new_page()
+        page.route("**/DataFrame.*.js", lambda route: held.append(route))
+        page.goto(address)
+        expect(page.get_by_text("10 steps")).to_be_visible()
+        training.steps(10)
+        training.collector.flush()
+        expect(page.get_by_text("20 steps")).to_be_visible()
+        assert held, "the script that draws tables has another name by now"
+        for route in held:
+            route.continue_()
+        settle(page)
+        expect_ticked(page, ["live"])
+    training.collector.close()
 
 
 def test_a_dashboard_offers_no_deployment(open_page: OpenPage, address: str):
