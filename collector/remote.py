@@ -252,16 +252,33 @@ def _download(source: Place, path: Path, name: str, version: tuple[int, int]) ->
     path.parent.mkdir(parents=True, exist_ok=True)
     written = atomic.temporary(path)
     for _ in range(_TRIES):
-        with source.files.open_input_stream(f"{source.folder}/{name}") as file, written.open("wb") as copy:
+        with (
+            _not_found_if_gone(source, name),
+            source.files.open_input_stream(f"{source.folder}/{name}") as file,
+            written.open("wb") as copy,
+        ):
             shutil.copyfileobj(file, copy, _CHUNK)
         if name.endswith(".parquet"):
             break
         before, info = version, source.files.get_file_info(f"{source.folder}/{name}")
+        if info.type == fs.FileType.NotFound:
+            raise FileNotFoundError(f"{name} was removed after it was read")
         version = (info.size, info.mtime_ns)
         if version == before:  # else it was rewritten meanwhile, and the copy may be some of both
             break
     os.utime(written, ns=(version[1], version[1]))
     os.replace(written, path)
+
+
+@contextmanager
+def _not_found_if_gone(place: Place, path: str) -> Iterator[None]:
+    """S3 has various words for an object that goes while it is read, none of them FileNotFoundError."""
+    try:
+        yield
+    except OSError as error:
+        if place.files.get_file_info(f"{place.folder}/{path}").type == fs.FileType.NotFound:
+            raise FileNotFoundError(f"{path} was removed while it was read") from error
+        raise
 
 
 def _remove(place: Place, path: str) -> None:

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from app import queries
 from collector import Collector, connect
-from collector.remote import Place, fetch, versions
+from collector.remote import Place, _not_found_if_gone, fetch, versions
 from collector.store import fingerprint
 from lambc.cli import app
 from tests.collector import s3_server
@@ -136,6 +136,17 @@ def test_whoever_looks_in_between_finds_each_row_once(server, emitter):
     assert all(each == list(range(1, len(each) + 1)) for each in seen)
     assert [len(each) for each in seen] == sorted(len(each) for each in seen)
     assert steps(URL) == list(range(1, 81))
+
+
+@pytest.mark.parametrize("length", [4, 4000])
+def test_a_part_that_goes_while_it_is_read_is_not_found(server, length):
+    """Which `fetch` takes for one that was merged; what S3 says of it depends on how much was asked for."""
+    with server.files.open_output_stream("bucket/runs/part") as file:
+        file.write(bytes(length))
+    with server.files.open_input_stream("bucket/runs/part") as file:
+        server.files.delete_file("bucket/runs/part")
+        with pytest.raises(FileNotFoundError), _not_found_if_gone(Place(server.files, "bucket/runs"), "part"):
+            file.read()
 
 
 def test_a_connection_outlives_a_merge(server, emitter):
