@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from collections import Counter
 from contextlib import nullcontext
 from decimal import Decimal
 from html.parser import HTMLParser
@@ -174,23 +175,52 @@ def test_mean_and_deviation_are_over_the_seeds(planned, log, markdown):
     assert row["paper %"] == Decimal("87.71")
 
 
-def test_what_the_bound_touches_is_counted_from_the_rows(runs, log, markdown):
-    hits = {"0.weight": 0, "0.bias": 0, "1.weight": 0, "1.bias": 0, "2.weight": 0, "2.bias": 0}
-    for file in runs.glob("*b20-clip1-e4-stem*/trust_ratios/*.parquet"):
+@pytest.mark.parametrize("size", [20, 40, 60])
+def test_what_the_bound_touches_is_counted_from_the_rows_of_a_batch_size(size, runs, log, markdown):
+    """Some arms are there at one batch size alone, so rows of several sizes must not be added up."""
+    hits, steps = Counter(), Counter()
+    for file in runs.glob(f"*b{size}-clip1-e4-stem*/trust_ratios/*.parquet"):
         for row in pq.read_table(file, partitioning=None).to_pylist():
-            norms = row["weight_norm"], row["update_norm"]
-            hits[row["layer"]] += all(norm > 0 for norm in norms) and row["trust_ratio"] > row["upper"]
-    hits_1000 = sum(hits.values())
-    one_d = hits_1000 - hits["0.weight"] - hits["2.weight"]
-    all_sizes = {row["arm"]: row for row in questioned(log, markdown, "touched")}
+            adapted = row["weight_norm"] > 0 and row["update_norm"] > 0
+            steps[row["layer"]] += adapted
+            hits[row["layer"]] += adapted and row["trust_ratio"] > row["upper"]
+    (row,) = [
+        row for row in questioned(log, markdown, "touched") if (row["batch size"], row["arm"]) == (size, "clip 1")
+    ]
+    one_d = ["0.bias", "1.weight", "1.bias", "2.bias"]
     assert hits["1.weight"] > 0
-    assert all_sizes["clip 1"]["hits"] >= hits_1000
-    assert all_sizes["clip 1, 1-D exempt"]["1-D clipped %"] is None
-    kinds = {(row["arm"], row["kind"]): row["layers"] for row in questioned(log, markdown, "kinds")}
-    assert kinds["clip 1", "matrix"] == 2
-    assert kinds["clip 1", "1-D bias"] == 3
-    assert kinds["clip 1", "1-D weight (normalisation)"] == 1
-    assert one_d > 0
+    assert row["hits"] == hits.total()
+    assert float(row["1-D clipped %"]) == pytest.approx(
+        100 * sum(hits[layer] for layer in one_d) / sum(steps[layer] for layer in one_d), abs=0.006
+    )
+    kinds = {
+        (row["batch size"], row["arm"], row["kind"]): (row["layers"], float(row["clipped %"] or "nan"))
+        for row in questioned(log, markdown, "kinds")
+    }
+    expected = 100 * hits["1.weight"] / steps["1.weight"]
+    assert kinds[size, "clip 1", "1-D weight (normalisation)"] == (1, pytest.approx(expected, abs=0.006))
+    assert kinds[size, "clip 1", "matrix"][0] == 2
+    assert kinds[size, "clip 1", "1-D bias"][0] == 3
+
+
+def test_an_arm_that_exempts_one_dimension_has_no_such_hits(log, markdown):
+    (row,) = [row for row in questioned(log, markdown, "touched") if row["arm"] == "clip 1, 1-D exempt"]
+    assert (row["batch size"], row["1-D clipped %"]) == (20, None)
+
+
+def test_readings_are_held_against_each_other_where_both_were_trained(log, markdown):
+    """At the smallest batch size, which is nearest to the paper by taking more steps."""
+    ends = {(row["batch size"], row["arm"]): row["accuracy %"] for row in questioned(log, markdown, "accuracy")}
+    seen = {row["reading"]: row for row in questioned(log, markdown, "readings")}
+    for reading, arms in (
+        ("printed, with bias correction", ("clip 1", "no clipping")),
+        ("the authors' code", ("clip 1, authors' code", "no clipping, authors' code")),
+    ):
+        distance = (
+            sum(abs(ends[20, arm] - Decimal(paper)) for arm, paper in zip(arms, ("87.71", "85.68"), strict=True)) / 2
+        )
+        assert (seen[reading]["cells"], seen[reading]["batch sizes"]) == (2, 1)
+        assert seen[reading]["points from the paper"] == pytest.approx(distance, abs=Decimal("0.011"))
 
 
 def test_a_run_that_failed_counts_nowhere_and_is_listed(planned, log, markdown):

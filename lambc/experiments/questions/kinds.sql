@@ -1,6 +1,7 @@
--- A row is a kind of layer under an arm with a bound: how many layers there are, and in which share of their steps they
--- were clipped, over the whole training and in its last quarter.
+-- A row is a kind of layer under an arm with a bound, at a batch size: how many layers there are, and in which share of
+-- their steps they were clipped, over the whole training and in its last quarter.
 SELECT
+    batch_size AS "batch size",
     arm,
     CASE
         WHEN len(shape) = 4 THEN 'convolution'
@@ -15,5 +16,5 @@ FROM arms
 JOIN trust_ratios USING (run)
 JOIN layers USING (run, layer)
 WHERE status = 'finished' AND bound <> 'no clipping'
-GROUP BY arm, kind
-ORDER BY contains(arm, ','), arm, "clipped %" DESC NULLS LAST, kind
+GROUP BY batch_size, arm, kind
+ORDER BY batch_size, contains(arm, ','), arm, "clipped %" DESC NULLS LAST, kind
