@@ -228,8 +228,8 @@ def _size(row: Mapping[str, Any]) -> str:
 
 def _say_touched(rows: list[dict[str, Any]]) -> Sequence[str]:
     return [
-        f"Batch size {_size(row)}, {code(row['arm'])}: {row['hits that are 1-D %']} % of what is clipped is in tensors of "
-        f"one dimension; these are clipped in {row['1-D clipped %']} % of their steps, all others in "
+        f"Batch size {_size(row)}, {code(row['arm'])}: {row['hits that are 1-D %']} % of what is clipped is in tensors "
+        f"of one dimension; these are clipped in {row['1-D clipped %']} % of their steps, all others in "
         f"{row['others clipped %']} %."
         for row in rows
         if row["hits"] and row["1-D clipped %"] is not None and row["others clipped %"] is not None
