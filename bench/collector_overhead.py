@@ -27,7 +27,6 @@ from typing import Annotated, Any
 import duckdb
 import torch
 import typer
-from machine import machine
 from rich.console import Console
 from rich.progress import track
 from sklearn.datasets import load_digits
@@ -35,6 +34,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, interpolate
 
 from collector import Collector
+from collector.environment import device_name
 from lambc import LAMBC
 from lambc.experiments.models import resnet18
 
@@ -167,7 +167,7 @@ def main(
     """Time the collector, measure its log, and write both to bench/results/collector_overhead.md."""
     lines = [f"# The collector's overhead\n\n{(__doc__ or '').partition(chr(10) + chr(10))[0]}\n"]
     lines += [
-        f"{machine(DEVICE.type)}; torch {torch.__version__}, Python {platform.python_version()}, "
+        f"{device_name(DEVICE)}; torch {torch.__version__}, Python {platform.python_version()}, "
         f"{datetime.now(UTC):%Y-%m-%d}. "
         f"ResNet-18 (62 layers), batches of {BATCH}, {DTYPE}.\n",
         f"`python bench/collector_overhead.py --pairs {pairs} --steps {steps}`\n",

@@ -24,9 +24,9 @@ from typing import Annotated
 import duckdb
 import typer
 from large_log import LAYERS, make_log, names
-from machine import machine
 
 from collector.compact import merge_all
+from collector.environment import device_name
 from collector.rollups import roll_up
 from collector.schema import ROLLUPS, TRUST_RATIOS
 
@@ -99,7 +99,7 @@ def main(
     lines = [
         "# A hundred million rows\n",
         (__doc__ or "").split("\n\n")[0] + "\n",
-        f"{machine('cpu')}; duckdb {duckdb.__version__}, {datetime.now(UTC):%Y-%m-%d}. cold / warm, in seconds.\n",
+        f"{device_name('cpu')}; duckdb {duckdb.__version__}, {datetime.now(UTC):%Y-%m-%d}. cold / warm, in seconds.\n",
     ]
     columns: list[dict[str, dict[str, float]]] = []
     for count in (steps // 10, steps):

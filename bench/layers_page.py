@@ -26,12 +26,12 @@ import torch
 import typer
 from browsing import chromium, drawn, opened, resident, server_of, spread, unwatched
 from large_log import make_log, names
-from machine import machine
 from playwright.sync_api import Page
 from speaker import Speaker
 
 from collector import Collector
 from collector.compact import merge_all
+from collector.environment import device_name
 from collector.parts import list_parts
 from collector.rollups import roll_up
 from collector.schema import TRUST_RATIOS
@@ -228,8 +228,8 @@ def main(
     lines = [
         "# The page Layers\n",
         (__doc__ or "").rpartition("\n\n")[0].strip() + "\n",
-        f"{machine('cpu')} of {os.cpu_count()} cores; streamlit {version('streamlit')}, duckdb {version('duckdb')}, "
-        f"{datetime.now(UTC):%Y-%m-%d}. Server and browser share the cores.",
+        f"{device_name('cpu')} of {os.cpu_count()} cores; streamlit {version('streamlit')}, "
+        f"duckdb {version('duckdb')}, {datetime.now(UTC):%Y-%m-%d}. Server and browser share the cores.",
         *("\n" + "\n".join(part) for part in parts),
     ]
     RESULTS.write_text("\n".join(lines) + "\n")

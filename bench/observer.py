@@ -17,9 +17,9 @@ from typing import Annotated
 
 import torch
 import typer
-from machine import machine
 from torchvision.models import resnet18
 
+from collector.environment import device_name
 from collector.observer import Observer
 from collector.selection import Selection
 
@@ -49,7 +49,8 @@ def main(steps: Annotated[int, typer.Option(min=10)] = 300) -> None:
     lines = [
         "# Recording an optimizer from outside\n",
         (__doc__ or "").split("\n\n")[0] + "\n",
-        f"{machine(device)}; torch {torch.__version__}, {datetime.now(UTC):%Y-%m-%d}; {steps} steps of each kind.\n",
+        f"{device_name(device)}; torch {torch.__version__}, {datetime.now(UTC):%Y-%m-%d}; "
+        f"{steps} steps of each kind.\n",
         "| | µs a step | share of AdamW's step |",
         "|---|---:|---:|",
         *(

@@ -26,10 +26,10 @@ from typing import Annotated
 
 import torch
 import typer
-from machine import machine
 from rich.console import Console
 from rich.progress import track
 
+from collector.environment import device_name
 from lambc import LAMBC
 
 RESULTS = Path(__file__).parent / "results"
@@ -156,7 +156,7 @@ def table(model: str, rounds: int, device: str) -> str:
     elements = sum(shape.numel() for shape in shapes)
     lines = [
         f"## {name}: {len(shapes)} tensors, {elements:,} parameters",
-        f"{machine(device)}; torch {torch.__version__}, Python {platform.python_version()}, "
+        f"{device_name(device)}; torch {torch.__version__}, Python {platform.python_version()}, "
         f"{datetime.now(UTC):%Y-%m-%d}; {rounds} interleaved rounds. Floor: {FLOOR}.",
         "",
         "| optimizer | median ms | × AdamW(fused) | B a parameter | extra memory (× parameters) |",

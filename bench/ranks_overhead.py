@@ -17,11 +17,11 @@ from typing import Annotated
 import torch
 import typer
 from collector_overhead import BATCH, RESULTS, Switch, backward, batches, interval
-from machine import machine
 from torch import distributed
 from torch.distributed.fsdp import fully_shard
 
 from collector import Collector
+from collector.environment import device_name
 from lambc import LAMBC
 from lambc.experiments.models import resnet18
 
@@ -63,7 +63,7 @@ def main(pairs: Annotated[int, typer.Option(help="How many steps are taken with 
         lines = [
             "# What the collector costs a job of several ranks\n",
             (__doc__ or "").rpartition("\n\n")[0].strip() + "\n",
-            f"{count} ranks on {machine('cpu')}, {os.cpu_count()} cores; torch {torch.__version__}, {pairs} pairs, "
+            f"{count} ranks on {device_name('cpu')}, {os.cpu_count()} cores; torch {torch.__version__}, {pairs} pairs, "
             f"{datetime.now(UTC):%Y-%m-%d}.\n",
             "| | |",
             "|---|---:|",

@@ -29,10 +29,10 @@ import pyarrow.parquet as pq
 import torch
 import torchvision
 import typer
-from machine import machine
 from speaker import Speaker
 
 from collector import Collector
+from collector.environment import device_name
 from collector.schema import TRUST_RATIOS
 
 RESULTS = Path(__file__).parent / "results"
@@ -145,7 +145,7 @@ def main(steps: Annotated[int, typer.Option(help="Steps that each records.")] = 
     lines = [
         "# Recording\n",
         (__doc__ or "").split("\n\n")[0] + "\n",
-        f"{machine(device)}; torch {torch.__version__}, {datetime.now(UTC):%Y-%m-%d}; {steps} steps of "
+        f"{device_name(device)}; torch {torch.__version__}, {datetime.now(UTC):%Y-%m-%d}; {steps} steps of "
         f"{len(speaker.layers)} layers, 7 values each.\n",
         "| recorder | median µs a step | mean µs a step | × collector, of the means | until closed, s | bytes a row |",
         "|---|---:|---:|---:|---:|---:|",

@@ -23,8 +23,8 @@ import numpy as np
 import pyarrow as pa
 import typer
 from browsing import busy, chromium, opened, resident, server_of, spread
-from machine import machine
 
+from collector.environment import device_name
 from collector.parts import write_part
 from collector.rollups import roll_up
 from collector.run import Layer, Run
@@ -167,8 +167,8 @@ def main(
     lines = [
         "# The page Runs\n",
         (__doc__ or "").rpartition("\n\n")[0].strip() + "\n",
-        f"{machine('cpu')} of {os.cpu_count()} cores; streamlit {version('streamlit')}, duckdb {version('duckdb')}, "
-        f"{datetime.now(UTC):%Y-%m-%d}. Server and browser share the cores.\n",
+        f"{device_name('cpu')} of {os.cpu_count()} cores; streamlit {version('streamlit')}, "
+        f"duckdb {version('duckdb')}, {datetime.now(UTC):%Y-%m-%d}. Server and browser share the cores.\n",
         *runs_page(home, runs, times),
     ]
     RESULTS.write_text("\n".join(lines) + "\n")

@@ -2,7 +2,6 @@
 
 import atexit
 import os
-import platform
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from collector.compact import finish_merge
+from collector.environment import environment
 from collector.lock import lock
 from collector.observer import Observer, steps_taken
 from collector.parts import list_parts
@@ -149,10 +149,9 @@ class Collector:
         self, folder: Path, config: Mapping[str, Any] | None, held: ExitStack, flush_seconds: float, *, resumed: bool
     ) -> None:
         """Have the run on the disk, and the thread that writes it."""
-        environment = _environment(self._optimizers)
         try:
             with _writable(folder):
-                self._run = (Run.resume if resumed else Run.create)(folder, config, environment)
+                self._run = (Run.resume if resumed else Run.create)(folder, config, environment(self._optimizers))
                 if not resumed:
                     held.callback(lock(folder).release)
                 send = self._spool.send if self._spool else lambda: None
@@ -386,20 +385,3 @@ def _last_step(folder: Path) -> int:
                 except Exception as error:
                     raise OSError(f"{part.path} is damaged ({error}); move it out of the run to go on") from error
     return max(steps)
-
-
-def _environment(optimizers: Sequence[Any]) -> dict[str, Any]:
-    """Where the run takes place."""
-    params = (param for each in optimizers for group in each.param_groups for param in group["params"])
-    device = next((param.device for param in params if param.device.type != "cpu"), torch.device("cpu"))
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or device.type
-    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "device": device.type,
-        "device_name": name,
-        "platform": platform.platform(),
-        "world_size": torch.distributed.get_world_size() if distributed else 1,
-        "optimizers": [type(each).__name__ for each in optimizers],
-    }

@@ -338,6 +338,9 @@ def test_the_environment_is_noted(emitter, tmp_path):
     assert environment["torch"] == torch.__version__
     assert environment["device"] == "cpu"
     assert environment["world_size"] == 1
+    processor, _, threads = environment["device_name"].rpartition(", ")
+    assert processor not in ("", "cpu")
+    assert threads == f"{torch.get_num_threads()} threads"
 
 
 def test_metrics_under_inference_mode_are_as_good_as_others(emitter, tmp_path, stored):
