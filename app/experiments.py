@@ -95,7 +95,7 @@ def _rest(config: Mapping[str, Any]) -> str:
 def _names(rests: list[dict[str, Any]]) -> list[str]:
     """Each experiment by the options that are not the same in all of them; the data alone where there is one."""
     keys = dict.fromkeys(key for rest in rests for key in rest)
-    differing = [key for key in keys if len({json.dumps(rest.get(key)) for rest in rests}) > 1]
+    differing = [key for key in keys if len({json.dumps(rest.get(key, "not noted")) for rest in rests}) > 1]
     said = [", ".join(f"{key} {rest.get(key, 'not noted')}" for key in differing) for rest in rests]
     return [name or str(rest.get("data", "one experiment")) for name, rest in zip(said, rests, strict=True)]
 

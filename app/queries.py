@@ -99,10 +99,10 @@ def layers(state: RunState) -> list[str]:
 
 
 def bound(state: RunState, side: Side) -> float | None:
-    """The upper or the lower bound that most layers of a run have; None if it has none."""
+    """The upper or the lower bound that more than half of a run's adapted layers have; None if they have none."""
     found = hit_rates(state).query("adapted > 0")[side]
-    most = found[(found > 0) & (found < float("inf"))].mode()
-    return float(most.iloc[0]) if len(most) else None
+    counts = found[(found > 0) & (found < float("inf"))].value_counts()
+    return float(counts.index[0]) if len(counts) and counts.iloc[0] > len(found) / 2 else None
 
 
 def kinds(state: RunState) -> dict[str, str]:

@@ -84,7 +84,7 @@ def unwatched(address: str, profile: Path) -> Iterator[Page]:
         process.wait()
 
 
-def drawn(page: Page) -> list[tuple[str, float]]:
-    """What each chart shows, and how many seconds after the page was asked for it was first drawn."""
-    marks = page.evaluate("performance.getEntriesByName('drawn').map((mark) => [mark.detail, mark.startTime / 1000])")
-    return [(what, seconds) for what, seconds in marks]
+def drawn(page: Page) -> dict[str, float]:
+    """What each chart shows, and how many seconds after the page was asked for it was drawn last."""
+    marks = page.evaluate("performance.getEntriesByType('mark').map((mark) => [mark.name, mark.startTime / 1000])")
+    return {name.removeprefix("drawn: "): seconds for name, seconds in marks if name.startswith("drawn: ")}

@@ -46,6 +46,12 @@ TABS = 6
 """Among which the refreshes are shared, since a page looks at the log every two seconds."""
 
 CELLS = "(chart) => chart._fullData.filter((trace) => trace.type === 'heatmap').map((t) => t.z.length * t.z[0].length)"
+COUNTING = """() => {
+    window.refreshes = 0;
+    new PerformanceObserver((list) => {
+        window.refreshes += list.getEntries().filter((mark) => mark.name.startsWith("drawn: Trust ratio of ev")).length;
+    }).observe({ type: "mark" });
+}"""
 LAST_STEP = """(chart) => Math.max(...chart._fullData.filter((trace) => trace.type === 'heatmap')
     .map((trace) => trace.x0 + trace.dx * (trace.z[0].length - 1)))"""
 
@@ -57,7 +63,7 @@ def opening(address: str, home: Path, times: int) -> tuple[list[float], list[flo
         profile = Path(tempfile.mkdtemp(dir=home))
         for visit in range(4):
             with unwatched(f"{address}/layers", profile) as page:
-                seconds = dict(reversed(drawn(page)))["Trust ratio of every layer at every step"]
+                seconds = drawn(page)["Trust ratio of every layer at every step"]
             if visit in (0, 3):
                 (new if visit == 0 else known).append(seconds)
         shutil.rmtree(profile, ignore_errors=True)
@@ -177,16 +183,17 @@ def hour(home: Path) -> list[str]:
             pages = [context.new_page() for _ in range(TABS)]
             for page in pages:
                 opened(page, f"{address}/layers", f"{CHART}[data-drawn]")
-            drawn_before = count(pages)
+            for page in pages:
+                page.evaluate(COUNTING)
             stop = threading.Event()
             writer = threading.Thread(target=go_on, args=(say, stop))
             writer.start()
             rows, server = [], server_of(address)
             for part in range(1, 5):
-                while count(pages) - drawn_before < REFRESHES * part / 4:
+                while count(pages) < REFRESHES * part / 4:
                     time.sleep(1)
                 heaps = [heap(page) for page in pages]
-                rows.append((count(pages) - drawn_before, resident(server), sum(heaps) / len(heaps)))
+                rows.append((count(pages), resident(server), sum(heaps) / len(heaps)))
             stop.set()
             writer.join()
         parts = len(list_parts(home / "hour" / "live" / TRUST_RATIOS.folder))
@@ -205,8 +212,8 @@ def go_on(say, stop: threading.Event) -> None:
 
 
 def count(pages: list[Page]) -> int:
-    """How often the heatmap was drawn, in all pages."""
-    return sum(len([what for what, _ in drawn(page) if what.startswith("Trust ratio of every")]) for page in pages)
+    """How often the heatmap was drawn since, in all pages."""
+    return sum(page.evaluate("window.refreshes") for page in pages)
 
 
 def heap(page: Page) -> float:

@@ -74,8 +74,11 @@ def what_is_drawn(answer: pd.DataFrame, drawing: Drawing) -> tuple[pd.DataFrame,
     rows["colour"] = _named(answer[drawing.colour]) if drawing.colour else ""
     if drawing.x in words(answer):
         rows["x"] = _named(rows["x"])
-    rows = rows[np.isfinite(rows["y"]) & rows["x"].notna()]
-    said = []
+    there = np.isfinite(rows["y"]) & rows["x"].notna()
+    if types.is_numeric_dtype(rows["x"]):
+        there &= np.isfinite(rows["x"].astype("float64"))
+    said = [] if there.all() else [f"{there.sum():,} of {len(rows):,} rows, those with two numbers"]
+    rows = rows[there]
     colours = rows["colour"].unique()
     if len(colours) > SERIES:
         rows = rows[rows["colour"].isin(colours[:SERIES])]

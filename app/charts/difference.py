@@ -18,11 +18,16 @@ LEAST, MOST = 0.301_1, 2.0
 
 @dataclass(frozen=True)
 class Quantity:
-    """What can be compared: a ratio by its factor, a share by the difference. column: of the heatmap's cells."""
+    """What can be compared: a ratio by its factor, a share by the difference. name: of what the log has."""
 
-    column: str
+    name: str
     label: str
     ratio: bool
+
+    @property
+    def column(self) -> str:
+        """Of the heatmap's cells: a ratio's mean over a cell, since its furthest from 1 may lie on either side."""
+        return f"{self.name}_geometric_mean" if self.ratio else self.name
 
 
 QUANTITIES = (

@@ -18,6 +18,9 @@ RIGHT = 100
 MOST_DECADES = 2.0
 """Colour saturates at a hundredth and at a hundredfold, so that one wild layer leaves the others their colours."""
 
+MOST_MARKS = 5000
+"""So many stretches of steps are marked as not finite: where a run goes wrong for good, there is one a layer."""
+
 
 @dataclass(frozen=True)
 class Quantity:
@@ -35,7 +38,7 @@ class Quantity:
 
 
 QUANTITIES = (
-    Quantity("trust_ratio", "Trust ratio", "ratio", "Trust ratio before clipping: ‖w‖ / ‖update‖ of each layer."),
+    Quantity("trust_ratio", "Trust ratio", "ratio", "Trust ratio of each layer before clipping."),
     Quantity("clipped_ratio", "After clipping", "ratio", "Trust ratio that the step really used."),
     Quantity("hit_rate", "Clip hits", "share", "Share of the steps in which the bound cut the ratio."),
     Quantity("weight_norm", "Weight norm", "norm", "‖w‖ of each layer."),
@@ -58,7 +61,8 @@ def heatmap(
 ) -> go.Figure:
     """Layers from input to output, steps from left to right.
 
-    cells: a row a cell: layer, step (its first), width (in steps) and the columns of `QUANTITIES`.
+    cells: a row a cell: layer, step (its first), width (in steps), not_finite (in so many steps a norm was NaN or
+    infinite, which is marked) and the columns of `QUANTITIES`.
     value: the column to show.
     layers: all rows from top to bottom.
     detail: finer cells for a part of the steps, drawn over `cells`.
@@ -78,6 +82,7 @@ def heatmap(
     for part in (cells, detail):
         if part is not None and len(part):
             figure.add_trace(_cells(part, quantity, layers))
+    figure.add_traces(_marks(cells if detail is None or detail.empty else detail, map_height / len(layers), theme))
     figure.update_layout(
         coloraxis=_colour_axis(quantity, low, high, bound, map_height / (height - 56), theme),
         margin={"l": label_margin(layers), "r": RIGHT, "t": 10, "b": 46},
@@ -154,6 +159,29 @@ def _cells(cells: pd.DataFrame, quantity: Quantity, layers: Sequence[str]) -> go
         hoverongaps=False,
         zsmooth=False,
     )
+
+
+def _marks(cells: pd.DataFrame, row_height: float, theme: Theme) -> list[go.Scatter]:
+    """A bar over the cells in which a norm was not finite: their ratio was set to 1, and would look calm."""
+    broken = cells[cells["not_finite"] > 0].sort_values(["layer", "step"])
+    if broken.empty:
+        return []
+    goes_on = (broken["layer"] == broken["layer"].shift()) & (
+        broken["step"] == (broken["step"] + broken["width"]).shift()
+    )
+    stretches = broken.assign(end=broken["step"] + broken["width"]).groupby((~goes_on).cumsum(), sort=False)
+    bars = stretches.agg(layer=("layer", "first"), first=("step", "first"), end=("end", "last")).head(MOST_MARKS)
+    names = [escape(layer) for layer in bars["layer"]]
+    return [
+        go.Scatter(
+            x=np.stack([bars["first"] - 0.5, bars["end"] - 0.5, np.full(len(bars), np.nan)], axis=1).ravel(),
+            y=np.stack([names, names, names], axis=1).ravel(),
+            name="NaN or infinite",
+            mode="lines",
+            line={"color": theme.text, "width": max(2.0, 0.6 * row_height)},
+            hoverinfo="skip",
+        )
+    ]
 
 
 def _edges(cells: pd.DataFrame) -> tuple[float, float]:

@@ -9,20 +9,23 @@ from app.charts.cells import layer_axis
 from app.charts.text import escape, label_margin, shorten
 from app.charts.theme import LIGHT, Line, Theme
 
+MOST_PANELS = 8
+"""More beside each other are too narrow to be read."""
+
 
 def hit_rates_by_layer(
     rates: dict[str, pd.DataFrame], *, layers: Sequence[str], lines: dict[str, Line], theme: Theme = LIGHT
 ) -> go.Figure:
     """A panel a run, a row a layer: how often the upper bound cut it, to the right, and the lower one, to the left.
 
-    rates: by run: layer, upper_rate, lower_rate, upper_hits, lower_hits, first_hit.
+    rates: by run, at most `MOST_PANELS`: layer, upper_rate, lower_rate, upper_hits, lower_hits, first_hit.
     layers: all rows from top to bottom, the same in every panel.
     """
     height = min(max(18 * len(layers), 220), 820)
     figure = go.Figure(layout={"template": theme.template, "height": height + 78})
     lowest = max((frame["lower_rate"].max() for frame in rates.values() if len(frame)), default=0)
     left = -1.0 if pd.notna(lowest) and lowest > 0 else 0.0
-    gap = 0.05
+    gap = 0.05 if len(rates) < 6 else 0.01
     share = (1 + gap) / max(1, len(rates))
     for place, (run, frame) in enumerate(rates.items()):
         axis = "" if place == 0 else str(place + 1)

@@ -15,8 +15,9 @@ _SMALLEST = 1e-12
 def layer_curve(cells: pd.DataFrame, *, left: int = 76, theme: Theme = LIGHT) -> go.Figure:
     """Above, the ratio before and after clipping; below, ‖w‖ and ‖update‖.
 
-    Where a cell stands for several steps, a line is the geometric mean, and the band about it reaches from the smallest
-    to the largest; where it stands for one, what clipping took away is filled.
+    Where a cell stands for several steps, the line of a ratio is the geometric mean and that of a norm the largest, and
+    the band about it reaches from the smallest to the largest; where it stands for one, what clipping took away is
+    filled, unless the layer is not adapted.
 
     cells: a row a cell, as of ratio_envelope: step, width, and of each quantity the smallest and the largest.
     left: pixels at the left, so that the steps lie under those of a heatmap above.
@@ -29,7 +30,7 @@ def layer_curve(cells: pd.DataFrame, *, left: int = 76, theme: Theme = LIGHT) ->
         _draw_band(figure, middle, cells, "clipped_ratio", theme.text)
     after = _line(middle, _mean(cells, "clipped_ratio"), "after clipping", theme.text, 2)
     before = _line(middle, _mean(cells, "trust_ratio"), "before clipping", theme.upper, 1.5)
-    if single:
+    if single and not exempt(cells):
         before.update(fill="tonexty", fillcolor=_faded(theme.upper))
     figure.add_traces([after, before])
     _draw_bounds(figure, middle, cells, theme)
@@ -48,6 +49,15 @@ def layer_curve(cells: pd.DataFrame, *, left: int = 76, theme: Theme = LIGHT) ->
     )
     _label_ends(figure, theme)
     return figure
+
+
+def exempt(cells: pd.DataFrame) -> bool:
+    """Whether the layer is adapted in none of the cells: its bounds are both 1 there, and its steps used that."""
+    return bool(_exempt(cells).all())
+
+
+def _exempt(cells: pd.DataFrame) -> pd.Series:
+    return (cells["lower"] == 1) & (cells["upper"] == 1)
 
 
 def _mean(cells: pd.DataFrame, column: str) -> pd.Series:
@@ -80,7 +90,7 @@ def _line(steps: pd.Series, values: pd.Series, name: str, colour: str, width: fl
 
 def _draw_bounds(figure: go.Figure, steps: pd.Series, cells: pd.DataFrame, theme: Theme) -> None:
     for name, column, colour in (("upper bound", "upper", theme.upper), ("lower bound", "lower", theme.lower)):
-        bounds = cells[column].where(np.isfinite(cells[column]) & (cells[column] > 0))
+        bounds = cells[column].where(np.isfinite(cells[column]) & (cells[column] > 0) & ~_exempt(cells))
         if bounds.notna().any():
             line = _line(steps, bounds, name, colour, 1)
             line.line.dash = "dash"

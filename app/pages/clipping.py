@@ -18,11 +18,12 @@ if notices.something_to_draw(chosen, states):
         with notices.panel():
             hit_rates.draw_over_time(chosen, states)
     run = hit_map.choose_run(states)
-    if clipped:
+    if notices.has_ratios(states[run]):
+        if clipped:
+            with notices.panel():
+                hit_map.draw(chosen, states[run])
         with notices.panel():
-            hit_map.draw(chosen, states[run])
-    with notices.panel():
-        events.draw(states[run])
+            events.draw(states[run])
     if clipped:
         with notices.panel():
             hit_rates.draw_by_layer(chosen, states)

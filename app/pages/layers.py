@@ -12,12 +12,13 @@ states = chosen.states()
 st.header("Layers", anchor=False)
 if notices.something_to_draw(chosen, states):
     run, quantity = heatmap.choose(states)
-    layers = heatmap.choose_layers(states[run])
-    shown = zoom.shown_steps(heatmap.CHART, states[run].steps)
-    if layers:
+    if notices.has_ratios(states[run]):
+        layers = heatmap.choose_layers(states[run])
+        shown = zoom.shown_steps(heatmap.CHART, states[run].steps)
+        if layers:
+            with notices.panel():
+                heatmap.draw(chosen, states[run], quantity, layers, shown)
         with notices.panel():
-            heatmap.draw(chosen, states[run], quantity, layers, shown)
-    with notices.panel():
-        layer.draw(chosen, states[run], shown, left=label_margin(layers))
+            layer.draw(chosen, states[run], shown, left=label_margin(layers))
     with st.expander("How to read this", icon=":material/help:"):
         st.markdown(heatmap.GUIDE)

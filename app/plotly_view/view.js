@@ -138,7 +138,9 @@ async function draw(view) {
   };
   await Plotly.react(view.chart, figure.data, figure.layout, config);
   view.chart.dataset.drawn = data.token;
-  performance.mark("drawn", { detail: data.label });
+  const mark = `drawn: ${data.label}`;
+  performance.clearMarks(mark); // a page may stay open for days
+  performance.mark(mark);
   view.loading.hidden = true;
   if (!view.listening) listen(view, Plotly);
   report(view);

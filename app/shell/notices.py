@@ -9,6 +9,7 @@ import duckdb
 import streamlit as st
 
 from app import queries, words
+from app.charts.text import shorten
 from app.shell.selection import Selection
 from collector.remote import is_url
 
@@ -49,6 +50,17 @@ def something_to_draw(chosen: Selection, states: dict[str, queries.RunState]) ->
             icon=":material/hourglass_empty:",
         )
     return bool(states)
+
+
+def has_ratios(state: queries.RunState) -> bool:
+    """Whether a run has trust ratios that can be read; if not, the page says so."""
+    if queries.layers(state):
+        return True
+    st.info(
+        f"{words.plain(shorten(state.run, 60))} has metrics, but no trust ratios that can be read: choose another run.",
+        icon=":material/layers_clear:",
+    )
+    return False
 
 
 @contextmanager

@@ -15,11 +15,12 @@ def shown_steps(chart: str, last: int) -> tuple[int, int] | None:
 
     chart: the key of a chart that reports its zoom (app.plotly_view).
 
-    To be asked before that chart is drawn: from then on a link counts no more, and the browser has yet to report.
+    To be asked before that chart is drawn. Until the browser has reported what it shows, the address says it.
     """
-    if chart in st.session_state:
-        edges = st.session_state[chart].get("range")
-    else:  # nothing is drawn yet: a link may say what to show
+    reported = st.session_state.get(chart) or {}
+    if "range" in reported:
+        edges = reported["range"]
+    else:
         named = re.fullmatch(r"(\d{1,15})-(\d{1,15})", st.query_params.get(STEPS, ""))
         edges = named.groups() if named else None
     if not edges:

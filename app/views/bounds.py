@@ -15,7 +15,7 @@ from app.shell.selection import Selection
 from app.views.bounds_question import Question
 
 GUIDE = """
-- A **layer-step** is one layer in one step. An **upper** bound clips it where the trust ratio ‖w‖ / ‖update‖ is above
+- A **layer-step** is one layer in one step. An **upper** bound clips it where the trust ratio is above
   the bound: the step gets shorter. A **lower** one clips it where the ratio is below: the step gets longer.
 - The bound is counted, not fitted: it is the closest to 1, to 2%, beyond which at most the wanted share of the chosen
   steps lies. It is rounded away from there, so that it clips no more than that.

@@ -101,8 +101,9 @@ def _choose_part(state: queries.RunState, epochs: pd.DataFrame) -> tuple[int, in
             return _choose_between("between", "Steps", 1, state.steps)
         case "epochs":
             first, last = _choose_between("epochs", "Epochs", int(epochs["epoch"].min()), int(epochs["epoch"].max()))
-            some = epochs[epochs["epoch"].between(first, last)]
-            return int(some["first_step"].min()), int(some["last_step"].max())
+            # Of epochs without metrics it is only known between which others they lie.
+            start, end = epochs["epoch"].searchsorted([first, last])
+            return int(epochs["first_step"].iloc[start]), int(epochs["last_step"].iloc[end])
     return 1, state.steps
 
 
@@ -110,6 +111,9 @@ def _choose_between(key: str, label: str, lowest: int, highest: int) -> tuple[in
     """A slider with two ends, which stand in the address as 3-17."""
     named = re.fullmatch(r"(\d{1,15})-(\d{1,15})", st.query_params.get(key, ""))
     ends = st.session_state.get(key) or (named.groups() if named else (lowest, highest))
+    if ends == st.session_state.get(f"all_{key}"):  # all that there was then: the run has gone on, or is another
+        ends = (lowest, highest)
+    st.session_state[f"all_{key}"] = (lowest, highest)
     first, last = sorted(min(max(int(end), lowest), highest) for end in ends)
     st.session_state[key] = (first, last)
     first, last = st.slider(  # type: ignore[misc]

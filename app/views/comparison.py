@@ -14,9 +14,6 @@ from app.shell import address
 from app.shell.selection import Selection
 from app.views import comparison_curves
 
-MOST_RUNS = 40
-"""So many runs are drawn: more lines than this nobody tells apart."""
-
 CARDS_A_ROW = 3
 MOST_CARDS = 6
 """With more settings than this the table below says it better."""
@@ -56,8 +53,7 @@ class Comparison:
 
 def choose(chosen: Selection, states: dict[str, queries.RunState]) -> Comparison:
     """What curves are drawn along, and whether runs that differ by their seed are taken together."""
-    shown = dict(list(states.items())[-MOST_RUNS:])
-    rows = chosen.runs[chosen.runs["run"].isin(shown)]
+    rows = chosen.runs[chosen.runs["run"].isin(states)]
     found = seeds.settings({run["run"]: words.config(run) for _, run in rows.iterrows()})
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         by = _choose_axis()
@@ -67,10 +63,8 @@ def choose(chosen: Selection, states: dict[str, queries.RunState]) -> Comparison
             together = _switch("group", "Group seeds", "Runs whose configs differ by the seed alone, as their mean.")
         if together:
             faint = _switch("seeds", "Show each seed", "Each of the runs, faintly, behind the mean.")
-    if len(shown) < len(states):
-        st.caption(f"The newest {MOST_RUNS} of the {len(states)} chosen runs are drawn.")
-    alone = tuple(Setting(run, (run,)) for run in shown)
-    return Comparison(chosen, shown, tuple(found) if together else alone, faint, by)
+    alone = tuple(Setting(run, (run,)) for run in states)
+    return Comparison(chosen, states, tuple(found) if together else alone, faint, by)
 
 
 def _choose_axis() -> str:

@@ -80,4 +80,5 @@ def _hits(state: RunState, last: int, logged: dict[str, pd.DataFrame], by: str) 
         ends = [0, *longest["step"]]
         return curve.assign(epoch=np.interp(middle, ends, [longest["epoch"].iloc[0] - 1, *longest["epoch"]]))
     steps = longest["middle"] if "middle" in longest else longest["step"]
-    return curve.assign(seconds=np.interp(middle, steps, longest["seconds"]))
+    seconds = np.interp(middle, [0, *steps], [0.0, *longest["seconds"]], right=np.nan)
+    return curve.assign(seconds=seconds).dropna(subset="seconds")

@@ -17,8 +17,8 @@ GUIDE = """
 - A **row** is a layer, a **column** a step, or several of them; both runs are asked for the same cells.
 - **Orange**: the ratio of A is larger than that of B, or A is clipped more often. **Blue**: smaller, or less often.
   What has the page's colour is the same in both. Hover to read both values.
-- Where a cell stands for many steps, a run's ratio is the one **furthest from 1** among them, as on the page Layers.
-  **Drag** over some steps, and finer cells are fetched for them; a **double click** shows everything again.
+- Where a cell stands for many steps, a run's ratio is their **geometric mean**; the page Layers shows the one furthest
+  from 1. **Drag** over some steps, and finer cells are fetched for them; a **double click** shows all again.
 - **Before clipping** compares what LAMB asked for: once weights have gone different ways it differs even between runs
   of one bound. **After clipping** compares what the steps used, so the bound itself shows.
 """
@@ -64,7 +64,7 @@ def draw(chosen: Selection, states: dict[str, RunState]) -> None:
 def _choose(states: dict[str, RunState]) -> tuple[str, str, Quantity]:
     """The runs A and B, the newest and the oldest at first, and what is compared."""
     runs = list(states)
-    labels = {quantity.column: quantity.label for quantity in QUANTITIES}
+    labels = {quantity.name: quantity.label for quantity in QUANTITIES}
     left, middle, right = st.columns([2, 2, 3], vertical_alignment="bottom")
     with left:
         one = _choose_run("a", "Run A", runs, runs[-1])
@@ -73,16 +73,16 @@ def _choose(states: dict[str, RunState]) -> tuple[str, str, Quantity]:
         other = _choose_run("b", "against run B", others, others[0])
     with right:
         address.recall("difference", labels, "trust_ratio")
-        column = st.segmented_control(
+        shown = st.segmented_control(
             "Show",
             list(labels),
             required=True,
             key="difference",
-            format_func=lambda name: labels[name],
+            format_func=labels.__getitem__,
             persist_state="session",
         )
-        address.note("difference", column, "trust_ratio")
-    return one, other, next(quantity for quantity in QUANTITIES if quantity.column == column)
+        address.note("difference", shown, "trust_ratio")
+    return one, other, next(quantity for quantity in QUANTITIES if quantity.name == shown)
 
 
 def _choose_run(key: str, label: str, runs: list[str], default: str) -> str:

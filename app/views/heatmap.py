@@ -22,6 +22,7 @@ GUIDE = """
 - A **row** is a layer, from the network's input at the top to its output; a **column** is a step, or several of them.
 - A ratio of **1** has the page's colour. **Orange** is a layer whose weights are large against its update: LAMB takes a
   long step there, and an upper bound cuts it. **Blue** is a layer that LAMB holds back.
+- What is **struck out** has a norm that is NaN or infinite; a ratio is set to 1 there, which would look calm.
 - A cell that stands for many steps shows the ratio **furthest from 1** among them, so that no spike is averaged away.
 - **Drag** over some steps to zoom, and finer cells are fetched for them; a **double click** shows everything again.
   With the keyboard: **arrows** move, **+** and **-** zoom, **0** shows everything.
@@ -91,13 +92,15 @@ def draw(
 ) -> None:
     """The heatmap with accuracy and loss under it; finer where the reader has zoomed in, which is to `shown`."""
     every = len(layers) == len(queries.kinds(state))
-    ask = partial(queries.cells, state, quantities=quantity.needs, layers=None if every else layers)
+    ask = partial(queries.cells, state, quantities=(*quantity.needs, "not_finite"), layers=None if every else layers)
     overview = ask(1, state.steps)
     detail = ask(*shown) if shown and overview["width"].iloc[0] > 1 else None
     said, axis = st.columns([5, 1], vertical_alignment="bottom")
     said.caption(f"{quantity.says} {_cells_sentence(overview if detail is None or detail.empty else detail)}")
     with axis:
         epochs = _choose_axis(state, shown or (1, state.steps))
+    if message := _not_finite(state):
+        st.markdown(message)
     plotly_view(
         heatmap(
             overview,
@@ -119,6 +122,17 @@ def draw(
         on_cell=lambda: _open_layer(layers),
     )
     zoom.note_steps(shown)
+
+
+def _not_finite(state: queries.RunState) -> str:
+    broken = queries.not_finite(state).iloc[0]
+    if not broken["layers"]:
+        return ""
+    layers = "1 layer" if broken["layers"] == 1 else f"{broken['layers']:,} layers"
+    return (
+        f":red-badge[:material/error: NaN or infinite] In {layers} a norm is no finite number, first at step "
+        f"{int(broken['since']):,}; these cells are struck out."
+    )
 
 
 def _choose_axis(state: queries.RunState, shown: tuple[int, int]) -> pd.DataFrame | None:

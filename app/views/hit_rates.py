@@ -18,7 +18,7 @@ CARDS_WIDTH = 95
 GUIDE = """
 - A **hit** is a layer in a step whose trust ratio was cut by its bound: orange by the upper, blue by the lower one. A
   ratio that is 1 for another reason (a zero norm, a layer that is not adapted) is no hit.
-- A layer that is clipped **in all steps** never sees LAMB's ratio: its step is Adam's times the bound.
+- A layer that is clipped **in all steps** never sees LAMB's ratio: its step is the plain update times the bound.
 - A bound that **nobody hits** does nothing; at a bound of 1 it is often the one-dimensional layers alone that hit it.
 - A ratio **jumps** if it is tenfold, or a tenth, from one step to the next; there and back is one event.
 - Biases begin at zero, so that **a norm of zero** at step 1 is nothing to worry about; one that *stays* zero is a layer
@@ -60,9 +60,11 @@ def draw_numbers(states: dict[str, queries.RunState]) -> None:
 def draw_by_layer(chosen: Selection, states: dict[str, queries.RunState]) -> None:
     """A bar a layer, a panel a run."""
     st.subheader("How often each layer is clipped", anchor=False)
-    rates = {run: queries.hit_rates(state) for run, state in states.items()}
+    newest = list(states.items())[-hit_rates.MOST_PANELS :]
+    rates = {run: queries.hit_rates(state) for run, state in newest}
     layers = list(dict.fromkeys(layer for frame in rates.values() for layer in frame["layer"]))
-    st.caption("Share of the steps in which the bound cut the layer's trust ratio.")
+    more = f" Of the {len(states)} chosen runs the newest {len(newest)}." if len(newest) < len(states) else ""
+    st.caption(f"Share of the steps in which the bound cut the layer's trust ratio.{more}")
     plotly_view(
         hit_rates.hit_rates_by_layer(rates, layers=layers, lines=chosen.lines, theme=chosen.theme),
         key="hits_by_layer",

@@ -5,7 +5,7 @@ import streamlit as st
 
 from app import queries, words
 from app.charts.distribution import ratio_distribution
-from app.charts.layer_curve import layer_curve
+from app.charts.layer_curve import exempt, layer_curve
 from app.plotly_view import plotly_view
 from app.shell import address
 from app.shell.selection import Selection
@@ -43,13 +43,21 @@ def draw(chosen: Selection, state: queries.RunState, shown: tuple[int, int] | No
 
 def _says(cells: pd.DataFrame) -> str:
     rows, width = int(cells["rows"].sum()), int(cells["width"].iloc[0])
-    if width == 1:
-        drawn = "The filled part is what clipping took away."
-    else:
-        drawn = (
-            f"{rows:,} rows → {len(cells):,} points of {width:,} steps: geometric mean, and the whole range about it."
+    said = []
+    if exempt(cells):
+        said.append("This layer is not adapted: its steps used 1, and 'before' is what the ratio would have been.")
+    elif width == 1:
+        said.append("The filled part is what clipping took away.")
+    if width > 1:
+        said.append(
+            f"{rows:,} rows → {len(cells):,} points of {width:,} steps: of ratios the geometric mean, of norms the "
+            "largest, and the whole range about it."
         )
-    return f"{drawn} The ratio is ‖w‖ / ‖update‖: it rises when the weights grow or the update shrinks."
+    said.append(
+        "The ratio is ‖w‖ / ‖update‖, with LARS times the trust coefficient: it rises when the weights grow or the "
+        "update shrinks."
+    )
+    return " ".join(said)
 
 
 def _draw_distribution(
@@ -85,10 +93,13 @@ def _facts(state: queries.RunState, layer: str) -> str:
     row = rates[rates["layer"] == layer].iloc[0]
     shape = " × ".join(str(side) for side in row["shape"]) if row["shape"] is not None else ""
     size = f"shape {shape} · {int(row['parameters']):,} parameters · " if shape else ""
-    hits = int(row["upper_hits"] + row["lower_hits"])
+    hits, adapted = int(row["upper_hits"] + row["lower_hits"]), int(row["adapted"])
+    if not adapted:
+        return f"{size}never clipped, since in none of its {int(row['rows']):,} steps it could be"
     if not hits:
-        return f"{size}never clipped in {int(row['rows']):,} steps"
+        return f"{size}never clipped in {adapted:,} steps"
+    steps = f"{adapted:,} steps" if adapted == row["rows"] else f"the {adapted:,} steps in which it could be"
     return (
-        f"{size}clipped in **{words.percent(hits / row['adapted'])}** of {int(row['rows']):,} steps, "
-        f"first at step {int(row['first_hit']):,}, last at step {int(row['last_hit']):,}"
+        f"{size}clipped in **{words.percent(hits / adapted)}** of {steps}, first at step {int(row['first_hit']):,}, "
+        f"last at step {int(row['last_hit']):,}"
     )

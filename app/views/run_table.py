@@ -24,8 +24,8 @@ GUIDE = """
 - **Search** looks at names and at every option of the config, as `resnet lr=0.01`; all words must be there. **Filter**
   by several values of a column to see runs that have any of them. A click on a column's head sorts by it.
 - **Clip hits** is the share of all layers' steps in which a bound cut the trust ratio. Near 0 % the bound does nothing;
-  near 100 % the layers no longer adapt, and the step is Adam's times the bound. The small curve is the same over the
-  steps, from 0 to 100 %.
+  near 100 % the layers no longer adapt, and the step is the plain update times the bound. The small curve is the same
+  over the steps, from 0 to 100 %.
 - A **live** run has said something within a minute. One whose process was killed says nothing more: it is **stalled**.
 - **best** and **last** are accuracies on the test set.
 """
@@ -65,6 +65,8 @@ def _found(every: pd.DataFrame) -> pd.DataFrame:
     address.note(SEARCH, sought or None)
     values = run_list.values(every)
     named = st.session_state.get(FILTER, st.query_params.get_all(FILTER))
+    # What no run has any more stays, as 'live' when the last one has ended.
+    values += [value for value in named if value not in values and value.partition(": ")[0] in run_list.FACETS]
     st.session_state[FILTER] = [value for value in named if value in values]
     wanted = right.multiselect(
         "Filter",

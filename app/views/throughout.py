@@ -27,11 +27,11 @@ def draw(chosen: Selection, states: dict[str, queries.RunState]) -> None:
     """A line a run."""
     for _, run in chosen.runs[chosen.runs["run"].isin(states)].iterrows():
         hue = HUES[chosen.lines[run["run"]].hue]
-        said = sentence(states[run["run"]], words.bound(run))
+        said = sentence(states[run["run"]])
         st.markdown(f":{hue}[■] **{words.plain(shorten(run['run'], 40))}**: {said}")
 
 
-def sentence(state: queries.RunState, bound: str) -> str:
+def sentence(state: queries.RunState) -> str:
     """What the bound did to the layers of a run: always, never, or now and then."""
     rates, kinds = queries.hit_rates(state), queries.kinds(state)
     adapted = rates[rates["adapted"] > 0]
@@ -40,7 +40,7 @@ def sentence(state: queries.RunState, bound: str) -> str:
     if adapted.empty:
         return "no layer is adapted, so that none could be clipped."
     if len(never) == len(adapted):
-        return f"no layer was ever clipped: {words.plain(_why(adapted, bound))}."
+        return f"no layer was ever clipped: {_why(adapted)}."
     said = [
         f"**{len(always)} of {len(adapted)} layers are clipped in all steps**: {_named(always, kinds)}"
         if always
@@ -53,9 +53,9 @@ def sentence(state: queries.RunState, bound: str) -> str:
     return "; ".join(said) + "."
 
 
-def _why(adapted: pd.DataFrame, bound: str) -> str:
+def _why(adapted: pd.DataFrame) -> str:
     bounded = (adapted["upper"] < float("inf")).any() or (adapted["lower"] > 0).any()
-    return f"no ratio went beyond its {bound}" if bounded else "the run has no bound"
+    return "no ratio went beyond its bound" if bounded else "the run has no bound"
 
 
 def _named(layers: Sequence[str], kinds: dict[str, str]) -> str:

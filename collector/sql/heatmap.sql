@@ -1,5 +1,6 @@
 -- A row is a cell: a layer of a run over `width` steps, the first of them `step`. A ratio is the one furthest from 1 in
--- these steps, a norm the largest, a relative step the largest, so that a spike of one step is seen at every width.
+-- these steps, a norm the largest, a relative step the largest, so that a spike of one step is seen at every width; where
+-- runs are compared the geometric means of the ratios tell, since the furthest of two runs may lie on either side of 1.
 -- hit_rate is as in clip_hits. At most `columns` cells a layer, of whole cells from that of the first step to that of the
 -- last; position is NULL where run.json has no such layer.
 --   SELECT layer, step, trust_ratio FROM heatmap('demo', 1, 1000, 4) ORDER BY "position", step;
@@ -12,6 +13,8 @@ WITH cells AS (
         sum(rows)::BIGINT AS rows,
         furthest_from_1(min(trust_ratio_min), max(trust_ratio_max)) AS trust_ratio,
         furthest_from_1(min(clipped_ratio_min), max(clipped_ratio_max)) AS clipped_ratio,
+        exp(sum(trust_ratio_log_mean * rows) / sum(rows)) AS trust_ratio_geometric_mean,
+        exp(sum(clipped_ratio_log_mean * rows) / sum(rows)) AS clipped_ratio_geometric_mean,
         max(weight_norm_max) AS weight_norm,
         max(update_norm_max) AS update_norm,
         max(relative_step_max) AS relative_step,

@@ -21,6 +21,7 @@ def cells(width: int = 1, **columns: list[float]) -> pd.DataFrame:
         hit_rate=(ratio > 1) * 0.5,
         weight_norm=2.0,
         update_norm=1.0,
+        not_finite=0,
     ).assign(**columns)
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -236,6 +237,39 @@ def test_nonsense_in_the_address_is_ignored(open_page: OpenPage, log: Path, quer
     page.switch_page(page._script_path.replace("shell/dashboard.py", "pages/bounds.py")).run()
     assert not page.exception
     assert answer(page)
+
+
+def test_epochs_without_metrics_lie_between_those_that_have_some(open_page: OpenPage, tmp_path: Path):
+    emitter = Emitter(["a"])
+    with Collector(emitter, tmp_path, name="rarely") as collector:
+        for step in range(1, 41):
+            collector.epoch = step // 2
+            emitter.say(step, torch.tensor([[4.0], [1.0], [4.0], [4.0], [0.0], [torch.inf], [0.01]]))
+            if step in (10, 20, 40):  # epochs 5, 10 and 20
+                collector.log({"test/accuracy": 0.5})
+    page = open_page("bounds", tmp_path, "rarely")
+    page.segmented_control(key="part").set_value("epochs").run()
+    page.slider(key="epochs").set_value((6, 8)).run()
+    assert not page.exception
+    assert "steps 11 to 20." in text(page)
+
+
+def test_all_steps_stay_all_where_the_run_goes_on(open_page: OpenPage, tmp_path: Path):
+    training = Training(tmp_path, "live", None)
+    training.steps(20)
+    training.collector.flush()
+    page = open_page("bounds", tmp_path, "live")
+    page.segmented_control(key="part").set_value("steps").run()
+    assert "steps 1 to 20." in text(page)
+    training.steps(20)
+    training.collector.close()
+    time.sleep(1.1)  # a look is good for a second
+    page.run()
+    assert "steps 1 to 40." in text(page)
+    assert "between" not in page.query_params
+    page.slider(key="between").set_value((5, 9)).run()
+    assert "steps 5 to 9." in text(page)
+    assert page.query_params["between"] == "5-9"
 
 
 def test_a_run_of_one_step_has_its_bound(open_page: OpenPage, tmp_path: Path):

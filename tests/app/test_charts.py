@@ -8,7 +8,7 @@ import plotly.io as pio
 import pytest
 
 from app.charts.distribution import ratio_distribution
-from app.charts.hit_rates import hit_rates_by_layer, hit_rates_over_time
+from app.charts.hit_rates import MOST_PANELS, hit_rates_by_layer, hit_rates_over_time
 from app.charts.layer_curve import layer_curve
 from app.charts.metrics import metric_curves
 from app.charts.text import escape, label_margin, layer_ticks, ratio_text, ratio_ticks, shorten
@@ -93,6 +93,12 @@ def test_a_layer_without_bounds_has_no_line_for_them():
     assert not {"upper bound", "lower bound"} & set(named(layer_curve(envelope(STEPS.assign(upper=np.inf)))))
 
 
+def test_what_a_layer_that_is_not_adapted_would_have_had_was_not_clipped_away():
+    drawn = named(layer_curve(envelope(STEPS.assign(lower=1.0, upper=1.0, clipped_ratio=1.0))))
+    assert not {"upper bound", "lower bound"} & set(drawn)
+    assert drawn["before clipping"].fill is None
+
+
 def test_a_layer_of_one_step_is_drawn_as_points():
     drawn = named(layer_curve(envelope(STEPS.head(1))))
     assert {name: list(points.y) for name, points in drawn.items()} == {
@@ -122,10 +128,12 @@ def test_without_lower_hits_there_is_no_left():
     assert figure.layout.xaxis.range[0] == 0
 
 
-def test_every_run_has_a_panel_and_the_layers_are_in_line():
-    runs = [f"run {number}" for number in range(5)]
+@pytest.mark.parametrize("count", [5, MOST_PANELS])
+def test_every_run_has_a_panel_and_the_layers_are_in_line(count):
+    runs = [f"run {number}" for number in range(count)]
     figure = hit_rates_by_layer(dict.fromkeys(runs, RATES), layers=LAYERS, lines=lines(runs))
-    domains = [figure.layout[f"xaxis{number or ''}"].domain for number in ["", 2, 3, 4, 5]]
+    domains = [figure.layout[f"xaxis{number or ''}"].domain for number in ["", *range(2, count + 1)]]
+    assert all(end - start > 0.1 for start, end in domains)
     assert all(right[0] > left[1] for left, right in itertools.pairwise(domains))
     assert domains[-1][1] == 1
 

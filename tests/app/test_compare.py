@@ -9,17 +9,19 @@ import numpy as np
 import pandas as pd
 import plotly.io as pio
 import pytest
+import torch
 from streamlit.testing.v1 import AppTest
 
 from app.charts.difference import QUANTITIES, difference, difference_map
 from app.charts.mean_band import mean_band
 from app.charts.metrics import metric_curves
 from app.charts.theme import LIGHT, Line, lines
-from collector import connect
+from collector import Collector, connect
 from tests.app import compare_log
 from tests.app.compare_log import LAYERS, accuracy
 from tests.app.figures import texts
 from tests.app.test_pages import figure, text
+from tests.collector.emitter import Emitter
 from tests.dashboard_log import HOSTILE, HOSTILE_LAYER
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*nanobind.*")
@@ -160,12 +162,26 @@ def test_clip_hits_are_drawn_along_the_same_axis(open_page: OpenPage, log: Path,
         assert list(places) == pytest.approx(list(asked["step"] / 10))
 
 
-@pytest.mark.parametrize("quantity", QUANTITIES, ids=lambda quantity: quantity.column)
+def test_hits_before_the_first_metric_are_drawn_from_the_runs_start_on(open_page: OpenPage, tmp_path: Path):
+    emitter = Emitter(list(LAYERS))
+    with Collector(emitter, tmp_path, name="rarely") as collector:
+        for step in range(1, 41):
+            emitter.say(step, compare_log.ratios(step, len(LAYERS), {"seed": 0, "clip": 1.0}))
+            if step % 10 == 0:
+                collector.log({"test/accuracy": 0.5})
+    page = open_page("compare", tmp_path, "rarely")
+    page.segmented_control(key="along").set_value("time").run()
+    places = array(figure(page, "compare")["data"][-1]["x"])
+    assert len(places) == 40
+    assert (np.diff(places) > 0).all()
+
+
+@pytest.mark.parametrize("quantity", QUANTITIES, ids=lambda quantity: quantity.name)
 def test_the_difference_of_two_heatmaps_is_that_of_their_rows(open_page: OpenPage, log: Path, quantity):
     page = open_page("compare", log, "lamb", "clip")
-    page.segmented_control(key="difference").set_value(quantity.column).run()
+    page.segmented_control(key="difference").set_value(quantity.name).run()
     assert not page.exception
-    column = "hit_rate(outcome)" if quantity == HITS else f"any_value({quantity.column})"
+    column = "hit_rate(outcome)" if quantity == HITS else f"any_value({quantity.name})"
     asked = ask(
         log, f"SELECT run, layer, step, {column} AS value FROM trust_ratios WHERE run IN ('lamb', 'clip') GROUP BY ALL"
     )
@@ -179,6 +195,25 @@ def test_the_difference_of_two_heatmaps_is_that_of_their_rows(open_page: OpenPag
     values = array(cells["customdata"])
     assert np.allclose(values[..., 0], wide["clip"].unstack().loc[list(LAYERS)])
     assert np.allclose(values[..., 1], wide["lamb"].unstack().loc[list(LAYERS)])
+
+
+def test_runs_whose_ratios_swing_about_1_alike_are_alike_in_a_cell_of_many_steps(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The furthest from 1 of one may be its largest ratio, and of the other its smallest."""
+    for name, ends in (("one", (0.72, 1.41)), ("other", (0.70, 1.40))):
+        emitter = Emitter(["a"])
+        with Collector(emitter, tmp_path, name=name):
+            for step in range(1, 41):
+                ratio = ends[step % 2]
+                emitter.say(step, torch.tensor([[ratio], [1.0], [ratio], [ratio], [0.0], [torch.inf], [0.01]]))
+    monkeypatch.setattr("app.queries.COLUMNS", 4)
+    page = open_page("compare", tmp_path, "one", "other")
+    cells = figure(page, "difference_map")["data"][0]
+    assert cells["dx"] == 16
+    factors = 10 ** np.abs(array(cells["z"]))
+    assert np.allclose(factors[:, 1:-1], np.sqrt(0.72 * 1.41 / (0.70 * 1.40)), rtol=1e-4)
+    assert factors.max() < 1.03
 
 
 def test_a_shorter_run_is_compared_over_the_steps_that_both_have(open_page: OpenPage, log: Path):
@@ -288,7 +323,7 @@ def test_a_deviation_goes_no_lower_than_a_logarithm_can():
 
 
 def test_a_hostile_name_is_text_in_the_difference():
-    cells = pd.DataFrame({"layer": [HOSTILE_LAYER], "step": [1], "width": [1], "trust_ratio": [2.0]})
+    cells = pd.DataFrame({"layer": [HOSTILE_LAYER], "step": [1], "width": [1], RATIO.column: [2.0]})
     compared = difference(cells, cells, quantity=RATIO, layers=[HOSTILE_LAYER])
     drawn = difference_map(compared, quantity=RATIO, names=(HOSTILE, HOSTILE))
     assert any("<script>" in said for said in texts(drawn))
@@ -297,8 +332,8 @@ def test_a_hostile_name_is_text_in_the_difference():
 
 
 def test_a_cell_that_one_run_lacks_is_empty():
-    cells = pd.DataFrame({"layer": ["a", "a"], "step": [1, 2], "width": 1, "trust_ratio": [2.0, np.inf]})
-    compared = difference(cells, cells.head(1).assign(trust_ratio=0.5), quantity=RATIO, layers=["a"])
+    cells = pd.DataFrame({"layer": ["a", "a"], "step": [1, 2], "width": 1, RATIO.column: [2.0, np.inf]})
+    compared = difference(cells, cells.head(1).assign(**{RATIO.column: 0.5}), quantity=RATIO, layers=["a"])
     assert compared.difference[0, 0] == pytest.approx(np.log10(4))
     assert np.isnan(compared.difference[0, 1])
 

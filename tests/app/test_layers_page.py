@@ -1,14 +1,19 @@
 """The Layers page: which layers are shown, along what, and one of them."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from streamlit.testing.v1 import AppTest
 
-from collector import connect
+from collector import Collector, connect
+from tests import unusual_log
 from tests.app.test_bounds import decoded
 from tests.app.test_pages import figure, text
+from tests.collector.emitter import Emitter
+from tests.dashboard_log import Training
 
 OpenPage = Callable[..., AppTest]
 
@@ -65,6 +70,64 @@ def test_a_link_to_some_steps_shows_these_of_the_layer_too(open_page: OpenPage, 
     assert figure(page, "heatmap")["layout"]["xaxis"]["range"] == [10.5, 20.5]
     (before,) = (each for each in figure(page, "layer_curve")["data"] if each["name"] == "before clipping")
     assert list(decoded(before["x"])) == list(range(11, 21))
+
+
+def test_a_link_counts_until_the_browser_says_what_it_shows(open_page: OpenPage, log: Path):
+    """The page may run again, for a run that trains, before the chart is drawn."""
+    page = open_page("runs", log, "clipped")
+    page.query_params["steps"] = "11-20"
+    page.switch_page(page._script_path.replace("shell/dashboard.py", "pages/layers.py")).run()
+    page.run()
+    assert figure(page, "heatmap")["layout"]["xaxis"]["range"] == [10.5, 20.5]
+    assert page.query_params["steps"] == "11-20"
+
+
+def test_where_a_norm_is_not_finite_the_layer_is_struck_out(open_page: OpenPage, tmp_path: Path):
+    """Its ratio was set to 1, which has the page's colour."""
+    page = open_page("layers", unusual_log.build(tmp_path), "unusual")
+    (bar,) = (trace for trace in figure(page, "heatmap")["data"] if trace["name"] == "NaN or infinite")
+    assert list(decoded(bar["x"]))[:2] == [149.5, 200.5]
+    assert list(bar["y"])[:2] == ["fc.weight"] * 2
+    assert "In 1 layer a norm is no finite number, first at step 150" in text(page)
+
+
+def test_a_layer_that_is_not_adapted_has_no_bounds_and_says_so(open_page: OpenPage, tmp_path: Path):
+    emitter = Emitter(["a"])
+    with Collector(emitter, tmp_path, name="outside"):
+        for step in range(1, 11):
+            emitter.say(step, torch.tensor([[4.0], [1.0], [4.0], [1.0], [1.0], [1.0], [0.01]]))
+    page = open_page("layers", tmp_path, "outside")
+    drawn = {trace["name"]: trace for trace in figure(page, "layer_curve")["data"]}
+    assert not {"upper bound", "lower bound"} & set(drawn)
+    assert "fill" not in drawn["before clipping"]
+    assert "This layer is not adapted: its steps used 1" in text(page)
+    assert "never clipped, since in none of its 10 steps it could be" in text(page)
+
+
+@pytest.mark.parametrize(("upper", "said"), [([3.0, 3.0, 5.0], ["<b>3 bound</b>"]), ([2.0, 3.0, 5.0], [])])
+def test_the_bound_on_the_colour_bar_is_that_of_most_layers(open_page: OpenPage, tmp_path: Path, upper, said):
+    emitter = Emitter(["a", "b", "c"])
+    one = torch.ones(3)
+    ratio = torch.tensor([0.1, 1.0, 10.0])
+    with Collector(emitter, tmp_path, name="r"):
+        for step in range(1, 4):
+            emitter.say(step, torch.stack([ratio, one, ratio, ratio, 0 * one, torch.tensor(upper), 0.01 * one]))
+    bar = figure(open_page("layers", tmp_path, "r"), "heatmap")["layout"]["coloraxis"]["colorbar"]
+    assert [label for label in bar["ticktext"] if "bound" in label] == said
+
+
+@pytest.mark.parametrize("name", ["layers", "clipping"])
+def test_a_run_whose_ratios_cannot_be_read_says_so(open_page: OpenPage, tmp_path: Path, name: str):
+    training = Training(tmp_path, "a", 0.2)
+    training.steps(40)
+    training.collector.close()
+    for part in (tmp_path / "a" / "trust_ratios").glob("*.parquet"):
+        os.truncate(part, 200)
+    page = open_page(name, tmp_path, "a")
+    assert not page.exception
+    assert "a has metrics, but no trust ratios that can be read" in text(page)
+    assert not page.success
+    assert not page.warning
 
 
 def test_one_layer_is_shown_with_its_bound_and_the_distribution_of_its_ratios(open_page: OpenPage, log: Path):

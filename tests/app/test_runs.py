@@ -168,6 +168,15 @@ def test_a_search_leaves_the_runs_it_means_and_stands_in_the_address(open_page: 
     assert "No run is like that." in page.info[-1].value
 
 
+def test_a_filter_stays_when_no_run_is_like_it_any_more(open_page: OpenPage, log: Path):
+    page = open_page("bounds", log, "lamb")
+    page.query_params["only"] = ["status: ▶ live", "<b>nonsense</b>"]
+    page.switch_page(page._script_path.replace("shell/dashboard.py", "pages/runs.py")).run()
+    assert not page.exception
+    assert page.multiselect(key="only").value == ["status: ▶ live"]
+    assert "No run is like that." in page.info[-1].value
+
+
 def test_the_way_on_opens_with_enough_runs_chosen(open_page: OpenPage, log: Path):
     page = open_page("runs", log, "lamb")
     assert not page.button(key="open_layers").disabled

@@ -142,6 +142,11 @@ def test_experiments_are_told_apart_by_what_differs_and_the_largest_comes_first(
     assert [experiment.name for experiment in found] == ["lr 0.2", "lr 0.1"]
 
 
+def test_an_option_that_only_newer_runs_note_tells_experiments_apart():
+    found = experiments({"old": CONFIG | {"seed": 0}, "new": CONFIG | {"seed": 0, "max_grad_norm": None}})
+    assert sorted(experiment.name for experiment in found) == ["max_grad_norm None", "max_grad_norm not noted"]
+
+
 def test_a_seed_that_was_run_again_counts_once_in_a_table():
     (found,) = experiments({name: CONFIG | {"seed": 0} for name in ("old", "new")})
     assert (found.cell(64, 1.0).runs, found.left_out) == (("new",), ("old",))

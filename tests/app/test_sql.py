@@ -481,6 +481,15 @@ def test_odd_values_leave_a_chart_that_can_be_drawn():
     assert drawn.data[0].name == "&lt;b&gt;"
 
 
+def test_what_has_no_place_along_the_chart_is_left_out_and_counted():
+    frame = pd.DataFrame({"upper": [1.0, 100.0, float("inf")], "n": [1, 2, 3]})
+    drawing = Drawing("points", "upper", "n", "")
+    rows, sentence = what_is_drawn(frame, drawing)
+    assert rows[["x", "y"]].to_numpy().tolist() == [[1, 1], [100, 2]]
+    assert sentence == "Drawn: 2 of 3 rows, those with two numbers."
+    assert answer_chart(rows, drawing).layout.xaxis.type == "log"
+
+
 def test_values_that_go_far_are_drawn_on_a_logarithmic_axis():
     frame = pd.DataFrame({"step": [1, 2, 3], "v": [0.001, 1.0, 10.0]})
     drawing = Drawing("lines", "step", "v", "")
