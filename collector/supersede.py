@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import chain, count
 from pathlib import Path
 
 import pyarrow as pa
@@ -36,11 +37,18 @@ def supersede(
             continue
         destination.mkdir(parents=True, exist_ok=True)
         forget(part.path)
+        kept = _free(destination / part.path.name)
         if pc.all(goes).as_py():
-            part.path.rename(destination / part.path.name)
+            part.path.rename(kept)
         else:
-            replace_part(rows.filter(goes), table, destination / part.path.name)
+            replace_part(rows.filter(goes), table, kept)
             replace_part(rows.filter(pc.invert(goes)), table, part.path)
+
+
+def _free(path: Path) -> Path:
+    """A path that is not taken: each of several optimizers takes its own layers' rows out of the same parts."""
+    others = (path.with_name(f"{path.stem}-{number}.parquet") for number in count(2))
+    return next(each for each in chain([path], others) if not each.exists())
 
 
 def last_step(path: Path) -> int:

@@ -3,6 +3,7 @@
 import json
 from copy import deepcopy
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -135,6 +136,9 @@ def test_of_several_optimizers_each_replaces_its_own_layers(new_emitter, tmp_pat
         first.say(4)
     assert steps_of(collector.folder, "a") == [1, 2, 3, 4]
     assert steps_of(collector.folder, "b") == [1, 2]
+    # Both took theirs out of one part, under the same attempt: neither is lost.
+    replaced = pq.ParquetDataset(collector.folder / "superseded" / "attempt-2" / "trust_ratios").read().to_pylist()
+    assert sorted((row["layer"], row["step"]) for row in replaced) == [("a", 4), ("b", 2)]
 
 
 def test_the_config_of_a_resumed_run_stays_unless_another_is_given(emitter, tmp_path):
