@@ -24,7 +24,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from lambc import log_commands
-from lambc.experiments.settings import SOURCES, TEXTS, Model, Rule, Run, Stem
+from lambc.experiments.settings import RATES, SOURCES, TEXTS, Model, Rule, Run, Stem
 from lambc.experiments.tables import EXPERIMENTS, ReproducedRun, ScaleName, plan
 from lambc.log_commands import RUNS, RunsFolder, RunsToRead
 from lambc.terminal import err, fail, first_line, out, percent, print_table, say
@@ -141,7 +141,12 @@ def train(
             show_default=f"{Run.clip}, or none for adamw",
         ),
     ] = None,
-    lr: Annotated[float, typer.Option(help="Learning rate.")] = Run.lr,
+    lr: Annotated[
+        float | None,
+        typer.Option(
+            help="Learning rate.", show_default=", ".join(f"{rate:g} for {rule}" for rule, rate in RATES.items())
+        ),
+    ] = None,
     warmup_epochs: Annotated[
         float, typer.Option(help="Over so many epochs the learning rate grows to its value, where it stays.")
     ] = Run.warmup_epochs,
@@ -197,7 +202,8 @@ def train(
     try:
         run = Run(
             data=data, model=model or ("transformer" if data in TEXTS else "resnet18"), batch_size=batch_size,
-            epochs=epochs, rule=rule, clip=clip or (None if rule == "adamw" else Run.clip), lr=lr,
+            epochs=epochs, rule=rule, clip=clip or (None if rule == "adamw" else Run.clip),
+            lr=RATES[rule] if lr is None else lr,
             weight_decay=weight_decay, warmup_epochs=warmup_epochs, exempt_1d=exempt_1d,
             bias_correction=bias_correction, reset_optimizer_each_epoch=reset_optimizer_each_epoch, stem=stem,
             augment=augment, seed=seed, device=device, compile=compile,
@@ -205,14 +211,22 @@ def train(
     except ValueError as error:
         fail(str(error))
     prepare_training()
+    from lambc.experiments.ranks import join
+    from lambc.experiments.train import WEIGHTS
+
+    try:
+        ranks = join(run.device)
+    except ValueError as error:
+        fail(str(error))
     name = run.name if name is None else name
-    if check_run(run, runs, name, resume=resume):
-        out.print(f"{escape(name)} in {escape(str(runs))} has finished already, and is kept.")
+    if ranks.agreed(lambda: check_run(run, runs, name, resume=resume)):
+        if not ranks.rank:
+            lost = keep_weights and not (runs / name / WEIGHTS).exists()
+            kept = "is kept; its weights were not" if lost else "is kept"
+            out.print(f"{escape(name)} in {escape(str(runs))} has finished already, and {kept}.")
         return
     train_run(run, load(run.data, data_dir), runs, name, resume=resume, keep_weights=keep_weights)
-    from lambc.experiments.ranks import join
-
-    if not join().rank:
+    if not ranks.rank:
         out.print(f"The log is in {escape(str(runs / name))}. Look at it with: lambc dashboard {escape(str(runs))}")
 
 
@@ -452,6 +466,11 @@ def train_all(planned: Sequence[ReproducedRun], folder: Path, jobs: int, data_di
         fail(f"interrupted; the same command goes on with what is in {folder}", code=130)
 
 
+def draws_bars() -> bool:
+    """Whether this process shows how far it is: on a terminal, the first of those that torchrun started."""
+    return err.is_terminal and os.environ.get("RANK", "0") == "0"
+
+
 def load(source: str, data_dir: Path | None) -> "Data":
     """The data set, with a progress bar if it has to be decoded."""
     from rich.progress import MofNCompleteColumn, Progress
@@ -460,7 +479,7 @@ def load(source: str, data_dir: Path | None) -> "Data":
 
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     try:
-        with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        with Progress(*columns, console=err, transient=True, disable=not draws_bars()) as bar:
             task = bar.add_task(f"Reading {escape(source)}", total=None)
             return data.load(source, data_dir, lambda done, total: bar.update(task, completed=done, total=total))
     except data.DataError as error:
@@ -478,9 +497,7 @@ def train_run(
     from lambc.experiments import train as training
 
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[state]}"))
-    bar = Progress(
-        *columns, TimeRemainingColumn(compact=True), console=err, transient=True, disable=not err.is_terminal
-    )
+    bar = Progress(*columns, TimeRemainingColumn(compact=True), console=err, transient=True, disable=not draws_bars())
     task = bar.add_task(escape(name), total=None, state="")
 
     def report(now: training.Progress) -> None:

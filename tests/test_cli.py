@@ -244,8 +244,18 @@ def test_training_refuses_what_makes_no_sense_in_one_sentence(arguments, words, 
 
 def test_the_defaults_in_the_help_are_those_of_a_run():
     shown = " ".join(lambc("train", "--help").stdout.split())
-    for default in (Run.data, Run.batch_size, Run.epochs, Run.lr, Run.stem, Run.device):
+    for default in (Run.data, Run.batch_size, Run.epochs, Run.stem, Run.device):
         assert f"[default: {default}]" in shown
+    assert "[default: (0.01 for lamb, 10 for lars, 0.001 for adamw)]" in shown
+
+
+@pytest.mark.parametrize(("options", "lr"), [(["--rule", "lars"], 10.0), (["--rule", "adamw", "--lr", "0.5"], 0.5)])
+def test_a_rule_has_the_rate_that_moves_a_layer(options, lr, few_digits, tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "digits", lambda: few_digits)
+    assert not lambc(
+        "train", "--epochs", "1", "--batch-size", "70", "--runs", tmp_path, "--name", "r", *options
+    ).exit_code
+    assert json.loads((tmp_path / "r" / "run.json").read_text())["config"]["lr"] == lr
 
 
 @pytest.mark.parametrize(

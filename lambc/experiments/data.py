@@ -1,10 +1,13 @@
 """The data sets by name, and those that come with a library or are downloaded."""
 
 import gzip
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+from filelock import FileLock
 
 from lambc.experiments.image_files import Report, image_folder, parquet
 from lambc.experiments.imagenet64 import imagenet64
@@ -15,8 +18,14 @@ from lambc.experiments.text import Text, topics
 Data: TypeAlias = Images | Text
 """What is trained on: examples, and for each a label, or one for each place in it."""
 
+DOWNLOADED = ("cifar10", "fashion-mnist")
+"""The sources that are fetched if they are not there."""
+
 # Where Debian's package dataset-fashion-mnist puts the files.
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+_FASHION_MNIST_FILES = [
+    f"{split}-{kind}-ubyte" for split in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
+]
 
 
 def load(source: str, data_dir: Path | None = None, report: Report | None = None) -> Data:
@@ -26,8 +35,14 @@ def load(source: str, data_dir: Path | None = None, report: Report | None = None
         `data` in the working directory by default.
     report: called now and then while images are decoded.
 
+    Of several processes that need a download one fetches it, and the others wait.
+
     Raises DataError where the source is unknown, files are missing or damaged, or a download fails.
     """
+    if data_dir and source not in DOWNLOADED:
+        raise DataError(
+            f"--data-dir is for {' and '.join(DOWNLOADED)} alone, and the data are {source!r}: leave it out"
+        )
     match source.partition(":"):
         case ("digits", "", ""):
             return digits()
@@ -65,7 +80,11 @@ def cifar10(data_dir: Path | None = None) -> Images:
 
     folder = data_dir or Path("data")
     try:
-        train, test = (CIFAR10(folder, train=train, download=True) for train in (True, False))
+        try:
+            train, test = (CIFAR10(folder, train=train) for train in (True, False))
+        except RuntimeError:  # a file is missing or damaged
+            with _one_at_a_time(folder):
+                train, test = (CIFAR10(folder, train=train, download=True) for train in (True, False))
     except (OSError, RuntimeError) as error:  # torchvision raises either, for the network as for a damaged file
         raise _download_failed("CIFAR-10", folder / CIFAR10.base_folder, error) from error
     return make_images(
@@ -80,27 +99,53 @@ def cifar10(data_dir: Path | None = None) -> Images:
 
 def fashion_mnist(data_dir: Path | None = None) -> Images:
     """Fashion-MNIST from the IDX files in `data_dir` or in Debian's folder, else downloaded through torchvision."""
-    from torchvision.datasets import FashionMNIST
-
     root = data_dir or Path("data")
     downloaded = root / "FashionMNIST" / "raw"
     folders = [root, downloaded] if data_dir else [root, downloaded, FASHION_MNIST]
-    folder = next((folder for folder in folders if list(folder.glob("train-images*"))), None)
-    if folder is None:
-        try:
-            FashionMNIST(root, download=True)
-        except (OSError, RuntimeError) as error:
-            raise _download_failed("Fashion-MNIST", root, error) from error
-        folder = downloaded
-    parts = (
-        _read_idx(folder, f"{split}-{kind}-ubyte")
-        for split in ("train", "t10k")
-        for kind in ("images-idx3", "labels-idx1")
-    )
-    train_images, train_labels, test_images, test_labels = parts
+    folder = next((folder for folder in folders if list(folder.glob("train-images*"))), downloaded)
+    try:
+        train_images, train_labels, test_images, test_labels = _fashion_mnist_in(folder)
+    except DataError:
+        if folder != downloaded:  # not ours to mend
+            raise
+        with _one_at_a_time(root):
+            try:
+                parts = _fashion_mnist_in(downloaded)  # another process has been there
+            except DataError:
+                parts = _fetch_fashion_mnist(root, downloaded)
+        train_images, train_labels, test_images, test_labels = parts
     return make_images(
         "fashion-mnist", train_images[:, None], train_labels, test_images[:, None], test_labels, classes=10
     )
+
+
+def _fashion_mnist_in(folder: Path) -> list[np.ndarray]:
+    """Images and labels to train on, then to test with. Raises DataError."""
+    return [_read_idx(folder, name) for name in _FASHION_MNIST_FILES]
+
+
+def _fetch_fashion_mnist(root: Path, folder: Path) -> list[np.ndarray]:
+    """The same, of what is missing or damaged in torchvision's `folder` below `root` a new copy."""
+    from torchvision.datasets import FashionMNIST
+
+    for name in _FASHION_MNIST_FILES:
+        try:
+            _read_idx(folder, name)
+        except DataError:
+            (folder / name).unlink(missing_ok=True)  # torchvision checks what it fetches, but not what it unpacks
+    try:
+        FashionMNIST(root, download=True)
+    except (OSError, RuntimeError) as error:
+        raise _download_failed("Fashion-MNIST", root, error) from error
+    return _fashion_mnist_in(folder)
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Of two processes that download to a folder, one would take what the other is writing for a damaged file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".download.lock"):
+        yield
 
 
 def _download_failed(name: str, folder: Path, error: Exception) -> DataError:

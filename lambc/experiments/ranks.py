@@ -4,12 +4,14 @@ torchrun --nproc-per-node 4 -m lambc train --batch-size 1000
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -31,20 +33,61 @@ class Ranks:
             for tensor, total in zip(tensors, packed.split([tensor.numel() for tensor in tensors]), strict=True):
                 tensor.copy_(total.view_as(tensor))
 
+    def agreed(self, ask: Callable[[], T]) -> T:
+        """What `ask` returns or raises on the first process, on all: of files, two may see different states."""
+        if self.count == 1:
+            return ask()
+        found: list[Any] = [None]
+        if not self.rank:
+            try:
+                found = [(ask(), None)]
+            except Exception as error:
+                found = [(None, error)]
+        torch.distributed.broadcast_object_list(found)
+        answer, raised = found[0]
+        if raised is not None:
+            raise raised
+        return answer
+
+    def same(self, value: Any) -> bool:
+        """Whether it is the same on all processes."""
+        everywhere = [value] * self.count
+        if self.count > 1:
+            torch.distributed.all_gather_object(everywhere, value)
+        return all(each == value for each in everywhere)
+
 
 ALONE = Ranks()
 
 
-def join() -> Ranks:
-    """The processes that torchrun started, with an accelerator for each where there are any; else this one alone."""
+def join(device: str) -> Ranks:
+    """The processes that torchrun started, each with an accelerator of its own if `device` is one; else this one alone.
+
+    To be called before anything is put on a device. Raises ValueError for a device that they would have to share.
+    """
     distributed = torch.distributed
     if not distributed.is_available():
         return ALONE
     if distributed.is_torchelastic_launched() and not distributed.is_initialized():
-        if torch.accelerator.is_available():
-            torch.accelerator.set_device_index(int(os.environ["LOCAL_RANK"]))
+        _take_device(device)
         distributed.init_process_group()
     return Ranks(distributed.get_world_size(), distributed.get_rank()) if distributed.is_initialized() else ALONE
+
+
+def _take_device(device: str) -> None:
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    kind, _, index = device.partition(":")
+    if accelerator is None or kind not in ("auto", accelerator.type):
+        return
+    here, there = int(os.environ["LOCAL_WORLD_SIZE"]), torch.accelerator.device_count()
+    if index and here > 1:
+        raise ValueError(f"device={device!r} is one, for {here} processes: give {kind}, of which each takes its own")
+    if here > there:
+        raise ValueError(
+            f"{here} processes would share {there} of {accelerator.type}: start {there} with --nproc-per-node, or give "
+            "the device cpu"
+        )
+    torch.accelerator.set_device_index(int(index or os.environ["LOCAL_RANK"]))
 
 
 def share_batch_norms(model: nn.Module) -> None:
@@ -61,18 +104,20 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
     """
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Normalised inputs [N, C, H, W]; sums are float64, so that it hardly matters how they are cut."""
+        """Normalised inputs [N, C, H, W] in their dtype; sums are float64, so that the cuts hardly matter."""
         if not self.training:
             return super().forward(inputs)
-        dims = (0, 2, 3)
-        here = inputs.new_full((1,), inputs.numel() // self.num_features, dtype=torch.float64)
-        sums = [inputs.sum(dims, dtype=torch.float64), inputs.square().sum(dims, dtype=torch.float64), here]
+        dims, exact = (0, 2, 3), torch.promote_types(inputs.dtype, torch.float32)
+        values = inputs.to(exact)
+        here = values.new_full((1,), values.numel() // self.num_features, dtype=torch.float64)
+        sums = [values.sum(dims, dtype=torch.float64), values.square().sum(dims, dtype=torch.float64), here]
         total, squares, (count,) = _Sum.apply(torch.cat(sums)).split([self.num_features, self.num_features, 1])
         mean = total / count
         variance = squares / count - mean.square()
         self._track(mean.detach(), variance.detach() * count / (count - 1))
-        scale = self.weight * (variance + self.eps).rsqrt().to(self.weight.dtype)
-        return (inputs - _each_channel(mean.to(inputs.dtype))) * _each_channel(scale) + _each_channel(self.bias)
+        scale = self.weight * (variance + self.eps).rsqrt().to(exact)
+        normalised = (values - _each_channel(mean.to(exact))) * _each_channel(scale) + _each_channel(self.bias)
+        return normalised.to(inputs.dtype)
 
     @torch.no_grad()
     def _track(self, mean: Tensor, variance: Tensor) -> None:

@@ -24,10 +24,14 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run ended: at its last epoch, if failure is None. fatal: no other run would fare better."""
+    """How a run ended: at its last epoch, if failure is None.
+
+    fatal: no other run would fare better. broken: none would in this process, as after an error of a CUDA kernel.
+    """
 
     failure: str | None = None
     fatal: bool = False
+    broken: bool = False
 
 
 Report = Callable[[ReproducedRun, Progress | Ended], None]
@@ -51,7 +55,8 @@ def reproduce(
     except OSError as error:
         raise Stopped(f"{folder} cannot be made ({error.strerror}): give another folder for the log") from error
     waiting, failures = deque(runs), dict[str, str]()
-    workers = [_Worker(folder, jobs, data_dir) for _ in range(min(jobs, len(runs)))]
+    jobs = min(jobs, len(runs))
+    workers = [_Worker(folder, jobs, data_dir) for _ in range(jobs)]
     try:
         while True:
             for worker in workers:
@@ -102,7 +107,10 @@ class _Worker:
             said = self.connection.recv()
         except (EOFError, ConnectionError):
             self._process.join()
-            said = Ended(f"its process ended with {_how_it_ended(self._process.exitcode)}: run the command again")
+            code = _how_it_ended(self._process.exitcode)
+            said = Ended(f"its process ended with {code}: run the command again", broken=True)
+        if isinstance(said, Ended) and said.broken:
+            self._process.join()
             self.connection.close()
             self._process = None
         if isinstance(said, Ended):
@@ -132,7 +140,10 @@ def _work(connection: Connection, folder: Path, jobs: int, data_dir: Path | None
             except DataError as error:
                 connection.send(Ended(str(error), fatal=True))
                 continue
-            connection.send(_train(run, examples, folder, connection))
+            ended = _train(run, examples, folder, connection)
+            connection.send(ended)
+            if ended.broken:
+                return
     except (EOFError, ConnectionError, KeyboardInterrupt):
         return
 
@@ -149,7 +160,7 @@ def _train(run: ReproducedRun, examples: data.Data, folder: Path, connection: Co
     except torch.OutOfMemoryError:
         return Ended(f"the device has too little memory for batch_size={run.batch_size}: give fewer --jobs")
     except Exception as error:  # whatever it is, the other runs go on
-        return Ended(f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}")
+        return Ended(f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}", broken=True)
     return Ended()
 
 

@@ -17,6 +17,10 @@ TEXTS = ("topics",)
 """The sources that are text, which a transformer reads; all others are images."""
 
 
+RATES: dict[Rule, float] = {"lamb": 1e-2, "lars": 10.0, "adamw": 1e-3}
+"""Learning rates to begin with: §4.1's; what moves a layer as far with LARS's coefficient of 1e-3; and torch's own."""
+
+
 @dataclass(frozen=True)
 class Run:
     """The settings of one training run; two runs with equal settings do the same on a CPU, bit for bit.
@@ -27,7 +31,7 @@ class Run:
     rule: what takes the step: LAMB, LARS or AdamW.
     clip: an upper bound on the trust ratios, a pair (lower, upper), None for no clipping, or the text of another bound,
         which `lambc.experiments.clip_text.parse_clip` has. AdamW has no trust ratio, so it takes None alone.
-    lr, weight_decay: §4.1 uses 1e-2 and names no weight decay.
+    lr, weight_decay: §4.1 uses 1e-2 and names no weight decay; other rules need another lr, as in `RATES`.
     warmup_epochs: over so many epochs lr grows by equal parts from one such part to its value, where it stays; §4.1
         names none.
     exempt_1d: take the steps of tensors of one dimension (biases, normalisation) at a ratio of 1.
@@ -50,7 +54,7 @@ class Run:
     epochs: int = 10
     rule: Rule = "lamb"
     clip: Clip = 1.0
-    lr: float = 1e-2
+    lr: float = RATES["lamb"]
     weight_decay: float = 0.0
     warmup_epochs: float = 0.0
     exempt_1d: bool = False
@@ -80,6 +84,9 @@ class Run:
         if (self.model == "transformer") != (self.data in TEXTS):
             other = "resnet18" if self.model == "transformer" else "transformer"
             raise ValueError(f"model={self.model!r} cannot read data={self.data!r}: give model={other!r}")
+        for setting in ("stem", "augment"):
+            if self.model == "transformer" and (value := getattr(self, setting)) != _DEFAULTS[setting]:
+                raise ValueError(f"{setting}={value!r}: a text has no images, so leave it out")
 
     def _check_rule(self) -> None:
         if self.rule == "adamw" and self.clip is not None:

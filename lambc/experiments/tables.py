@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
-from lambc.experiments.settings import Run
+from lambc.experiments.settings import RATES, Run
 
 ScaleName: TypeAlias = Literal["small", "full"]
 Arm: TypeAlias = dict[str, Any]
@@ -133,8 +133,8 @@ EXPERIMENTS = {
         arms=(
             CLIP_1,
             LAMB,
-            {"rule": "lars", "clip": None, "lr": 10.0},  # with LARS's coefficient of 1e-3, a relative step of 1e-2
-            {"rule": "adamw", "clip": None, "lr": 1e-3},
+            {"rule": "lars", "clip": None, "lr": RATES["lars"]},
+            {"rule": "adamw", "clip": None, "lr": RATES["adamw"]},
         ),
         settings={"warmup_epochs": 2.0},
         full=Scale(epochs=80, seeds=3),

@@ -97,7 +97,7 @@ def train(
     is damaged; and DataError if a batch is larger than the data set. Whatever else is raised while it trains,
     KeyboardInterrupt too, leaves a log of all that was done until then.
     """
-    ranks = join()
+    ranks = join(run.device)
     if ranks.count > 1 and run.compile:
         raise ValueError(f"compile=True on {ranks.count} processes: what they send to each other cannot be compiled")
     device = find_device(run.device)
@@ -106,8 +106,9 @@ def train(
         raise DataError(f"batch_size={run.batch_size}: {few}, so give less")
     name = name or run.name
     folder = runs / name
-    if resume and has_finished(run, runs, name):
-        _remove_checkpoint(folder)
+    if resume and ranks.agreed(lambda: has_finished(run, runs, name)):
+        if not ranks.rank:
+            _remove_checkpoint(folder)
         return Trained(None, folder, None)
 
     state = State(run, images, device)
@@ -118,8 +119,8 @@ def train(
         state.model.compile(mode="reduce-overhead" if device.type == "cuda" else None, dynamic=False)
     images = images.to(device)
     with _collector(run, state, folder, resume=resume) as collector, _fast_convolutions(device):
-        if resume and (folder / CHECKPOINT).exists():
-            state.load(folder / CHECKPOINT)
+        if resume and ranks.agreed((folder / CHECKPOINT).exists):
+            _load(state, folder / CHECKPOINT, ranks)
         loop = _Loop(run, images, state, collector, ranks, report, checkpoint_seconds)
         while state.epoch <= run.epochs:
             end = loop.epoch()
@@ -136,6 +137,14 @@ def has_finished(run: Run, runs: Path, name: str) -> bool:
     Raises FileExistsError if a run of this name has other settings, and ValueError if it is damaged.
     """
     return status(runs / name, run.config(str(find_device(run.device)))) == "finished"
+
+
+def _load(state: State, checkpoint: Path, ranks: Ranks) -> None:
+    found = checkpoint.exists()
+    if found:
+        state.load(checkpoint)
+    if not ranks.same((found, state.epoch, state.batch, state.step)):
+        raise ValueError(f"{checkpoint} is not the same to all processes: give them one folder of runs, which all see")
 
 
 def _collector(run: Run, state: State, folder: Path, *, resume: bool) -> Collector:

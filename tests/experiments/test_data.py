@@ -2,6 +2,8 @@
 
 import gzip
 import struct
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -203,6 +205,33 @@ def test_an_idx_file_that_is_cut_off_is_named(tmp_path, tiles):
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(data.DataError, match="t10k-images-idx3-ubyte is not a whole IDX file"):
         data.load("fashion-mnist", tmp_path)
+
+
+def test_of_several_processes_one_downloads(tmp_path, tiles, monkeypatch):
+    """And what an earlier one left half unpacked is made anew."""
+    grey = np.ascontiguousarray(tiles[:, :28, :28, 0])
+    raw = tmp_path / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    (raw / "train-images-idx3-ubyte").write_bytes(b"half")
+    downloads = []
+
+    def download(root, download):
+        assert not (raw / "train-images-idx3-ubyte").exists()
+        downloads.append(root)
+        time.sleep(0.2)
+        write_fashion_mnist(raw, grey, zipped=False)
+
+    monkeypatch.setattr("torchvision.datasets.FashionMNIST", download)  # the network is what this machine lacks
+    with ThreadPoolExecutor(2) as pool:
+        loaded = list(pool.map(lambda _: data.load("fashion-mnist", tmp_path), range(2)))
+    assert len(downloads) == 1
+    for each in loaded:
+        np.testing.assert_array_equal(each.train_images, grey[:40, None])
+
+
+def test_a_folder_for_downloads_is_refused_where_nothing_is_downloaded(tmp_path):
+    with pytest.raises(data.DataError, match=r"--data-dir is for cifar10 and fashion-mnist alone, .* 'digits': leave"):
+        data.load("digits", tmp_path)
 
 
 @pytest.mark.parametrize("source", ["cifar10", "fashion-mnist"])

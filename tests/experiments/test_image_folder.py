@@ -1,5 +1,6 @@
 """A folder of image files with a folder for each class."""
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -45,6 +46,24 @@ def test_grey_images_stay_grey(tmp_path, tiles):
     images = data.load(f"folder:{tmp_path}")
     assert images.train_images.shape == (1, 1, 40, 40)
     assert torch.equal(images.train_images[0, 0], torch.from_numpy(tiles[0][:, :, 0].copy()))
+
+
+def test_of_16_bits_the_upper_8_are_kept(tmp_path):
+    """Pillow's own conversion would make white of all that is above 255."""
+    pixels = (np.arange(64, dtype=np.uint16) * 1000).reshape(8, 8)
+    for split in ("train", "test"):
+        (tmp_path / split / "one").mkdir(parents=True)
+        Image.fromarray(pixels).save(tmp_path / split / "one" / "a.png")
+    images = data.load(f"folder:{tmp_path}")
+    assert np.array_equal(images.train_images.numpy(), (pixels // 256)[None, None])
+
+
+def test_an_image_of_32_bits_is_refused(folder):
+    odd = folder / "val" / "flower" / "zz.png"
+    Image.fromarray(np.ones((40, 40), np.float32)).save(odd.with_suffix(".tiff"))
+    odd.with_suffix(".tiff").rename(odd)
+    with pytest.raises(DataError, match=r"zz\.png: the image has 32 bits a pixel: save it with 8 or 16"):
+        data.load(f"folder:{folder}")
 
 
 def test_an_image_that_cannot_be_decoded_is_named(folder):

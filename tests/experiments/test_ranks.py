@@ -1,6 +1,10 @@
 """Several processes train one model as one would, on parts of the same batches."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,7 +12,7 @@ from torch import nn
 
 from collector import connect
 from lambc.experiments import train as training
-from lambc.experiments.ranks import SharedBatchNorm2d, share_batch_norms
+from lambc.experiments.ranks import SharedBatchNorm2d, join, share_batch_norms
 from lambc.experiments.settings import Run
 from tests.ranks import Ranks
 
@@ -54,6 +58,22 @@ def test_a_batch_norm_over_parts_is_that_over_the_whole_batch(four, sizes):
     four.run(normalise_in_parts, sizes)
 
 
+def normalise_bfloat16():
+    random = torch.Generator().manual_seed(0)
+    inputs = (3 + 0.2 * torch.randn(64, 5, 4, 4, generator=random)).bfloat16()
+    shared = nn.Sequential(nn.BatchNorm2d(5))
+    share_batch_norms(shared)
+    outputs = shared(inputs.chunk(4)[torch.distributed.get_rank()])
+    expected = nn.BatchNorm2d(5)(inputs.double().float()).chunk(4)[torch.distributed.get_rank()]
+    assert outputs.dtype == torch.bfloat16
+    torch.testing.assert_close(outputs.float(), expected, rtol=2**-8, atol=1e-6)  # rounded once, at the end
+
+
+def test_a_batch_norm_of_bfloat16_is_rounded_once(four):
+    """A mean in bfloat16 would move whole channels in training, and not in evaluation."""
+    four.run(normalise_bfloat16)
+
+
 def train_digits(digits, runs):
     torch.set_num_threads(1)
     trained = training.train(RUN, digits, runs, "r", keep_weights=True)
@@ -74,3 +94,125 @@ def test_four_processes_train_as_one(four, few_digits, tmp_path):
     ours, expected = (torch.tensor(connect(tmp_path / job).sql(query).fetchall()) for job in ("four", "one"))
     torch.testing.assert_close(ours[:62], expected[:62], rtol=1e-4, atol=1e-4)  # of the first step
     assert (tmp_path / "four" / "r" / "weights.pt").exists()
+
+
+class Cut(Exception):
+    """A run that is broken off."""
+
+
+def cut_off(digits, runs):
+    """A run that has a checkpoint and did not end."""
+
+    def cut(progress):
+        if progress.ends_epoch:
+            raise Cut
+
+    with pytest.raises(Cut):
+        training.train(RUN, digits, runs, "r", cut, checkpoint_seconds=0.0)
+    assert (runs / "r" / "checkpoint.pt").exists()
+
+
+def refuse_another_folder(digits, runs, elsewhere):
+    mine = elsewhere if torch.distributed.get_rank() == 3 else runs
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is not the same to all processes: give them one folder"):
+        training.train(RUN, digits, mine, "r", resume=True)
+
+
+def test_processes_that_see_different_checkpoints_do_not_train_together(four, few_digits, tmp_path):
+    cut_off(few_digits, tmp_path)
+    four.run(refuse_another_folder, few_digits, tmp_path, tmp_path / "elsewhere")
+
+
+def refuse_other_settings(digits, runs):
+    with pytest.raises(FileExistsError, match=r"has lr=0\.001 and not 0\.5"):
+        training.train(replace(RUN, lr=0.5), digits, runs, "r", resume=True)
+
+
+def test_what_the_first_process_refuses_all_refuse(four, few_digits, tmp_path):
+    cut_off(few_digits, tmp_path)
+    four.run(refuse_other_settings, few_digits, tmp_path)
+
+
+def torchrun(*arguments):
+    """Two processes on this machine, started anew once if one dies."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--max-restarts=1"]
+    command += ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1", "-m"]
+    # torch 2.14 would hand the new processes the addresses of the dead ones.
+    environment = os.environ | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    return subprocess.run(
+        [*command, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=240
+    )
+
+
+@pytest.mark.slow
+def test_a_job_that_was_killed_and_goes_on_ends_as_an_undisturbed_one(tmp_path):
+    for runs, step in ((tmp_path / "whole", 0), (tmp_path / "cut", 5)):  # in the second epoch
+        done = torchrun("tests.experiments.killed_job", runs, step)
+        assert done.returncode == 0, done.stderr
+    whole, cut = (connect(tmp_path / runs) for runs in ("whole", "cut"))
+    assert cut.sql("SELECT count(*) FROM attempts").fetchall() == [(2,)]
+    for question in (
+        "SELECT * FROM trust_ratios ORDER BY ALL",
+        "SELECT step, epoch, name, value FROM metrics WHERE name NOT LIKE '%second' ORDER BY ALL",
+    ):
+        assert cut.sql(question).to_arrow_table().equals(whole.sql(question).to_arrow_table())
+    weights = [torch.load(tmp_path / runs / "r" / "weights.pt") for runs in ("whole", "cut")]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+@pytest.mark.slow
+def test_the_command_trains_in_two_processes_and_speaks_once(tmp_path):
+    command = (
+        "lambc",
+        "train",
+        "--epochs",
+        1,
+        "--batch-size",
+        600,
+        "--device",
+        "cpu",
+        "--runs",
+        tmp_path,
+        "--name",
+        "r",
+    )
+    done = torchrun(*command)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("The log is in") == 1
+    again = torchrun(*command, "--resume", "--keep-weights")
+    assert again.returncode == 0, again.stderr
+    assert " ".join(again.stdout.split()).count("has finished already, and is kept; its weights were not.") == 1
+
+
+@pytest.fixture
+def two_cards(monkeypatch):
+    """What torch would say of a machine with two, of which the second process takes its own."""
+    taken = []
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda"))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.accelerator, "set_device_index", taken.append)
+    monkeypatch.setattr(torch.distributed, "is_torchelastic_launched", lambda: True)
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda: None)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    return taken
+
+
+@pytest.mark.parametrize(("device", "taken"), [("auto", [1]), ("cuda", [1]), ("cpu", [])])
+def test_each_process_takes_a_card_of_its_own(two_cards, monkeypatch, device, taken):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    join(device)
+    assert two_cards == taken
+
+
+@pytest.mark.parametrize(
+    ("device", "processes", "said"),
+    [
+        ("cuda:0", 2, "device='cuda:0' is one, for 2 processes: give cuda, of which each takes its own"),
+        ("auto", 3, "3 processes would share 2 of cuda: start 2 with --nproc-per-node, or give the device cpu"),
+    ],
+)
+def test_a_card_that_processes_would_share_is_refused(two_cards, monkeypatch, device, processes, said):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    with pytest.raises(ValueError, match=said):
+        join(device)
+    assert not two_cards

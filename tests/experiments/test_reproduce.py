@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -13,7 +14,8 @@ from typer.testing import CliRunner
 from collector import connect
 from collector.run import read_run
 from lambc import cli
-from lambc.experiments.reproduce import Ended, Stopped, reproduce, take
+from lambc.experiments import data
+from lambc.experiments.reproduce import Ended, Stopped, _train, reproduce, take
 from lambc.experiments.tables import EXPERIMENTS, ReproducedRun, plan
 from lambc.experiments.text import topics
 from lambc.experiments.train import Progress, check
@@ -148,6 +150,17 @@ def test_a_run_that_fails_or_dies_takes_no_other_with_it_and_the_same_call_goes_
     with connect(tmp_path) as log:
         rows = log.sql("SELECT run, count(*), count(DISTINCT (step, layer)), max(step) FROM trust_ratios GROUP BY run")
         assert sorted(rows.fetchall()) == sorted([(done.name, 124, 124, 2), (dies.name, 62 * 12, 62 * 12, 12)])
+
+
+def test_after_an_error_that_nobody_expects_a_process_trains_no_other_run(folder, tmp_path):
+    """After a CUDA kernel's error, for example, none would succeed in it."""
+
+    def send(progress):
+        raise RuntimeError("device-side assert triggered\nmore")
+
+    run = few(folder)
+    ended = _train(run, data.load(run.data), tmp_path, SimpleNamespace(send=send))
+    assert ended == Ended("RuntimeError: device-side assert triggered", broken=True)
 
 
 @pytest.mark.slow
