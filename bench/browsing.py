@@ -1,15 +1,18 @@
 """What benchmarks of the dashboard share: a Chromium, how long a page takes in it, and what the server costs."""
 
+import json
 import os
 import socket
 import statistics
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
+from websockets.sync.client import connect
 
 from tests.browser.dashboard import ARGUMENTS, CHROMIUM, settle
 
@@ -60,21 +63,26 @@ def spread(seconds: list[float]) -> str:
 
 
 @contextmanager
-def unwatched(address: str, profile: Path) -> Iterator[Page]:
+def unwatched(address: str, profile: Path, script: str = "") -> Iterator[Page]:
     """A Chromium that opens a page as a user's does, and is looked into only afterwards.
 
     Where somebody listens from the start, as Playwright does, each error that a script throws and catches has its
     position looked up, for which Chromium parses the script again: for Plotly, three times its 4.8 MB, 0.7 s.
-    profile: the folder of what the browser remembers; an empty one is a new browser.
+    profile: the folder of what the browser remembers; an empty one is a new browser. script: what the page runs before
+    its own.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [str(CHROMIUM), "--headless", "--window-size=1280,900", *ARGUMENTS]
-    command += [f"--remote-debugging-port={port}", f"--user-data-dir={profile}", address]
+    command += [f"--remote-debugging-port={port}", f"--user-data-dir={profile}"]
+    command.append("about:blank" if script else address)
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        time.sleep(UNWATCHED)
+        if script:
+            _go_to(port, address, script)
+        else:
+            time.sleep(UNWATCHED)
         with sync_playwright() as playwright:
             browser = playwright.chromium.connect_over_cdp(f"http://127.0.0.1:{port}")
             yield browser.contexts[0].pages[0]
@@ -82,6 +90,28 @@ def unwatched(address: str, profile: Path) -> Iterator[Page]:
     finally:
         process.terminate()
         process.wait()
+
+
+def _go_to(port: int, address: str, script: str) -> None:
+    """By DevTools' protocol, with which nobody listens for errors unless he asks."""
+    while True:
+        try:
+            targets = json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/json"))
+            break
+        except OSError:  # it is starting
+            time.sleep(0.1)
+    page = next(target for target in targets if target["type"] == "page")
+    with connect(page["webSocketDebuggerUrl"]) as tools:
+        asked = (
+            ("Page.enable", {}),
+            ("Page.addScriptToEvaluateOnNewDocument", {"source": script}),
+            ("Page.navigate", {"url": address}),
+        )
+        for number, (method, parameters) in enumerate(asked):
+            tools.send(json.dumps({"id": number, "method": method, "params": parameters}))
+            while json.loads(tools.recv()).get("id") != number:
+                pass
+        time.sleep(UNWATCHED)  # the script goes with who asked for it
 
 
 def drawn(page: Page) -> dict[str, float]:
