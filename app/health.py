@@ -35,7 +35,7 @@ def findings(result: Any, rates: pd.DataFrame, not_finite: pd.DataFrame) -> list
         )
     best, last = result["best_test_accuracy"], result["last_test_accuracy"]
     if pd.notna(best) and not last >= best - FALLEN:
-        found.append(Finding("test accuracy has fallen from its best"))
+        found.append(Finding("accuracy has fallen"))
     always, adapted = clipped_nearly_always(rates)
     if adapted and always > adapted / 2:
         found.append(Finding(f"{_of(always, adapted)} clipped in nearly all steps"))

@@ -9,6 +9,9 @@ import plotly.graph_objects as go
 from app.charts.text import escape
 from app.charts.theme import Line, Theme
 
+NEAR_ZERO = 0.1
+"""Of a mean: where the band would go lower, it ends at the lowest value."""
+
 
 def mean_band(
     rows: pd.DataFrame, *, name: str, seeds: int, line: Line, theme: Theme, number: Callable[[float], str]
@@ -56,7 +59,8 @@ def _band(rows: pd.DataFrame, colour: str) -> go.Scatter:
     ys: list[float | None] = []
     for _, part in rows[known].groupby((~known).cumsum()[known]):
         low = part["mean"] - part["std"]
-        low = low.where((low > 0) | (part["lowest"] <= 0), part["lowest"])  # a loss's axis has no place below 0
+        # A loss's axis is logarithmic: it has no place below 0, and what comes near to it would stretch it by decades.
+        low = low.where((low > NEAR_ZERO * part["mean"]) | (part["lowest"] <= 0), low.clip(lower=part["lowest"]))
         xs += [*part["x"], *part["x"][::-1], None]
         ys += [*(part["mean"] + part["std"]), *low[::-1], None]
     return go.Scatter(

@@ -317,9 +317,12 @@ def test_many_runs_stay_below_the_points_that_a_browser_draws(open_page: OpenPag
 
 
 def test_a_deviation_goes_no_lower_than_a_logarithm_can():
-    rows = pd.DataFrame({"x": [1, 2], "mean": [1.0, 1.0], "std": [0.5, 2.0], "lowest": [0.5, 0.1], "n": [2, 2]})
+    """And not near to it, which would stretch the axis by decades."""
+    rows = pd.DataFrame(
+        {"x": [1, 2, 3], "mean": 1.0, "std": [0.5, 2.0, 0.9999], "lowest": [0.6, 0.1, 0.3], "n": 2},
+    )
     band = mean_band(rows, name="a", seeds=2, line=Line(0, "solid"), theme=LIGHT, number=str)[-1]
-    assert list(band.y) == [1.5, 3, 0.1, 0.5]
+    assert list(band.y) == [1.5, 3, 1.9999, 0.3, 0.1, 0.5]
 
 
 def test_a_hostile_name_is_text_in_the_difference():
