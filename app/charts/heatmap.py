@@ -175,7 +175,7 @@ def _marks(cells: pd.DataFrame, row_height: float, theme: Theme) -> list[go.Scat
     return [
         go.Scatter(
             x=np.stack([bars["first"] - 0.5, bars["end"] - 0.5, np.full(len(bars), np.nan)], axis=1).ravel(),
-            y=np.stack([names, names, names], axis=1).ravel(),
+            y=np.stack([names, names, np.full(len(bars), None)], axis=1).ravel(),
             name="NaN or infinite",
             mode="lines",
             line={"color": theme.text, "width": max(2.0, 0.6 * row_height)},
