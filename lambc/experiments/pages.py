@@ -2,13 +2,13 @@
 
 import math
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import plotly.graph_objects as go
 import pyarrow as pa
-
-if TYPE_CHECKING:
-    from lambc.experiments.report import Report, Section
 
 STYLE = """
 body { font: 15px/1.5 "Source Sans 3", "Helvetica Neue", Arial, sans-serif; color: #26282b; max-width: 1040px;
@@ -25,7 +25,29 @@ summary { color: #70757c; cursor: pointer; }
 POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 
 
-def markdown(report: "Report") -> str:
+@dataclass(frozen=True)
+class Section:
+    """A part of the report. question: the statement in `questions/` whose answer is its table."""
+
+    title: str
+    text: Sequence[str] = ()
+    question: str = ""
+    table: pa.Table | None = None
+    figure: go.Figure | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """All of it. notice: what was made smaller, said in every section. statements: what was asked, by name."""
+
+    title: str
+    text: Sequence[str]
+    notice: str
+    sections: Sequence[Section]
+    statements: Mapping[str, str] = field(default_factory=dict)
+
+
+def markdown(report: Report) -> str:
     """The report as Markdown; figures are left to the HTML, and each has a table here."""
     lines = [f"# {_plain(report.title)}", *map(_prose, report.text)]
     for section in report.sections:
@@ -41,7 +63,7 @@ def markdown(report: "Report") -> str:
     return "\n\n".join(line for line in lines if line) + "\n"
 
 
-def html(report: "Report") -> str:
+def html(report: Report) -> str:
     """The report as one HTML file that fetches nothing; Plotly is in it once, if there is a figure."""
     parts = [f"<h1>{escape(report.title)}</h1>", *(f"<p>{_prose_html(text)}</p>" for text in report.text)]
     script: bool = True
@@ -87,7 +109,7 @@ def code(text: str) -> str:
     return f"`{' '.join(text.replace('`', chr(39)).split())}`"
 
 
-def _paragraphs(section: "Section") -> str:
+def _paragraphs(section: Section) -> str:
     together = "\n".join if all(text.startswith("- ") for text in section.text) else "\n\n".join
     return together(map(_prose, section.text))
 

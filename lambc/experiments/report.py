@@ -10,13 +10,12 @@ import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import plotly.graph_objects as go
 import pyarrow as pa
 
 from app.charts.hit_rates import hit_rates_by_layer
@@ -27,7 +26,7 @@ from collector.documentation import description
 from collector.log_files import run_folders
 from collector.run import read_run
 from lambc.experiments import pages
-from lambc.experiments.pages import code
+from lambc.experiments.pages import Report, Section, code
 from lambc.experiments.tables import EXPERIMENTS, Experiment
 
 if TYPE_CHECKING:
@@ -52,28 +51,6 @@ CARDS = {"H200": 989e12, "H100": 989e12, "A100": 312e12}
 
 CIFAR_OPERATIONS = 3 * 2 * 0.556e9
 """Of one 32×32 image in ResNet-18 with a 3×3 stem: 0.556 G multiply-adds forward, and twice as many backward."""
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the report. question: the statement in `questions/` whose answer is its table."""
-
-    title: str
-    text: Sequence[str] = ()
-    question: str = ""
-    table: pa.Table | None = None
-    figure: go.Figure | None = None
-
-
-@dataclass(frozen=True)
-class Report:
-    """All of it. notice: what was made smaller, said in every section. statements: what was asked, by name."""
-
-    title: str
-    text: Sequence[str]
-    notice: str
-    sections: Sequence[Section]
-    statements: Mapping[str, str] = field(default_factory=dict)
 
 
 class Questions:
