@@ -149,9 +149,10 @@ class Collector:
         self, folder: Path, config: Mapping[str, Any] | None, held: ExitStack, flush_seconds: float, *, resumed: bool
     ) -> None:
         """Have the run on the disk, and the thread that writes it."""
+        where = environment(self._optimizers)  # what goes wrong here is not the folder's fault
         try:
             with _writable(folder):
-                self._run = (Run.resume if resumed else Run.create)(folder, config, environment(self._optimizers))
+                self._run = (Run.resume if resumed else Run.create)(folder, config, where)
                 if not resumed:
                     held.callback(lock(folder).release)
                 send = self._spool.send if self._spool else lambda: None

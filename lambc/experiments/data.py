@@ -104,16 +104,13 @@ def fashion_mnist(data_dir: Path | None = None) -> Images:
     folders = [root, downloaded] if data_dir else [root, downloaded, FASHION_MNIST]
     folder = next((folder for folder in folders if list(folder.glob("train-images*"))), downloaded)
     try:
-        train_images, train_labels, test_images, test_labels = _fashion_mnist_in(folder)
+        parts = _fashion_mnist_in(folder)
     except DataError:
         if folder != downloaded:  # not ours to mend
             raise
-        with _one_at_a_time(root):
-            try:
-                parts = _fashion_mnist_in(downloaded)  # another process has been there
-            except DataError:
-                parts = _fetch_fashion_mnist(root, downloaded)
-        train_images, train_labels, test_images, test_labels = parts
+        _fetch_fashion_mnist(root, downloaded)
+        parts = _fashion_mnist_in(downloaded)
+    train_images, train_labels, test_images, test_labels = parts
     return make_images(
         "fashion-mnist", train_images[:, None], train_labels, test_images[:, None], test_labels, classes=10
     )
@@ -124,20 +121,27 @@ def _fashion_mnist_in(folder: Path) -> list[np.ndarray]:
     return [_read_idx(folder, name) for name in _FASHION_MNIST_FILES]
 
 
-def _fetch_fashion_mnist(root: Path, folder: Path) -> list[np.ndarray]:
-    """The same, of what is missing or damaged in torchvision's `folder` below `root` a new copy."""
+def _fetch_fashion_mnist(root: Path, folder: Path) -> None:
+    """Have torchvision make anew what is missing or damaged in its `folder` below `root`. Raises DataError."""
     from torchvision.datasets import FashionMNIST
 
-    for name in _FASHION_MNIST_FILES:
-        try:
-            _read_idx(folder, name)
-        except DataError:
-            (folder / name).unlink(missing_ok=True)  # torchvision checks what it fetches, but not what it unpacks
     try:
-        FashionMNIST(root, download=True)
+        with _one_at_a_time(root):
+            damaged = [name for name in _FASHION_MNIST_FILES if not _is_whole(folder, name)]
+            for name in damaged:
+                (folder / name).unlink(missing_ok=True)  # torchvision checks what it fetches, but not what it unpacks
+            if damaged:  # or else another process has been here
+                FashionMNIST(root, download=True)
     except (OSError, RuntimeError) as error:
         raise _download_failed("Fashion-MNIST", root, error) from error
-    return _fashion_mnist_in(folder)
+
+
+def _is_whole(folder: Path, name: str) -> bool:
+    try:
+        _read_idx(folder, name)
+    except DataError:
+        return False
+    return True
 
 
 @contextmanager

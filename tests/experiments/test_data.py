@@ -229,6 +229,13 @@ def test_of_several_processes_one_downloads(tmp_path, tiles, monkeypatch):
         np.testing.assert_array_equal(each.train_images, grey[:40, None])
 
 
+@pytest.mark.parametrize("source", ["cifar10", "fashion-mnist"])
+def test_where_nothing_can_be_put_a_download_says_so(source, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(data.DataError, match=r"cannot be downloaded .*--data-dir"):
+        data.load(source, tmp_path / "file")
+
+
 def test_a_folder_for_downloads_is_refused_where_nothing_is_downloaded(tmp_path):
     with pytest.raises(data.DataError, match=r"--data-dir is for cifar10 and fashion-mnist alone, .* 'digits': leave"):
         data.load("digits", tmp_path)
