@@ -220,7 +220,8 @@ def layer_ranges(
         hovermode="y",
         margin={"l": label_margin(layers), "r": RIGHT, "t": 50, "b": 40},
         showlegend=True,
-        legend={"orientation": "h", "y": 1, "yanchor": "bottom", "x": 0, "yref": "paper"},
+        # From the top down: measured from below, a second row would lie over the bars if it came late, as with a font.
+        legend={"orientation": "h", "y": 1, "yanchor": "top", "yref": "container", "x": 0},
         xaxis={
             "type": "log",
             "title": "trust ratio before clipping",
