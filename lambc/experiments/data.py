@@ -1,6 +1,7 @@
 """The data sets by name, and those that come with a library or are downloaded."""
 
 import gzip
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -166,7 +167,7 @@ def _read_idx(folder: Path, name: str) -> np.ndarray:
             try:
                 with opened(path, "rb") as file:
                     content = file.read()
-            except (OSError, EOFError) as error:
+            except (OSError, EOFError, zlib.error) as error:
                 raise DataError(f"{path} cannot be read ({error}): fetch it anew") from error
             break
     else:

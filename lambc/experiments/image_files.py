@@ -235,10 +235,11 @@ def _decode_one(source: _Source, row: int, encoded: bytes | None) -> tuple[np.nd
         raise DataError(f"{source.where(row)}: the image is missing")
     try:
         with Image.open(BytesIO(encoded)) as image:
+            # Pillow reads 16 bits as I;16, or as I where a format has no more, and would cut them off at 255.
+            if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+                return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2), False
             if image.mode in ("I", "F"):
                 raise DataError(f"{source.where(row)}: the image has 32 bits a pixel: save it with 8 or 16")
-            if image.mode.startswith("I;16"):  # which Pillow would cut off at 255
-                return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2), False
             return np.asarray(image.convert("RGB")), image.mode not in ("1", "L", "LA")
     # Pillow raises these, and more kinds from some decoders, for damaged bytes.
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

@@ -104,19 +104,21 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
     """
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Normalised inputs [N, C, H, W] in their dtype; sums are float64, so that the cuts hardly matter."""
+        """Normalised inputs [N, C, H, W] in their dtype; sums are float64, and so are the squares.
+
+        So the cuts hardly matter, nor does it that the difference of two large numbers is the variance.
+        """
         if not self.training:
             return super().forward(inputs)
-        dims, exact = (0, 2, 3), torch.promote_types(inputs.dtype, torch.float32)
-        values = inputs.to(exact)
-        here = values.new_full((1,), values.numel() // self.num_features, dtype=torch.float64)
-        sums = [values.sum(dims, dtype=torch.float64), values.square().sum(dims, dtype=torch.float64), here]
+        dims, values = (0, 2, 3), inputs.double()
+        sums = [values.sum(dims), values.square().sum(dims), values.new_full((1,), values.numel() // self.num_features)]
         total, squares, (count,) = _Sum.apply(torch.cat(sums)).split([self.num_features, self.num_features, 1])
         mean = total / count
-        variance = squares / count - mean.square()
+        variance = (squares / count - mean.square()).clamp(min=0)
         self._track(mean.detach(), variance.detach() * count / (count - 1))
+        exact = torch.promote_types(inputs.dtype, torch.float32)
         scale = self.weight * (variance + self.eps).rsqrt().to(exact)
-        normalised = (values - _each_channel(mean.to(exact))) * _each_channel(scale) + _each_channel(self.bias)
+        normalised = (inputs - _each_channel(mean.to(exact))) * _each_channel(scale) + _each_channel(self.bias)
         return normalised.to(inputs.dtype)
 
     @torch.no_grad()

@@ -207,6 +207,16 @@ def test_an_idx_file_that_is_cut_off_is_named(tmp_path, tiles):
         data.load("fashion-mnist", tmp_path)
 
 
+def test_a_damaged_archive_is_named(tmp_path, tiles):
+    write_fashion_mnist(tmp_path, np.ascontiguousarray(tiles[:, :28, :28, 0]), zipped=True)
+    file = tmp_path / "t10k-images-idx3-ubyte.gz"
+    content = bytearray(file.read_bytes())
+    content[20:60] = bytes(byte ^ 0xFF for byte in content[20:60])
+    file.write_bytes(content)
+    with pytest.raises(data.DataError, match=r"t10k-images-idx3-ubyte\.gz cannot be read .*: fetch it anew"):
+        data.load("fashion-mnist", tmp_path)
+
+
 def test_of_several_processes_one_downloads(tmp_path, tiles, monkeypatch):
     """And what an earlier one left half unpacked is made anew."""
     grey = np.ascontiguousarray(tiles[:, :28, :28, 0])

@@ -48,12 +48,14 @@ def test_grey_images_stay_grey(tmp_path, tiles):
     assert torch.equal(images.train_images[0, 0], torch.from_numpy(tiles[0][:, :, 0].copy()))
 
 
-def test_of_16_bits_the_upper_8_are_kept(tmp_path):
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
+def test_of_16_bits_the_upper_8_are_kept(tmp_path, kind):
     """Pillow's own conversion would make white of all that is above 255."""
     pixels = (np.arange(64, dtype=np.uint16) * 1000).reshape(8, 8)
     for split in ("train", "test"):
         (tmp_path / split / "one").mkdir(parents=True)
-        Image.fromarray(pixels).save(tmp_path / split / "one" / "a.png")
+        with (tmp_path / split / "one" / "a.png").open("wb") as file:
+            Image.fromarray(pixels).save(file, kind)
     images = data.load(f"folder:{tmp_path}")
     assert np.array_equal(images.train_images.numpy(), (pixels // 256)[None, None])
 

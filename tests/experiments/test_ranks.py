@@ -74,6 +74,22 @@ def test_a_batch_norm_of_bfloat16_is_rounded_once(four):
     four.run(normalise_bfloat16)
 
 
+def normalise_far_from_zero(spread):
+    random = torch.Generator().manual_seed(0)
+    means = torch.tensor([20.3, 33.37, 100.74, 200.3, -200.3])[:, None, None]
+    inputs = means + spread * torch.randn(64, 5, 4, 4, generator=random)
+    shared = nn.Sequential(nn.BatchNorm2d(5))
+    share_batch_norms(shared)
+    outputs = shared(inputs.chunk(4)[torch.distributed.get_rank()])
+    expected = nn.BatchNorm2d(5).double()(inputs.double()).chunk(4)[torch.distributed.get_rank()]
+    torch.testing.assert_close(outputs.double(), expected, rtol=0, atol=5e-3)  # float32 has 200.3 to 8e-6
+
+
+@pytest.mark.parametrize("spread", [1.0, 0.01, 0.0])
+def test_a_batch_norm_is_right_also_where_the_mean_is_large_against_the_spread(four, spread):
+    four.run(normalise_far_from_zero, spread)
+
+
 def train_digits(digits, runs):
     torch.set_num_threads(1)
     trained = training.train(RUN, digits, runs, "r", keep_weights=True)

@@ -11,6 +11,6 @@ SELECT
 FROM arms
 JOIN trust_ratios USING (run)
 JOIN layers USING (run, layer)
-WHERE status = 'finished' AND bound <> 'no clipping' AND batch_size = (SELECT min(batch_size) FROM arms)
+WHERE status = 'finished' AND bound <> 'no clipping' AND batch_size = (SELECT min(batch_size) FROM arms WHERE status = 'finished')
 GROUP BY arm, layer
 ORDER BY contains(arm, ','), arm, min("position"), layer

@@ -8,7 +8,7 @@ SELECT
 FROM arms
 JOIN clip_hits USING (run)
 JOIN layers USING (run, layer)
-WHERE status = 'finished' AND bound = 'clip 1' AND batch_size = (SELECT min(batch_size) FROM arms)
+WHERE status = 'finished' AND bound = 'clip 1' AND batch_size = (SELECT min(batch_size) FROM arms WHERE status = 'finished')
 GROUP BY arm, layer
 HAVING sum(upper_hits + lower_hits) > 0
 QUALIFY row_number() OVER (PARTITION BY arm ORDER BY "clipped %" DESC NULLS LAST, min("position")) <= 10
