@@ -71,9 +71,10 @@ def _hits(state: RunState, last: int, logged: dict[str, pd.DataFrame], by: str) 
     cells = queries.hit_rates_over_time(state, last)
     middle = np.minimum(cells["step"] + (cells["width"] - 1) / 2, state.steps)
     curve = cells[["step"]].assign(middle=middle, value=cells["upper_rate"] + cells["lower_rate"])
-    longest = max(logged.values(), key=len)
     if by == "step":
         return curve
+    # What reaches furthest: another metric may have more values, and have ended before.
+    longest = max(logged.values(), key=lambda rows: (rows["step"].max(), len(rows)) if len(rows) else (0, 0))
     if longest.empty:
         return curve.assign(epoch=np.nan, seconds=np.nan).head(0)
     if by == "epoch":

@@ -131,7 +131,7 @@ def _not_finite(state: queries.RunState) -> str:
     layers = "1 layer" if broken["layers"] == 1 else f"{broken['layers']:,} layers"
     return (
         f":red-badge[:material/error: NaN or infinite] In {layers} a norm is no finite number, first at step "
-        f"{int(broken['since']):,}; these cells are struck out."
+        f"{int(broken['since']):,}; where they are shown, such cells are struck out."
     )
 
 

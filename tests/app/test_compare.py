@@ -176,6 +176,24 @@ def test_hits_before_the_first_metric_are_drawn_from_the_runs_start_on(open_page
     assert (np.diff(places) > 0).all()
 
 
+@pytest.mark.parametrize("by", ["epoch", "time"])
+def test_hits_go_on_for_as_long_as_any_metric_does(open_page: OpenPage, tmp_path: Path, by: str):
+    emitter = Emitter(list(LAYERS))
+    with Collector(emitter, tmp_path, name="r") as collector:
+        for step in range(1, 41):
+            collector.epoch = 1 + (step - 1) // 10
+            emitter.say(step, compare_log.ratios(step, len(LAYERS), {"seed": 0, "clip": 1.0}))
+            if step <= 10:
+                collector.log({"train/loss": 1 / step})
+            if step % 10 == 0:
+                collector.log({"test/accuracy": 0.5})
+    page = open_page("compare", tmp_path, "r")
+    page.segmented_control(key="along").set_value(by).run()
+    places = array(figure(page, "compare")["data"][-1]["x"])
+    assert len(places) == 40
+    assert (np.diff(places) > 0).all()
+
+
 @pytest.mark.parametrize("quantity", QUANTITIES, ids=lambda quantity: quantity.name)
 def test_the_difference_of_two_heatmaps_is_that_of_their_rows(open_page: OpenPage, log: Path, quantity):
     page = open_page("compare", log, "lamb", "clip")
