@@ -9,6 +9,9 @@ from app.shell.selection import MOST_CHOSEN, PRESELECTED, RUNS, selection
 SECONDS = 2
 """How often the log is looked at. A look reads no file, only the folders."""
 
+DRAWN = "runs_chosen"
+"""The session's key of the choice that the page was drawn with."""
+
 HUES = ("blue", "orange", "green", "violet", "yellow", "red", "gray")
 """The runs' hues by the names that Streamlit's text has for them (.streamlit/config.toml)."""
 
@@ -29,11 +32,18 @@ def choose_runs() -> None:
         max_selections=MOST_CHOSEN,
         select_all=False,
     )
+    st.session_state[DRAWN] = st.session_state[RUNS]
 
 
 @st.fragment(run_every=SECONDS)
 def watch(drawn: tuple[str, ...]) -> None:
-    """How the chosen runs stand; the page runs again when the log is no longer as `drawn`."""
+    """How the chosen runs stand; the page runs again when the log is no longer as `drawn`.
+
+    Nobody has chosen anything when only this runs. But the browser says what is chosen each time, and over a slow line
+    it has yet to hear of a choice that was made in the table: it would take it back.
+    """
+    if st.session_state[RUNS] != st.session_state[DRAWN]:
+        st.session_state[RUNS] = st.session_state[DRAWN]
     if pulse() != drawn:
         st.rerun()
     chosen = selection()

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from tests.browser.conftest import serve, settle
+from tests.browser.slow_line import slow_line
 from tests.dashboard_log import HOSTILE, Training
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
@@ -35,8 +36,12 @@ def expect_rows(page: Page, names: list[str]) -> None:
     expect(table(page).locator("tbody tr td[aria-colindex='1']")).to_have_text(names)
 
 
+def ticks(page: Page) -> Locator:
+    return table(page).locator("tbody tr[aria-selected=true] td[aria-colindex='1']")
+
+
 def expect_ticked(page: Page, names: list[str]) -> None:
-    expect(table(page).locator("tbody tr[aria-selected=true] td[aria-colindex='1']")).to_have_text(names)
+    expect(ticks(page)).to_have_text(names)
 
 
 def chosen(page: Page) -> list[str]:
@@ -120,6 +125,28 @@ def test_rows_stay_ticked_where_the_page_runs_again_before_the_table_is_drawn(br
         settle(page)
         expect_ticked(page, ["live"])
     training.collector.close()
+
+
+@pytest.mark.slow
+def test_over_a_slow_line_no_tick_is_taken_back(open_page: OpenPage, tmp_path: Path):
+    """The page looks at the log by itself meanwhile, and with each look the browser says what it thinks is chosen."""
+    for name in ("a", "b", "c"):
+        training = Training(tmp_path / "runs", name, 0.2)
+        training.steps(10)
+        training.collector.close()
+    with serve(tmp_path / "runs") as served, slow_line(int(served.rpartition(":")[2]), there=1.5, back=0.3) as line:
+        address, slow = line
+        page = open_page(address)
+        expect_ticked(page, ["c", "b", "a"])
+        slow.set()
+        for ticked in (["a"], ["c", "b", "a"], ["a"]):
+            for row in (0, 1):
+                tick(page, row)
+                page.wait_for_timeout(300)
+            page.wait_for_timeout(5_700)  # by then any news has come: the page looks every two seconds
+            # Not waited for: ticks that come back go away again, or not, with the next looks.
+            assert ticks(page).all_inner_texts() == ticked
+            assert sorted(chosen(page)) == sorted(ticked)
 
 
 def test_a_dashboard_offers_no_deployment(open_page: OpenPage, address: str):
