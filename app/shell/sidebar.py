@@ -40,9 +40,10 @@ def watch(drawn: tuple[str, ...]) -> None:
     """How the chosen runs stand; the page runs again when the log is no longer as `drawn`.
 
     Nobody has chosen anything when only this runs. But the browser says what is chosen each time, and over a slow line
-    it has yet to hear of a choice that was made in the table: it would take it back.
+    it has yet to hear of a choice that was made in the table: it would take it back. Where there is no log there is no
+    choice.
     """
-    if st.session_state[RUNS] != st.session_state[DRAWN]:
+    if RUNS in st.session_state and st.session_state[RUNS] != st.session_state[DRAWN]:
         st.session_state[RUNS] = st.session_state[DRAWN]
     if pulse() != drawn:
         st.rerun()
