@@ -543,7 +543,9 @@ def say_what_demo_found(runs: Path, names: list[str]) -> None:
     out.print("hit_rate is the share of all layers' steps that were clipped. In which layers? Ask:\n", soft_wrap=True)
     folder = "" if runs == RUNS else f" --runs {runs}"
     question = f"SELECT layer, hit_rate FROM clip_hits WHERE run = '{names[-1]}' ORDER BY hit_rate DESC LIMIT 10"
-    out.print(f'  lambc sql "{question}"{folder}\n', markup=False, soft_wrap=True)
+    # Who typed `make demo` has activated no environment.
+    program = "lambc" if shutil.which("lambc") else os.path.relpath(Path(sys.executable).with_name("lambc"))
+    out.print(f'  {program} sql "{question}"{folder}\n', markup=False, soft_wrap=True)
 
 
 def connect(runs: str | Path, **options: Any) -> Any:
