@@ -45,6 +45,9 @@ REFRESHES = 2880
 TABS = 6
 """Among which the refreshes are shared, since a page looks at the log every two seconds."""
 
+BEFORE = 20_000
+"""Steps of that run before anybody looks."""
+
 CELLS = "(chart) => chart._fullData.filter((trace) => trace.type === 'heatmap').map((t) => t.z.length * t.z[0].length)"
 COUNTING = """() => {
     window.refreshes = 0;
@@ -175,9 +178,12 @@ def live(home: Path, times: int) -> list[str]:
 
 
 def hours(home: Path) -> list[str]:
-    """What eight hours of refreshing add to the server's memory and to the browser's."""
+    """What eight hours of refreshing add to the server's memory and to the browser's.
+
+    The run is so long from the start that its charts have as many points as they ever get.
+    """
     with running(home / "hours", 62) as say:
-        for step in range(1, 21):
+        for step in range(1, BEFORE + 1):
             say(step)
         with serve(home / "hours") as address, chromium() as browser, browser.new_context() as context:
             pages = [context.new_page() for _ in range(TABS)]
@@ -205,7 +211,7 @@ def hours(home: Path) -> list[str]:
 
 
 def go_on(say, stop: threading.Event) -> None:
-    step = 20
+    step = BEFORE
     while not stop.wait(0.2):
         step += 1
         say(step)
