@@ -9,7 +9,7 @@ from app.shell.selection import MOST_CHOSEN, PRESELECTED, RUNS, selection
 SECONDS = 2
 """How often the log is looked at. A look reads no file, only the folders."""
 
-DRAWN = "runs_chosen"
+CHOSEN = "runs_chosen"
 """The session's key of the choice that the page was drawn with."""
 
 HUES = ("blue", "orange", "green", "violet", "yellow", "red", "gray")
@@ -32,7 +32,7 @@ def choose_runs() -> None:
         max_selections=MOST_CHOSEN,
         select_all=False,
     )
-    st.session_state[DRAWN] = st.session_state[RUNS]
+    st.session_state[CHOSEN] = st.session_state[RUNS]
 
 
 @st.fragment(run_every=SECONDS)
@@ -40,11 +40,12 @@ def watch(drawn: tuple[str, ...]) -> None:
     """How the chosen runs stand; the page runs again when the log is no longer as `drawn`.
 
     Nobody has chosen anything when only this runs. But the browser says what is chosen each time, and over a slow line
-    it has yet to hear of a choice that was made in the table: it would take it back. Where there is no log there is no
-    choice.
+    it has yet to hear of a choice that was made in the table, or has just heard of one that another has replaced. Then
+    the page runs again, which tells it. Where there is no log there is no choice.
     """
-    if RUNS in st.session_state and st.session_state[RUNS] != st.session_state[DRAWN]:
-        st.session_state[RUNS] = st.session_state[DRAWN]
+    if RUNS in st.session_state and st.session_state[RUNS] != st.session_state[CHOSEN]:
+        st.session_state[RUNS] = st.session_state[CHOSEN]
+        st.rerun()
     if pulse() != drawn:
         st.rerun()
     chosen = selection()
