@@ -248,6 +248,18 @@ def test_the_experiment_at_its_full_scale_needs_no_such_notice(planned, tmp_path
     assert report._notice(configs, described) == ""
 
 
+def test_layers_are_those_of_the_smallest_batch_size_that_a_bound_has_finished(planned, tmp_path):
+    """Without a bound a smaller one may have: that says nothing of what a bound touches."""
+    unclipped = next(run for run in planned if run.batch_size == 20 and run.clip is None)
+    clipped = next(run for run in planned if run.batch_size == 40 and run.clip == 1.0)
+    for run in (unclipped, clipped):
+        record(run, tmp_path / "runs")
+    text = report.write(tmp_path / "runs", tmp_path / "report", experiment="table1", command=COMMAND).read_text()
+    with connect(tmp_path / "runs", untrusted=True) as log:
+        assert "1.weight" in [row["layer"] for row in questioned(log, text, "layers")]
+        assert len(questioned(log, text, "hits")) == 6
+
+
 def test_one_seed_has_no_interval(planned, tmp_path):
     for run in planned[:2]:
         record(run, tmp_path / "runs")

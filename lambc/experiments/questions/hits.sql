@@ -1,5 +1,5 @@
--- A row is a layer under an arm with a bound, at the smallest batch size, which all arms have: in which share of its steps
--- it was clipped at its upper and its lower bound, and at which step first.
+-- A row is a layer under an arm with a bound, at the smallest batch size, that one has finished: in which share of its
+-- steps it was clipped at its upper and its lower bound, and at which step first.
 SELECT
     arm,
     layer,
@@ -11,6 +11,7 @@ SELECT
 FROM arms
 JOIN trust_ratios USING (run)
 JOIN layers USING (run, layer)
-WHERE status = 'finished' AND bound <> 'no clipping' AND batch_size = (SELECT min(batch_size) FROM arms WHERE status = 'finished')
+WHERE status = 'finished' AND bound <> 'no clipping'
+    AND batch_size = (SELECT min(batch_size) FROM arms WHERE status = 'finished' AND bound <> 'no clipping')
 GROUP BY arm, layer
 ORDER BY contains(arm, ','), arm, min("position"), layer

@@ -1,5 +1,5 @@
--- A row is a layer that an arm's bound clips, of the arms that clip at 1, at the smallest batch size, which all of them
--- have: the ten that are clipped most often.
+-- A row is a layer that an arm's bound clips, of the arms that clip at 1, at the smallest batch size that one
+-- has finished: the ten that are clipped most often.
 SELECT
     arm,
     layer,
@@ -8,7 +8,8 @@ SELECT
 FROM arms
 JOIN clip_hits USING (run)
 JOIN layers USING (run, layer)
-WHERE status = 'finished' AND bound = 'clip 1' AND batch_size = (SELECT min(batch_size) FROM arms WHERE status = 'finished')
+WHERE status = 'finished' AND bound = 'clip 1'
+    AND batch_size = (SELECT min(batch_size) FROM arms WHERE status = 'finished' AND bound = 'clip 1')
 GROUP BY arm, layer
 HAVING sum(upper_hits + lower_hits) > 0
 QUALIFY row_number() OVER (PARTITION BY arm ORDER BY "clipped %" DESC NULLS LAST, min("position")) <= 10
