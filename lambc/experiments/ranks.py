@@ -110,15 +110,15 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         """
         if not self.training:
             return super().forward(inputs)
-        dims, values = (0, 2, 3), inputs.double()
+        dims, single = (0, 2, 3), inputs.to(torch.promote_types(inputs.dtype, torch.float32))
+        values = single.double()  # of `single`, so that the gradients of both uses are added before they are rounded
         sums = [values.sum(dims), values.square().sum(dims), values.new_full((1,), values.numel() // self.num_features)]
         total, squares, (count,) = _Sum.apply(torch.cat(sums)).split([self.num_features, self.num_features, 1])
         mean = total / count
         variance = (squares / count - mean.square()).clamp(min=0)
         self._track(mean.detach(), variance.detach() * count / (count - 1))
-        exact = torch.promote_types(inputs.dtype, torch.float32)
-        scale = self.weight * (variance + self.eps).rsqrt().to(exact)
-        normalised = (inputs - _each_channel(mean.to(exact))) * _each_channel(scale) + _each_channel(self.bias)
+        scale = self.weight * (variance + self.eps).rsqrt().to(single.dtype)
+        normalised = (single - _each_channel(mean.to(single.dtype))) * _each_channel(scale) + _each_channel(self.bias)
         return normalised.to(inputs.dtype)
 
     @torch.no_grad()

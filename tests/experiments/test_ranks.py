@@ -61,12 +61,17 @@ def test_a_batch_norm_over_parts_is_that_over_the_whole_batch(four, sizes):
 def normalise_bfloat16():
     random = torch.Generator().manual_seed(0)
     inputs = (3 + 0.2 * torch.randn(64, 5, 4, 4, generator=random)).bfloat16()
+    slopes = torch.randn(inputs.shape, generator=random).bfloat16()
     shared = nn.Sequential(nn.BatchNorm2d(5))
     share_batch_norms(shared)
-    outputs = shared(inputs.chunk(4)[torch.distributed.get_rank()])
-    expected = nn.BatchNorm2d(5)(inputs.double().float()).chunk(4)[torch.distributed.get_rank()]
+    rank = torch.distributed.get_rank()
+    mine, whole = inputs.chunk(4)[rank].clone().requires_grad_(), inputs.float().requires_grad_()
+    outputs, of_all = shared(mine), nn.BatchNorm2d(5)(whole)
+    outputs.backward(slopes.chunk(4)[rank])
+    of_all.backward(slopes.float())
     assert outputs.dtype == torch.bfloat16
-    torch.testing.assert_close(outputs.float(), expected, rtol=2**-8, atol=1e-6)  # rounded once, at the end
+    for ours, theirs in ((outputs, of_all), (mine.grad, whole.grad)):  # rounded once, at the end
+        torch.testing.assert_close(ours.float(), theirs.chunk(4)[rank], rtol=2**-8, atol=1e-5)
 
 
 def test_a_batch_norm_of_bfloat16_is_rounded_once(four):
