@@ -1,9 +1,11 @@
 """The data sets by name, and those that come with a library or are downloaded."""
 
 import gzip
+import math
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from typing import TypeAlias
 
@@ -21,6 +23,9 @@ Data: TypeAlias = Images | Text
 
 DOWNLOADED = ("cifar10", "fashion-mnist")
 """The sources that are fetched if they are not there."""
+
+DOWNLOAD_ERRORS = (OSError, RuntimeError, HTTPException)
+"""What torchvision raises, for the network as for a damaged file."""
 
 # Where Debian's package dataset-fashion-mnist puts the files.
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
@@ -86,7 +91,7 @@ def cifar10(data_dir: Path | None = None) -> Images:
         except RuntimeError:  # a file is missing or damaged
             with _one_at_a_time(folder):
                 train, test = (CIFAR10(folder, train=train, download=True) for train in (True, False))
-    except (OSError, RuntimeError) as error:  # torchvision raises either, for the network as for a damaged file
+    except DOWNLOAD_ERRORS as error:
         raise _download_failed("CIFAR-10", folder / CIFAR10.base_folder, error) from error
     return make_images(
         "cifar10",
@@ -119,7 +124,13 @@ def fashion_mnist(data_dir: Path | None = None) -> Images:
 
 def _fashion_mnist_in(folder: Path) -> list[np.ndarray]:
     """Images and labels to train on, then to test with. Raises DataError."""
-    return [_read_idx(folder, name) for name in _FASHION_MNIST_FILES]
+    parts = [_read_idx(folder, name) for name in _FASHION_MNIST_FILES]
+    for images, labels in (parts[:2], parts[2:]):
+        if not 0 < len(images) == len(labels):
+            raise DataError(f"{folder} has {len(images)} images with {len(labels)} labels: fetch all four files anew")
+        if labels.max() > 9:
+            raise DataError(f"{folder} has the label {labels.max()}, and should have 0 to 9: fetch all four files anew")
+    return parts
 
 
 def _fetch_fashion_mnist(root: Path, folder: Path) -> None:
@@ -133,7 +144,7 @@ def _fetch_fashion_mnist(root: Path, folder: Path) -> None:
                 (folder / name).unlink(missing_ok=True)  # torchvision checks what it fetches, but not what it unpacks
             if damaged:  # or else another process has been here
                 FashionMNIST(root, download=True)
-    except (OSError, RuntimeError) as error:
+    except DOWNLOAD_ERRORS as error:
         raise _download_failed("Fashion-MNIST", root, error) from error
 
 
@@ -172,9 +183,10 @@ def _read_idx(folder: Path, name: str) -> np.ndarray:
             break
     else:
         raise DataError(f"{folder} has no {name} or {name}.gz: give --data-dir with a folder that holds all four files")
-    dimensions = content[3] if content[:3] == b"\0\0\x08" else 0  # 8: unsigned bytes
+    dimensions = int(name[name.index("idx") + 3])
     header = 4 + 4 * dimensions
-    shape = tuple(np.frombuffer(content, ">u4", dimensions, offset=4).astype(int)) if dimensions else ()
-    if not dimensions or len(content) != header + int(np.prod(shape)):
+    begins = content[:4] == bytes([0, 0, 8, dimensions]) and len(content) >= header  # 8: unsigned bytes
+    shape = np.frombuffer(content[4:header], ">u4").tolist() if begins else []
+    if not begins or len(content) != header + math.prod(shape):
         raise DataError(f"{path} is not a whole IDX file of bytes: fetch it anew")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy()  # torch wants to be able to write

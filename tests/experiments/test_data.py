@@ -207,6 +207,30 @@ def test_an_idx_file_that_is_cut_off_is_named(tmp_path, tiles):
         data.load("fashion-mnist", tmp_path)
 
 
+@pytest.mark.parametrize("length", [0, 3, 4, 6, 15])
+def test_an_idx_file_that_ends_within_its_header_is_named(tmp_path, tiles, length):
+    write_fashion_mnist(tmp_path, np.ascontiguousarray(tiles[:, :28, :28, 0]), zipped=False)
+    file = tmp_path / "train-images-idx3-ubyte"
+    file.write_bytes(file.read_bytes()[:length])
+    with pytest.raises(data.DataError, match="train-images-idx3-ubyte is not a whole IDX file"):
+        data.load("fashion-mnist", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (np.zeros(39, np.uint8), "40 images with 39 labels"),
+        (np.full(40, 77, np.uint8), "the label 77, and should have 0 to 9"),
+        (np.zeros((40, 1), np.uint8), "train-labels-idx1-ubyte is not a whole IDX file"),
+    ],
+)
+def test_labels_that_do_not_fit_the_images_are_refused(tmp_path, tiles, labels, said):
+    write_fashion_mnist(tmp_path, np.ascontiguousarray(tiles[:, :28, :28, 0]), zipped=False)
+    write_idx(tmp_path / "train-labels-idx1-ubyte", labels, zipped=False)
+    with pytest.raises(data.DataError, match=said):
+        data.load("fashion-mnist", tmp_path)
+
+
 def test_a_damaged_archive_is_named(tmp_path, tiles):
     write_fashion_mnist(tmp_path, np.ascontiguousarray(tiles[:, :28, :28, 0]), zipped=True)
     file = tmp_path / "t10k-images-idx3-ubyte.gz"
