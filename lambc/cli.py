@@ -4,6 +4,7 @@ Its output is on stdout; progress and errors are on stderr. What a user can mend
 """
 
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -278,7 +279,8 @@ def reproduce(
         typer.Option(metavar="SOURCE", help="Other data, as `lambc train` takes.", show_default="the paper's"),
     ] = None,
     data_dir: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the files of `cifar10` lie.", show_default="data")
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the files of `fashion-mnist` or `cifar10` lie.", show_default="data"),
     ] = None,
     seeds: Annotated[int | None, typer.Option(help="How many, from 0 on.", show_default="the scale's")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the images.", show_default="the scale's")] = None,
@@ -541,11 +543,11 @@ def say_what_demo_found(runs: Path, names: list[str]) -> None:
     sentence = f"The log is in {escape(str(runs))}: {rows:,} trust ratios, {size / max(rows, 1):.1f} bytes each."
     out.print(sentence, soft_wrap=True)
     out.print("hit_rate is the share of all layers' steps that were clipped. In which layers? Ask:\n", soft_wrap=True)
-    folder = "" if runs == RUNS else f" --runs {runs}"
+    folder = "" if runs == RUNS else f" --runs {shlex.quote(str(runs))}"
     question = f"SELECT layer, hit_rate FROM clip_hits WHERE run = '{names[-1]}' ORDER BY hit_rate DESC LIMIT 10"
     # Who typed `make demo` has activated no environment.
     program = "lambc" if shutil.which("lambc") else os.path.relpath(Path(sys.executable).with_name("lambc"))
-    out.print(f'  {program} sql "{question}"{folder}\n', markup=False, soft_wrap=True)
+    out.print(f'  {shlex.quote(program)} sql "{question}"{folder}\n', markup=False, soft_wrap=True)
 
 
 def connect(runs: str | Path, **options: Any) -> Any:

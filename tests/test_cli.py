@@ -274,10 +274,15 @@ def test_the_demo_says_what_it_found_and_trains_nothing_twice(few_digits, tmp_pa
     tiny = Run(batch_size=70, epochs=1)
     monkeypatch.setattr(data, "digits", lambda: few_digits)
     monkeypatch.setattr(demo, "RUNS", {"demo-lamb": replace(tiny, clip=None), "demo-clip1": tiny})
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")  # no environment is active
+    tmp_path /= "it's a folder"
     first = lambc("demo", "--runs", tmp_path)
     assert first.exit_code == 0, first.output
     assert "124 trust ratios" in first.stdout
     assert "bytes each" in first.stdout
+    proposed = next(line for line in first.stdout.splitlines() if "clip_hits" in line)
+    answer = subprocess.run(["sh", "-c", proposed], capture_output=True, text=True, check=True)
+    assert "hit_rate" in answer.stdout
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     again = lambc("demo", "--runs", tmp_path)
     assert again.stdout.count("already, finished, and is kept") == 2
