@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from collector.blocks import Block, Rewind
+from collector.blocks import Block, MetricRewind, Rewind
 
 PATIENCE_SECONDS = 60.0
 """How long training waits for a writer that brings nothing to the disk; from then on the oldest rows go."""
@@ -35,6 +35,11 @@ class Backlog:
     def nbytes(self) -> int:
         """The host memory that it takes, roughly."""
         return sum(block.nbytes for block in (*self._taken, *self._blocks))
+
+    @property
+    def waiting_rows(self) -> int:
+        """How many rows there are, at most."""
+        return sum(block.count for block in (*self._taken, *self._blocks))
 
     def append(self, block: Block) -> None:
         """Add the newest block."""
@@ -82,7 +87,7 @@ class Backlog:
         for block in self._blocks[:-1]:
             if excess <= 0:
                 return
-            if not isinstance(block, Rewind):
+            if not isinstance(block, Rewind | MetricRewind):
                 self.full = True
                 self.lost_rows += block.count
                 self._blocks.remove(block)

@@ -15,12 +15,23 @@ from collector.schema import METRICS, TRUST_RATIOS
 class Rewind:
     """The count of steps went back: rows from `first_step` on are about to come anew.
 
-    layers: whose rows those are; None for all. metrics: whether the metrics from that step on come anew too.
+    layers: whose rows those are; None for all. metrics: whether the metrics that are logged at the optimizer's step
+    come anew too.
     """
 
     first_step: int
     layers: tuple[str, ...] | None
     metrics: bool
+    nbytes: ClassVar[int] = 0
+    count: ClassVar[int] = 0
+
+
+@dataclass(eq=False)
+class MetricRewind:
+    """Metrics with an axis of their own went back: their values from `first_step` on are about to come anew."""
+
+    first_step: int
+    names: tuple[str, ...]
     nbytes: ClassVar[int] = 0
     count: ClassVar[int] = 0
 
@@ -63,7 +74,8 @@ class TrustRatioBlock:
 class MetricRow(NamedTuple):
     """A value that was logged.
 
-    step: None before a resumed run took its first step. time: microseconds since 1970. value: None if in the ring.
+    step: None before a resumed run took its first step. time: microseconds since 1970. value: None if it came as a
+    tensor, which is in `slot` of the ring. own_axis: whether `step` was given, and is no count of the optimizer's.
     """
 
     step: int | None
@@ -71,11 +83,13 @@ class MetricRow(NamedTuple):
     time: int
     name: str
     value: float | None
+    slot: int = 0
+    own_axis: bool = False
 
 
 @dataclass(eq=False)
 class MetricBlock:
-    """Values that were logged, and those of them that came as tensors: float of shape [values], in their order."""
+    """Values that were logged, and the ring's slots of those that came as tensors: float of shape [slots]."""
 
     entries: list[MetricRow]
     values: HostCopy | None
@@ -92,17 +106,18 @@ class MetricBlock:
 
     def rows(self, run: str) -> pa.Table:
         """As rows of the log. Waits for the device."""
-        late = iter(self.values.wait().tolist() if self.values else ())
-        steps, epochs, times, names, values = zip(*self.entries, strict=True)
+        late = self.values.wait().tolist() if self.values else []
+        steps, epochs, times, names, values, slots, _ = zip(*self.entries, strict=True)
+        values = tuple(late[slot] if value is None else value for value, slot in zip(values, slots, strict=True))
         columns = [
             pa.repeat(strings([run])[0], self.count),
             numbers(steps, pa.int64()),
             numbers(epochs, pa.int32()),
             numbers(times, METRICS.schema.field("time").type),
             strings(names),
-            numbers((next(late) if value is None else value for value in values), pa.float64()),
+            numbers(values, pa.float64()),
         ]
         return pa.table(columns, schema=METRICS.schema)
 
 
-Block = Rewind | TrustRatioBlock | MetricBlock
+Block = Rewind | MetricRewind | TrustRatioBlock | MetricBlock

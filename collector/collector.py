@@ -1,11 +1,11 @@
 """The collector: what a user holds while a model trains."""
 
-import atexit
 import os
+import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -15,17 +15,27 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor
 
-from collector.compact import finish_merge
+from collector import open_runs
+from collector.beginning import (
+    finish_moving_aside,
+    keep_aside,
+    last_step_of,
+    move_aside,
+    remove_unfinished,
+    writable,
+)
+from collector.config import plain_config
 from collector.environment import environment
+from collector.inside import optimizers_inside
 from collector.lock import lock
+from collector.names import LayerNames
 from collector.observer import Observer, steps_taken
-from collector.parts import list_parts
 from collector.recorder import Recorder
-from collector.remote import RemoteError, Spool, is_url
+from collector.reentry import Calls
+from collector.remote import Spool, is_url
 from collector.run import Run, check_name
-from collector.schema import LOG_TABLES
 from collector.selection import Selection
-from collector.supersede import last_step
+from collector.unseen import UnseenTraining
 from collector.writer import Writer
 
 
@@ -37,16 +47,20 @@ class Collector:
             optimizer.step()
             collector.log({"train/loss": loss}, epoch=epoch)
 
-    optimizer: any torch.optim.Optimizer, or several whose layers' names differ. One that offers
-        `register_trust_ratio_hook` (lambc.LAMBC) tells its own ratios; of others (AdamW, SGD, timm's) it is recorded
+    optimizer: any torch.optim.Optimizer, a wrapper that holds one (Accelerate's, Lightning's, timm's Lookahead), or
+        several, as a list or any container. The one inside that takes the steps is recorded. One that offers
+        `register_trust_ratio_hook` (lambc.LAMBC) gives its own ratios; of others (AdamW, SGD, timm's) it is recorded
         how far each step moved each layer, and what LAMB's ratio would have been (collector.observer has the cost).
     root: the folder of all runs, which is made if it is not there; or its URL, as s3://bucket/runs: then the run lies
         on this machine until it ends, and what is flushed is sent.
     name: the run's name and its folder's in `root`; by default the time in UTC.
-    config: what the run is about, for run.json: numbers and strings by preference, anything else as its `str`.
+    config: what the run is about, for run.json: a mapping, Namespace, dataclass, OmegaConf or pydantic object.
     resume: go on with the run `name`, from the optimizer's own count of steps on: rows of the log with that step or a
-        later one move to `superseded/`. If there is no such run, it begins.
-    model: gives the layers their depth order, where the optimizer's groups have another.
+        later one move to `superseded/`; a warning comes first if the optimizer begins again at step 1. If there is no
+        such run, it begins.
+    overwrite: begin the run `name` anew; one that is there moves to `superseded/` of the new one.
+    model: the module whose parameters are optimized, or a list of them. It names the layers (by identity) where the
+        optimizer's groups have no names, and gives their depth order.
     every: record only steps whose number is a multiple of it, and step 1.
     include, exclude: glob patterns over layer names (`"*.bias"`, `["layer3.*", "layer4.*"]`): record only layers that
         match `include` and not `exclude`. The others never leave the device.
@@ -55,6 +69,8 @@ class Collector:
     when_full: what happens at that limit. "drop": the oldest rows go, and run.json counts them as `lost_rows`. "wait":
         training waits for the writer thread, as long as that brings something to the disk; once nothing has come there
         for a minute, or the thread has ended, it is as with "drop" until the disk takes rows again.
+
+    Metrics have an axis of their own where `log` is given a `step`: the layers' steps are the optimizer's alone.
 
     Nothing here waits for the device in a step. If the disk fails or falls behind, training goes on: a warning says so
     once, rows are kept in memory, and each flush tries again. One process writes a run at a time: a lock in its folder,
@@ -72,11 +88,15 @@ class Collector:
 
     As a context manager it notes how the run ended: 'finished' (also by `sys.exit(0)`), 'interrupted'
     (KeyboardInterrupt) or 'failed' (any other exception). Exceptions go on their way. Without `close()`, a process that
-    ends notes 'interrupted'. What could not be sent to a URL stays on this machine, and a warning says where.
+    ends notes 'interrupted', and so does one that gets SIGTERM, unless it has a handler of its own for that. What could
+    not be sent to a URL stays on this machine, and a warning says where. Every method may be called from a signal
+    handler: in the middle of another call it is made when that one has ended.
 
-    Raises TypeError for what is no optimizer, ValueError for a name that cannot be a folder's, for two layers of one
-    name, for a pattern that matches no layer or for a run that cannot be resumed, FileExistsError for a run that is
-    there already, RuntimeError for one that is being written, and OSError if `root` cannot be written to.
+    A run of whose optimizer no step was ever seen says so by a warning, as soon as its metrics show that it is trained.
+
+    Raises TypeError for what is no optimizer or no config, ValueError for a name that cannot be a folder's, for a
+    pattern that matches no layer or for a run that cannot be resumed, FileExistsError for a run that is there already,
+    RuntimeError for one that is being written, and OSError if `root` cannot be written to. Nothing is left behind then.
     """
 
     def __init__(
@@ -85,9 +105,10 @@ class Collector:
         root: str | os.PathLike[str],
         name: str | None = None,
         *,
-        config: Mapping[str, Any] | None = None,
+        config: Any = None,
         resume: bool = False,
-        model: torch.nn.Module | None = None,
+        overwrite: bool = False,
+        model: torch.nn.Module | Sequence[torch.nn.Module] | None = None,
         every: int = 1,
         include: str | Iterable[str] = "*",
         exclude: str | Iterable[str] = (),
@@ -96,71 +117,114 @@ class Collector:
         when_full: Literal["drop", "wait"] = "drop",
         process_group: Any = None,
     ) -> None:
-        self._optimizers = list(optimizer) if isinstance(optimizer, Sequence) else [optimizer]
-        if not self._optimizers:
-            raise ValueError(f"optimizer={optimizer!r}: give an optimizer to record, or several")
-        _check_options(name, resume, flush_seconds, memory_limit, when_full)
+        self._given = optimizer
+        self._optimizers = optimizers_inside(optimizer)
+        _check_options(name, resume, overwrite, flush_seconds, memory_limit, when_full)
         selection = Selection(every, include, exclude)
+        models = _models(model)
+        config = None if config is None else plain_config(config)
         self._closed = True  # until all of it is there
+        self._calls = Calls()
         self._rank = _rank(process_group)
         if self._rank:
-            self._elsewhere = None if name is None or is_url(root) else Path(root).absolute() / name
+            self._elsewhere = None if name is None or is_url(root) else Path(root).expanduser().absolute() / name
             self._epoch = 0
             return
+        self._said: set[str] = set()
+        self._unseen = UnseenTraining(self._optimizers)
+        self._process = os.getpid()
+        self._full = f"as many rows wait for the disk as may (memory_limit={memory_limit} bytes), so " + (
+            "training waits with them" if when_full == "wait" else "the oldest are lost"
+        )
         self._spool = Spool(str(root)) if is_url(root) else None
-        runs = self._spool.folder if self._spool else Path(root).absolute()
+        if self._spool and overwrite:
+            raise ValueError(f"overwrite=True: a run at a URL ({root}) stays as it is; give another name")
+        runs = self._spool.folder if self._spool else Path(root).expanduser().absolute()
         name = name or _free_name(self._spool.holds if self._spool else lambda name: (runs / name).exists())
         folder = runs / name
+        self._take_over_from_this_process(folder, resume=resume, overwrite=overwrite)
         if self._spool:
             self._spool.begin(name, resume=resume)
-        resumed = resume and folder.is_dir()
-        with ExitStack() as held:
-            if resumed:
-                with _writable(folder):
-                    held.callback(lock(folder).release)
-            last = _last_step(folder) if resumed else None
+        with ExitStack() as undo:  # whatever fails: no folder, no lock, no thread and no hook is left
+            self._held = undo.enter_context(ExitStack())
+            with writable(folder):
+                finish_moving_aside(folder)
+                if resume or overwrite:
+                    remove_unfinished(folder)
+                if overwrite and folder.exists():
+                    undo.callback(os.rename, move_aside(folder), folder)
+                if resumed := resume and folder.is_dir():
+                    self._held.callback(lock(folder).release)
+            last = self._resumed_after = last_step_of(folder) if resumed else None
+            names = LayerNames(models, self._optimizers)
             self._sources = [
-                each if hasattr(each, "register_trust_ratio_hook") else Observer(each, selection, last or 0)
-                for each in self._optimizers
+                each
+                if hasattr(each, "register_trust_ratio_hook")
+                else Observer(each, selection, last or 0, partial(names.of, number))
+                for number, each in enumerate(self._optimizers)
             ]
             self._recorder = Recorder(
                 self._sources,
-                model,
+                models,
+                names,
                 selection,
                 resumed_after=last,
                 memory_limit=memory_limit,
                 waits=when_full == "wait",
             )
-            self._begin(folder, config, held, flush_seconds, resumed=resumed)
-            self._held = held.pop_all()
-        self._process = os.getpid()
-        self._said: set[str] = set()
-        self._full = f"as many rows wait for the disk as may (memory_limit={memory_limit} bytes), so " + (
-            "training waits with them" if when_full == "wait" else "the oldest are lost"
-        )
-        self._handles = [
-            each.register_trust_ratio_hook(_not_compiled(each, partial(self._on_step, record)))
-            for each, record in self._recorder.hooks()
-        ]
-        self._closed = False
-        atexit.register(self._at_exit)
+            self._begin(folder, config, undo, flush_seconds, every=selection.every, resumed=resumed)
+            self._handles = []
+            for each, hook in self._hooks():
+                self._handles.append(each.register_trust_ratio_hook(hook))
+                undo.callback(self._handles[-1].remove)
+            with writable(folder):
+                keep_aside(folder)
+            self._closed = False
+            open_runs.add(self)
+            undo.pop_all()
+
+    def _take_over_from_this_process(self, folder: Path, *, resume: bool, overwrite: bool) -> None:
+        """Close a collector of this process that still writes the run, as when the cell of a notebook is run again."""
+        for other in open_runs.all_open():
+            if other.folder == folder:
+                if not (resume or overwrite):
+                    raise FileExistsError(
+                        f"run {folder.name!r} is open in this process: close it (Collector.open_runs() has it), give "
+                        "resume=True to go on with it, or overwrite=True to begin it anew"
+                    )
+                other.end("interrupted", "the run was opened again by the same process")
 
     def _begin(
-        self, folder: Path, config: Mapping[str, Any] | None, held: ExitStack, flush_seconds: float, *, resumed: bool
+        self, folder: Path, config: Any, undo: ExitStack, flush_seconds: float, *, every: int, resumed: bool
     ) -> None:
         """Have the run on the disk, and the thread that writes it."""
         where = environment(self._optimizers)  # what goes wrong here is not the folder's fault
-        try:
-            with _writable(folder):
-                self._run = (Run.resume if resumed else Run.create)(folder, config, where)
-                if not resumed:
-                    held.callback(lock(folder).release)
-                send = self._spool.send if self._spool else lambda: None
-                self._writer = Writer(self._run, self._recorder, flush_seconds, send)
-        except RemoteError:
-            if self._spool and not resumed:
-                self._spool.remove()
-            raise
+        with writable(folder):
+            if resumed:
+                before = (folder / "run.json").read_bytes()
+                undo.callback((folder / "run.json").write_bytes, before)
+                self._run = Run.resume(folder, config, where)
+            else:
+                self._run = Run.create(folder, config, where)
+                undo.callback(self._spool.remove if self._spool else partial(shutil.rmtree, folder))
+                self._held.callback(lock(folder).release)
+            self._run.contents["every"] = every
+            send = self._spool.send if self._spool else lambda: None
+            self._writer = Writer(self._run, self._recorder, flush_seconds, send)
+            undo.callback(self._writer.abandon)
+
+    def _hooks(self) -> Iterator[tuple[Any, Callable[[Any], None]]]:
+        for number, (optimizer, record) in enumerate(self._recorder.hooks()):
+            hook = partial(self._calls.make, self._on_step, number, record)
+            yield optimizer, _not_compiled(optimizer, hook)
+
+    @staticmethod
+    def open_runs() -> tuple["Collector", ...]:
+        """Returns the collectors that this process made and has not closed yet, the oldest first.
+
+        A notebook that lost the variable of one closes it so: `Collector.open_runs()[-1].close()`.
+        """
+        return open_runs.all_open()
 
     @property
     def run(self) -> str:
@@ -192,27 +256,35 @@ class Collector:
         return self._epoch if self._rank else self._recorder.epoch
 
     @epoch.setter
-    def epoch(self, epoch: int) -> None:
+    def epoch(self, epoch: float) -> None:
         if self._rank:
-            self._epoch = epoch
+            self._epoch = int(epoch)
         else:
             self._recorder.set_epoch(epoch)
 
-    def log(self, metrics: Mapping[str, float | Tensor], *, step: int | None = None, epoch: int | None = None) -> None:
-        """Record values under their names, at the last step or at `step`.
+    def log(
+        self, metrics: Mapping[str, float | Tensor], *, step: int | None = None, epoch: float | None = None
+    ) -> None:
+        """Record values under their names, at the optimizer's last step or at `step`.
 
         metrics: numbers, or tensors of one element, which stay on their device and are not waited for.
-        epoch: holds for these and for all rows that follow.
+        step: where on an axis of the metrics' own, as tokens or samples seen; it moves nothing else.
+        epoch: holds, rounded down, for these and for all rows that follow.
 
         Raises TypeError for a value that is no number, ValueError for a tensor of several elements, RuntimeError after
         `close` and in a forked process.
         """
         if self._rank:
-            self._epoch = self._epoch if epoch is None else epoch
+            self._epoch = self._epoch if epoch is None else int(epoch)
             return
         self._check_open()
+        self._calls.make(self._log, metrics, step, epoch)
+
+    def _log(self, metrics: Mapping[str, float | Tensor], step: int | None, epoch: float | None) -> None:
         self._say_what_is_wrong()
         self._recorder.log(metrics, step, epoch)
+        if self._recorder.never_stepped == [*range(len(self._sources))] and self._unseen.goes_on(step):
+            self._say_once(self._no_step_was_seen(self._optimizers))
 
     def record(self, optimizer: Any = None) -> None:
         """Record one further step: call it after each replay of a CUDA graph that has the optimizer's step in it.
@@ -228,11 +300,19 @@ class Collector:
         if self._rank:
             return
         self._check_open()
-        numbers = [n for n, each in enumerate(self._optimizers) if optimizer is None or each is optimizer]
-        if not numbers:
-            raise ValueError(
-                f"this collector does not record {optimizer!r}: give one of the optimizers it was made with"
-            )
+        numbers = [*range(len(self._optimizers))] if optimizer is None else self._numbers_of(optimizer)
+        self._calls.make(self._record, numbers)
+
+    def _numbers_of(self, optimizer: Any) -> list[int]:
+        try:
+            wanted = set(map(id, optimizers_inside(optimizer)))
+        except TypeError:
+            wanted = set()
+        if numbers := [number for number, each in enumerate(self._optimizers) if id(each) in wanted]:
+            return numbers
+        raise ValueError(f"this collector does not record {optimizer!r}: give one of the optimizers it was made with")
+
+    def _record(self, numbers: list[int]) -> None:
         for number in numbers:
             self._recorder.record_replay(number)
             if isinstance(observer := self._sources[number], Observer):
@@ -242,14 +322,32 @@ class Collector:
     def flush(self) -> None:
         """Return when all that was recorded is on the disk, or at the URL.
 
-        Raises OSError if it cannot be; the rows are kept.
+        In a signal handler that interrupted another call of this collector, it returns at once, and all is brought to
+        the disk when that call has ended. Raises OSError if it cannot be; the rows are kept.
         """
         if not self._closed and not self._forked:
-            self._writer.save()
+            self._calls.make(self._writer.save)
 
     def close(self) -> None:
-        """Bring everything to the disk and note that the run finished. What follows is not recorded."""
-        self._close("finished", None)
+        """Bring everything to the disk and note that the run finished. What follows is not recorded.
+
+        If it fails, a warning says why; the rows are kept, and it may be called again. Ctrl-C does not cut it off.
+        """
+        self.end("finished", None)
+
+    def end(self, status: str, failure: str | None = None, *, then: Callable[[], None] | None = None) -> None:
+        """As `close`, with another status: 'finished', 'interrupted' or 'failed'.
+
+        failure: why, in a sentence. then: called when all is done, which a signal handler cannot wait for.
+        """
+        self._calls.make(self._end, status, failure, then)
+
+    def _end(self, status: str, failure: str | None, then: Callable[[], None] | None) -> None:
+        try:
+            self._close(status, failure)
+        finally:
+            if then:
+                then()
 
     def __enter__(self) -> Self:
         if not self._rank:
@@ -264,7 +362,7 @@ class Collector:
             return
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         try:
-            self._close(status, f"{type(error).__name__}: {error}")
+            self.end(status, f"{type(error).__name__}: {error}")
         except Exception as second:
             error.add_note(f"closing the collector failed too: {second}")
 
@@ -282,10 +380,9 @@ class Collector:
             )
 
     def _close(self, status: str, failure: str | None) -> None:
-        if self._closed or self._forked:
+        if self._rank or self._forked or self not in open_runs.all_open():
             return
         self._closed = True
-        atexit.unregister(self._at_exit)
         for handle in self._handles:
             handle.remove()
         trouble = None
@@ -296,21 +393,42 @@ class Collector:
         except Exception as error:
             trouble = f"{type(error).__name__}: {error}"
         finally:
-            self._held.close()
-        if lost := self._recorder.lost_rows:
-            why = trouble or self._writer.trouble or self._full
-            warnings.warn(f"run {self.run!r}: {lost} rows were lost; {why}", stacklevel=3)
+            if self._writer.closed:
+                self._held.close()
+                open_runs.remove(self)
+        self._say_how_it_ended(trouble)
+        if failure is None and (unseen := self._recorder.never_stepped):
+            self._say_once(self._no_step_was_seen([self._optimizers[number] for number in unseen]))
+
+    def _say_how_it_ended(self, trouble: str | None) -> None:
+        again = "call close() again to try again"
+        if waiting := self._recorder.waiting_rows:
+            lost = self._recorder.lost_rows + waiting
+            self._warn(f"{lost} rows were lost; {trouble}; {again}")
+        elif lost := self._recorder.lost_rows:
+            self._warn(f"{lost} rows were lost; {trouble or self._writer.trouble or self._full}")
         elif self._spool and self._spool.behind:
-            warnings.warn(f"run {self.run!r} was not sent to its end: {trouble}; {self._spool.left}", stacklevel=3)
+            self._warn(f"was not sent to its end: {trouble}; {self._spool.left}")
         elif trouble:
-            warnings.warn(f"run {self.run!r}: all rows are saved, but closing it failed; {trouble}", stacklevel=3)
+            self._warn(f"all rows are saved, but closing it failed; {trouble}; {again}")
 
-    def _at_exit(self) -> None:
-        self._close("interrupted", None)
-
-    def _on_step(self, record: Callable[[Any], None], said: Any) -> None:
+    def _on_step(self, number: int, record: Callable[[Any], None], said: Any) -> None:
+        if self._resumed_after and said.step <= 1 and number in self._recorder.never_stepped:
+            self._say_once(
+                f"was resumed, and its log reaches step {self._resumed_after}, but the optimizer begins again at step "
+                f"{said.step}, so the rows from there on move to superseded/: load the optimizer's state first, or "
+                "give overwrite=True to begin anew"
+            )
         record(said)
         self._say_what_is_wrong()
+
+    def _no_step_was_seen(self, optimizers: Sequence[Any]) -> str:
+        kinds = ", ".join(dict.fromkeys(type(each).__name__ for each in optimizers))
+        inside = "" if self._given in self._optimizers else f" (inside of {type(self._given).__name__})"
+        return (
+            f"has no layers, since no step of {kinds}{inside} was seen: give Collector the very optimizer whose step() "
+            "your loop or trainer calls, before training begins"
+        )
 
     def _say_what_is_wrong(self) -> None:
         """Warn once of each trouble: on the training thread, where the user's filters hold."""
@@ -326,7 +444,10 @@ class Collector:
     def _say_once(self, what: str, why: str = "") -> None:
         if what not in self._said:
             self._said.add(what)
-            warnings.warn(f"run {self.run!r} {what}{why}", stacklevel=4)
+            warnings.warn(f"run {self.run!r} {what}{why}", stacklevel=6)
+
+    def _warn(self, what: str) -> None:
+        warnings.warn(f"run {self.run!r}: {what}", stacklevel=8)
 
 
 def _not_compiled(optimizer: Any, hook: Callable[[Any], None]) -> Callable[[Any], None]:
@@ -337,18 +458,21 @@ def _not_compiled(optimizer: Any, hook: Callable[[Any], None]) -> Callable[[Any]
     return torch.compiler.disable(hook) if isinstance(optimizer, torch.optim.Optimizer) else hook
 
 
-@contextmanager
-def _writable(folder: Path) -> Iterator[None]:
-    """Have an error of the disk say which run it was."""
-    try:
-        yield
-    except (FileExistsError, RemoteError):
-        raise
-    except OSError as error:
-        raise OSError(f"cannot write a run to {folder}: {error.strerror or error}; choose another root") from error
+def _models(model: Any) -> list[torch.nn.Module]:
+    models = [] if model is None else [model] if isinstance(model, torch.nn.Module) else list(model)
+    for each in models:
+        if not isinstance(each, torch.nn.Module):
+            raise TypeError(f"model={type(each).__name__}: give the torch.nn.Module that is trained, or a list of them")
+    return models
 
 
-def _check_options(name: str | None, resume: bool, flush_seconds: float, memory_limit: int, when_full: str) -> None:
+def _check_options(
+    name: str | None, resume: bool, overwrite: bool, flush_seconds: float, memory_limit: int, when_full: str
+) -> None:
+    if resume and overwrite:
+        raise ValueError("resume=True goes on with a run, and overwrite=True begins it anew: give one of them")
+    if overwrite and name is None:
+        raise ValueError("overwrite=True needs the name of the run to begin anew")
     if resume and name is None:
         raise ValueError("resume=True needs the name of the run to go on with")
     if name is not None:
@@ -372,17 +496,3 @@ def _free_name(taken: Callable[[str], bool]) -> str:
     now = datetime.now(UTC).strftime("%Y-%m-%d-%H%M%S")
     names = (f"{now}-{number}" if number > 1 else now for number in range(1, sys.maxsize))
     return next(name for name in names if not taken(name))
-
-
-def _last_step(folder: Path) -> int:
-    """The last step in the log of a run, 0 if it has none. Raises OSError for a part that cannot be read."""
-    steps = [0]
-    for table in LOG_TABLES:
-        if (folder / table.folder).is_dir():
-            finish_merge(folder / table.folder)
-            for part in list_parts(folder / table.folder):
-                try:
-                    steps.append(last_step(part.path))
-                except Exception as error:
-                    raise OSError(f"{part.path} is damaged ({error}); move it out of the run to go on") from error
-    return max(steps)

@@ -15,7 +15,7 @@ def lock(folder: Path) -> FileLock:
     Raises RuntimeError if it is held, by whichever process, and OSError if the disk takes no file. Where the file
     system knows no locks, a warning says that nothing keeps a second process away.
     """
-    held = FileLock(folder / ".lock", timeout=0, fallback_to_soft=False)
+    held = FileLock(folder / ".lock", timeout=0, fallback_to_soft=False, thread_local=False)
     try:
         held.acquire()
     except Timeout:

@@ -2,17 +2,19 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import compress
 from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from collector.cuda_graphs import is_captured
-from collector.names import layer_names, plain_name
+from collector.names import layer_names
 from collector.norms import l2_norms
 from collector.schema import TRUST_RATIOS
 from collector.selection import Selection
@@ -34,34 +36,40 @@ class Observer:
     quotient, 1 where one is zero or not finite. clipped_ratio, lower, upper: 1, which is what was used, so the outcome
     is 'exempt'. lr: the group's; 1 if it has none.
 
-    A parameter without a gradient has NaN in every field. A step that GradScaler lets a fused optimizer take in vain
-    has NaN as its lr, so it gets no row, but a number; one that GradScaler leaves out gets neither. Steps are counted
-    from the `step` in the optimizer's state or groups, anew when a state_dict is loaded; an optimizer that keeps none
-    (SGD, Muon) goes on from `last_step`.
+    A parameter without a gradient has NaN in every field, and so has one whose shape the step changed. A call of `step`
+    in which no parameter has a gradient is no step. One that GradScaler lets a fused optimizer take in vain has NaN as
+    its lr, so it gets no row, but a number; one that GradScaler leaves out gets neither. Steps are counted from the
+    `step` in the optimizer's state or groups, anew when a state_dict is loaded; an optimizer that keeps none (SGD,
+    Muon) goes on from `last_step`.
 
     Cost of a recorded step: a float32 copy of the weights that have a gradient (of all, if `step` is given a closure),
     which is kept on a CPU and let go after the step on a device, and four passes over them. ResNet-18 on one core of an
     EPYC, beside 12,300 µs for AdamW's fused step: 23,400 µs, and under 100 µs for a step that is only counted, so some
     300 µs a step at every=100 (bench/observer.py). Nothing waits for the device.
 
-    optimizer: any torch.optim.Optimizer. selection: which steps and layers are looked at. last_step: the log's.
+    optimizer: any torch.optim.Optimizer. selection: which steps and layers are looked at. last_step: the log's. names:
+    gives the layers' names in the log, from `param_groups` and what they are called there.
 
-    Raises TypeError for what is no torch optimizer, ValueError for a sharded parameter (DTensor).
+    Raises ValueError for a sharded parameter (DTensor).
     """
 
-    def __init__(self, optimizer: Any, selection: Selection, last_step: int = 0) -> None:
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(
-                f"{type(optimizer).__name__} is no torch.optim.Optimizer and has no register_trust_ratio_hook: "
-                "give the optimizer that is inside it"
-            )
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        selection: Selection,
+        last_step: int = 0,
+        names: Callable[..., tuple[str, ...]] = lambda param_groups, layers: layers,
+    ) -> None:
         taken = steps_taken(optimizer)
         self.step = last_step if taken is None else taken
+        # A state that is empty may be one that was not loaded, or that of an optimizer that never counts.
+        self._may_count = taken is None and last_step > 0
         self._optimizer = optimizer
         self._selection = selection
+        self._names = names
         self._layers: tuple[str, ...] = ()
-        self._table = torch.empty(0)
-        self._stepping = False
+        self._table = torch.empty(0, device="cpu")
+        self._stepping = self._had_gradient = False
         self._looked_at: list[_Weights] | None = None
         self._kept: dict[int, Tensor] = {}
         self._rows()
@@ -83,8 +91,6 @@ class Observer:
         def after(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
             self._after_step(hook)
 
-        # As for a pickle: a class that never called __init__ (timm's Lookahead) has no place for these hooks yet.
-        Optimizer.__setstate__(self._optimizer, {})
         return Handle(
             self._optimizer.register_step_pre_hook(before),
             self._optimizer.register_step_post_hook(after),
@@ -94,12 +100,14 @@ class Observer:
     def _count_anew(self, optimizer: Optimizer) -> None:
         taken = steps_taken(optimizer)
         self.step = self.step if taken is None else taken
+        self._may_count &= taken is None
 
     @torch.no_grad()
     def _before_step(self, *, may_compute_gradients: bool) -> None:
         self._stepping = True
         self._looked_at = None
-        if self._selection.has_step(self.step + 1) or is_captured(self._table):
+        self._had_gradient = self._has_gradient()
+        if self._may_count or self._selection.has_step(self.step + 1) or is_captured(self._table):
             rows = self._rows()
             self._looked_at = self._copies([row for row in rows if row.had_gradient or may_compute_gradients])
 
@@ -108,12 +116,21 @@ class Observer:
         if not self._stepping:  # the step of a parent class, which the child's contains, was recorded
             return
         self._stepping = False
-        if self._looked_at is not None:
-            self._fill_table(self._looked_at)
-            self._looked_at = None
+        looked_at, self._looked_at = self._looked_at, None
+        if not (self._had_gradient or self._has_gradient()):
+            return
+        if self._may_count:
+            self._may_count = False
+            if _counts(self._optimizer):  # from a state that was empty, so this was its first step
+                self.step = 0
+        if looked_at is not None:
+            self._fill_table(looked_at)
         hook(Record(self.step + 1, self._layers, self._table))
         if not is_captured(self._table):
             self.step += 1
+
+    def _has_gradient(self) -> bool:
+        return any(param.grad is not None for group in self.param_groups for param in group["params"])
 
     def _rows(self) -> list["_Row"]:
         """The layers that are looked at; the table is made anew where it does not fit them."""
@@ -122,10 +139,12 @@ class Observer:
         device = next((param.device for _, param in params if not param.is_cpu), torch.device("cpu"))
         if layers != self._layers or device != self._table.device:
             self._layers = layers
-            self._table = torch.full((len(TRUST_RATIOS.measured), len(layers)), math.nan, device=device)
+            shape = len(TRUST_RATIOS.measured), len(layers)
+            self._table = torch.full(shape, math.nan, dtype=torch.float32, device=device)
         rows = []
-        for column, (name, (group, param)) in enumerate(zip(layers, params, strict=True)):
-            if self._selection.has_layer(plain_name(name)):
+        names = self._names(self.param_groups, layers)
+        for column, (name, (group, param)) in enumerate(zip(names, params, strict=True)):
+            if self._selection.has_layer(name) and not is_lazy(param):
                 if hasattr(param, "placements"):
                     raise ValueError(
                         f"parameter {name} is sharded (DTensor), and its norm here would be that of a part: "
@@ -159,12 +178,15 @@ class Observer:
     def _fill_table(self, looked_at: list["_Weights"]) -> None:
         columns = [self._table.new_full((len(self._table),), math.nan)] * len(self._layers)
         for weights in looked_at:
-            values = _measure(weights, getattr(self._optimizer, "found_inf", None))
-            values = values.to(self._table, non_blocking=True)
-            for row, column in zip(weights.rows, values.unbind(1), strict=True):
-                if row.had_gradient or row.param.grad is not None:
-                    columns[row.column] = column
-        torch.stack(columns, dim=1, out=self._table)
+            weights = weights.unchanged_in_size()
+            if weights.rows:
+                values = _measure(weights, getattr(self._optimizer, "found_inf", None))
+                values = values.to(self._table, non_blocking=True)
+                for row, column in zip(weights.rows, values.unbind(1), strict=True):
+                    if row.had_gradient or row.param.grad is not None:
+                        columns[row.column] = column
+        if columns:
+            torch.stack(columns, dim=1, out=self._table)
 
 
 class Handle(NamedTuple):
@@ -192,6 +214,11 @@ class _Weights(NamedTuple):
 
     rows: list[_Row]
     before: list[Tensor]
+
+    def unchanged_in_size(self) -> "_Weights":
+        """Those whose size the step left as it was; of the others it cannot be said how far they moved."""
+        kept = [_size(row.param) == before.numel() for row, before in zip(*self, strict=True)]
+        return self if all(kept) else _Weights(list(compress(self.rows, kept)), list(compress(self.before, kept)))
 
 
 def _measure(weights: _Weights, found_inf: Tensor | None) -> Tensor:
@@ -224,11 +251,22 @@ def _flat(param: Tensor) -> Tensor:
     return tensor.permute(order).reshape(-1)
 
 
-def steps_taken(optimizer: Any) -> int | None:
-    """How many steps an optimizer says it took; None if it keeps no count. Waits for the device if the count is there.
+def _size(param: Tensor) -> int:
+    return param.numel() * (2 if param.is_complex() else 1)
 
-    Where a group counts and the state is begun anew, the group knows better.
+
+def steps_taken(optimizer: Any) -> int | None:
+    """Returns how many steps an optimizer says it took; None if it keeps no count, or took none.
+
+    Waits for the device if the count is there. Where a group counts and the state is begun anew, the group's is right.
     """
-    kept = [*getattr(optimizer, "state", {}).values(), *optimizer.param_groups]
-    counts = [float(each["step"]) for each in kept if "step" in each]
+    counts = [float(count) for count in _counts(optimizer)]
+    counts = [count for count in counts if math.isfinite(count)]
     return int(max(counts)) if counts else None
+
+
+def _counts(optimizer: Any) -> list[Real | Tensor]:
+    """The counts of steps in an optimizer's state, which may hold anything beside them, and in its groups."""
+    kept = [*getattr(optimizer, "state", {}).values(), *optimizer.param_groups]
+    found = [each["step"] for each in kept if isinstance(each, Mapping) and "step" in each]
+    return [each for each in found if isinstance(each, Real) or (isinstance(each, Tensor) and each.numel() == 1)]

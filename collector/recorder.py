@@ -5,19 +5,19 @@ import operator
 import os
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
 from collector.backlog import Backlog
-from collector.blocks import Block, MetricBlock, MetricRow, Rewind, TrustRatioBlock
+from collector.blocks import Block, MetricBlock, MetricRewind, MetricRow, Rewind, TrustRatioBlock
 from collector.cuda_graphs import is_captured
-from collector.names import layer_names, plain_name
+from collector.names import LayerNames, layer_names
 from collector.ring import Ring
 from collector.run import Layer
 from collector.selection import Selection
@@ -29,19 +29,32 @@ _MOST_ENTRIES = 4096
 class _Source:
     """One optimizer, and the steps of it that are in its ring."""
 
-    def __init__(self, optimizer: Any, *, resumed: bool) -> None:
+    def __init__(self, number: int, optimizer: Any, names: LayerNames, *, resumed: bool) -> None:
         self.optimizer = optimizer
-        self.names = tuple(map(plain_name, layer_names(optimizer.param_groups)))
+        self._number, self._names = number, names
+        self.names = self.names_of(layer_names(optimizer.param_groups))
         self.record: Any = None  # the last; a replayed graph writes into its table
         self.layers: tuple[str, ...] | None = None  # record.layers; the same object until a group is added
         self.kept: tuple[str, ...] = ()  # the names of those that are recorded
         self.columns: Tensor | None = None  # where in the table they are; None if all of it is kept
         self.ring: Ring  # there from the first step that is recorded on
-        self.steps: list[int] = []
-        self.epochs: list[int] = []
+        self.rows: list[tuple[int, int]] = []  # step and epoch of each slot of the ring that is in use
         # A step that is not above this one is a step that comes anew; the first step of a resumed run always is.
         self.last_step: float = math.inf if resumed else -math.inf
         self._said = self._counted = -1
+
+    @property
+    def has_stepped(self) -> bool:
+        """Whether a step was seen."""
+        return math.isfinite(self.last_step)
+
+    def names_of(self, layers: tuple[str, ...]) -> tuple[str, ...]:
+        """The names in the log of what the optimizer calls `layers`."""
+        return self._names.of(self._number, self.optimizer.param_groups, layers)
+
+    def shapes(self) -> list[tuple[int, tuple[int, ...]]]:
+        """What changes when a layer is replaced or gets another shape."""
+        return [(id(param), _shape(param)) for group in self.optimizer.param_groups for param in group["params"]]
 
     def count(self, said: int) -> int:
         """The number of the step that the optimizer says is `said`, which does not know of replayed graphs."""
@@ -62,19 +75,19 @@ class _Source:
 class Recorder:
     """Takes records and metrics from the training thread, and gives them as blocks to whoever writes them.
 
-    optimizers: what offers `register_trust_ratio_hook`. model: for the layers' depth order, or None. selection: which
-    steps and layers are recorded. resumed_after: the last step that the log of a resumed run holds; None for a new run.
-    memory_limit: the most bytes that wait on the host. waits: whether training waits for the writer when there are
-    more; else the oldest rows go.
+    optimizers: what offers `register_trust_ratio_hook`. models: for the layers' depth order. names: the layers' names.
+    selection: which steps and layers are recorded. resumed_after: the last step that the log of a resumed run holds;
+    None for a new run. memory_limit: the most bytes that wait on the host. waits: whether training waits for the writer
+    when there are more; else the oldest rows go.
 
-    Every method may be called from any thread. Raises ValueError if two layers have one name, or if the selection does
-    not fit the layers.
+    Every method may be called from any thread. Raises ValueError if the selection does not fit the layers.
     """
 
     def __init__(
         self,
         optimizers: Sequence[Any],
-        model: torch.nn.Module | None,
+        models: Sequence[torch.nn.Module],
+        names: LayerNames,
         selection: Selection,
         *,
         resumed_after: int | None,
@@ -82,26 +95,46 @@ class Recorder:
         waits: bool,
     ) -> None:
         self.epoch = 0
-        self.step = resumed_after or 0
+        self._resumed_after = resumed_after or 0
         self.filled = threading.Event()  # there is so much that it should be written before its time
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._backlog = Backlog(self._lock, memory_limit, waits=waits)
         self._selection = selection
         resumed = resumed_after is not None
-        self._sources = [_Source(optimizer, resumed=resumed) for optimizer in optimizers]
+        self._sources = [_Source(number, each, names, resumed=resumed) for number, each in enumerate(optimizers)]
         # Until a resumed run has taken a step, nobody knows from where on it goes: metrics are held until then.
         self._holding = resumed
-        self._depth = {id(param): depth for depth, param in enumerate(model.parameters() if model else ())}
+        # Metrics with an axis of their own, whose earlier values, if any, lie before those that come.
+        self._own_axis: set[str] | None = set() if resumed else None
+        self._models = models
         self._entries: list[MetricRow] = []
         self._scalars: Ring | None = None
+        self._scalar_slots = 0  # that are in use
         selection.check([name for source in self._sources for name in source.names])
+        self._shapes = [source.shapes() for source in self._sources]
         self.layers = self._layer_table()
 
     @property
+    def step(self) -> int:
+        """The last step of the optimizer that is furthest; before the first, the last that the log holds."""
+        steps = [int(source.last_step) for source in self._sources if source.has_stepped]
+        return max(steps, default=self._resumed_after)
+
+    @property
+    def never_stepped(self) -> list[int]:
+        """The places of the optimizers of which no step was seen."""
+        return [number for number, source in enumerate(self._sources) if source.record is None]
+
+    @property
     def lost_rows(self) -> int:
-        """How many rows went because too many waited, or because the run ended before they could be written."""
+        """How many rows went because too many waited."""
         return self._backlog.lost_rows
+
+    @property
+    def waiting_rows(self) -> int:
+        """How many rows wait for the writer, as far as they are blocks."""
+        return self._backlog.waiting_rows
 
     @property
     def full(self) -> bool:
@@ -113,7 +146,7 @@ class Recorder:
         for source in self._sources:
             yield source.optimizer, partial(self._record, source)
 
-    def log(self, metrics: Mapping[str, float | Tensor], step: int | None, epoch: int | None) -> None:
+    def log(self, metrics: Mapping[str, float | Tensor], step: int | None, epoch: float | None) -> None:
         """Take values (Collector.log). Either all of `metrics` is taken, or an error is raised and none is."""
         checked = {_metric_name(name): _metric_value(name, value) for name, value in metrics.items()}
         if step is not None:
@@ -122,25 +155,34 @@ class Recorder:
             self.set_epoch(epoch)
         now = time.time_ns() // 1000
         with self._lock:
-            if step is None and not self._holding:
+            own_axis = step is not None
+            if step is not None:
+                self._rewind_own_axis(checked, step)
+            elif not self._holding:
                 step = self.step
+            row = MetricRow(step, self.epoch, now, "", None, own_axis=own_axis)
             for name, value in checked.items():
-                on_host = None if isinstance(value, Tensor) else value
-                self._entries.append(MetricRow(step, self.epoch, now, name, on_host))
                 if isinstance(value, Tensor):
-                    self._push_scalar(value)
+                    slot = self._push_scalar(value)
+                    self._entries.append(row._replace(name=name, slot=slot))
+                else:
+                    self._entries.append(row._replace(name=name, value=value))
             if len(self._entries) >= _MOST_ENTRIES and not self._holding:
                 self._take_entries()
                 self._make_room()
 
-    def set_epoch(self, epoch: int) -> None:
-        """Have `epoch` hold for all rows that follow. Raises ValueError for what is no int32 of 0 or more."""
-        self.epoch = _whole("epoch", epoch, most=2**31 - 1)
+    def set_epoch(self, epoch: float) -> None:
+        """Have `epoch`, rounded down, hold for all rows that follow.
+
+        Raises ValueError for what is no number of 0 or more that an int32 holds.
+        """
+        self.epoch = _whole("epoch", epoch, most=2**31 - 1, floored=True)
 
     def take(self, *, closing: bool = False) -> list[Block]:
         """All that was recorded and not yet taken, in its order; the copies from the device may still be under way."""
         with self._lock:
             self.filled.clear()
+            self._look_for_new_shapes()
             for source in self._sources:
                 self._take_steps(source)
             if closing or not self._holding:
@@ -151,10 +193,6 @@ class Recorder:
         """Keep what could not be written of what was taken; each `take` but the last is followed by it."""
         with self._lock:
             self._backlog.give_back(blocks)
-
-    def drop_all(self) -> None:
-        """Count everything that is still here as lost."""
-        self._backlog.lost_rows += sum(block.count for block in self.take(closing=True))
 
     def stop_waiting(self) -> None:
         """Have training never again wait for the writer: there is none any more."""
@@ -189,28 +227,36 @@ class Recorder:
             self._adopt(source)
         if step <= source.last_step:
             self._rewind(source, step)
-        source.last_step = self.step = step
+        source.last_step = step
         if not (source.kept and self._selection.has_step(step)):
             return
         table = source.record.table
-        source.ring.push(table if source.columns is None else table.index_select(1, source.columns))
-        source.steps.append(step)
-        source.epochs.append(self.epoch)
-        if source.ring.full:
+        table = table if source.columns is None else table.index_select(1, source.columns)
+        source.ring.write(len(source.rows), table)
+        source.rows.append((step, self.epoch))  # only now is the slot in use: Ctrl-C may end this call anywhere
+        if len(source.rows) == len(source.ring):
             self._take_steps(source)
             self._make_room()
 
     def _adopt(self, source: _Source) -> None:
         """Take over the layers of the first record, or of the first after a group was added."""
         self._take_steps(source)
-        source.layers, table = source.record.layers, source.record.table
-        source.names = tuple(map(plain_name, source.record.layers))
+        table = source.record.table
+        source.names = source.names_of(source.record.layers)
         columns = [column for column, name in enumerate(source.names) if self._selection.has_layer(name)]
         source.kept = tuple(source.names[column] for column in columns)
         everything = len(columns) == len(source.names)
-        source.columns = None if everything else torch.tensor(columns).to(table.device, non_blocking=True)
+        source.columns = None if everything else torch.tensor(columns, device="cpu").to(table.device, non_blocking=True)
         source.ring = Ring((len(table), len(columns)), table.dtype, table.device)
         self.layers = self._layer_table()
+        source.layers = source.record.layers
+
+    def _look_for_new_shapes(self) -> None:
+        """Take over what a lazy layer has become, and parameters that were replaced by others of other shapes."""
+        shapes = [source.shapes() for source in self._sources]
+        if shapes != self._shapes:
+            self._shapes = shapes
+            self.layers = self._layer_table()
 
     def _rewind(self, source: _Source, step: int) -> None:
         leading = source is self._sources[0]
@@ -222,62 +268,92 @@ class Recorder:
             self._take_steps(source)
             if leading:
                 self._take_entries()
+        if leading:
+            self._own_axis = set()
         self._backlog.append(Rewind(step, source.names if len(self._sources) > 1 else None, metrics=leading))
 
+    def _rewind_own_axis(self, names: Iterable[str], step: int) -> None:
+        """Of metrics with an axis of their own, the first value after a resume says from where on they come anew."""
+        if self._own_axis is not None and (back := tuple(name for name in names if name not in self._own_axis)):
+            self._own_axis.update(back)
+            self._backlog.append(MetricRewind(step, back))
+
     def _take_steps(self, source: _Source) -> None:
-        if source.steps:
-            block = TrustRatioBlock(source.kept, self.layers, source.steps, source.epochs, source.ring.take())
+        if rows := source.rows:
+            steps, epochs = (list(column) for column in zip(*rows, strict=True))
+            block = TrustRatioBlock(source.kept, self.layers, steps, epochs, source.ring.take(len(rows)))
+            source.rows = []
             self._backlog.append(block)
-            source.steps, source.epochs = [], []
 
     def _take_entries(self) -> None:
         if self._entries:
             entries = [row if row.step is not None else row._replace(step=self.step) for row in self._entries]
-            self._backlog.append(MetricBlock(entries, self._scalars.take() if self._scalars else None))
+            block = MetricBlock(entries, self._scalars.take(self._scalar_slots) if self._scalars else None)
             self._entries = []
+            self._backlog.append(block)
+        self._scalar_slots = 0
 
-    def _push_scalar(self, value: Tensor) -> None:
+    def _push_scalar(self, value: Tensor) -> int:
+        """Copy a value into the ring; returns its slot, which is in use whatever comes."""
         if self._scalars is None:
             dtype = torch.float32 if value.device.type == "mps" else torch.float64  # mps has no float64
             self._scalars = Ring((), dtype, value.device)
-        self._scalars.push(value.reshape(()))
-        if self._scalars.full:
+        if self._scalar_slots == len(self._scalars):
             self._take_entries()
             self._make_room()
+        slot = self._scalar_slots
+        self._scalar_slots += 1
+        self._scalars.write(slot, value.reshape(()))
+        return slot
 
     def _make_room(self) -> None:
         self.filled.set()
         self._backlog.make_room(self.filled.set)
 
     def _layer_table(self) -> tuple[Layer, ...]:
+        depth = {id(param): depth for depth, param in enumerate(each for m in self._models for each in m.parameters())}
         found = []
         groups = 0
         for source in self._sources:
-            of_group = [(group, param) for group in source.optimizer.param_groups for param in group["params"]]
-            numbers = {id(group): number for number, group in enumerate(source.optimizer.param_groups, start=groups)}
-            groups += len(numbers)
-            for name, (group, param) in zip(source.names, of_group, strict=True):
-                found.append((self._depth.get(id(param), math.inf), name, param, numbers[id(group)]))
-        twice = [name for name, count in Counter(name for _, name, _, _ in found).items() if count > 1]
-        if twice:
-            raise ValueError(f"two layers are called {twice[0]!r}: give the optimizers names that differ")
+            of_group = [
+                (param, number)
+                for number, group in enumerate(source.optimizer.param_groups, start=groups)
+                for param in group["params"]
+            ]
+            groups += len(source.optimizer.param_groups)
+            for name, (param, number) in zip(source.names, of_group, strict=False):
+                found.append((depth.get(id(param), math.inf), name, param, number))
         found = [layer for layer in found if self._selection.has_layer(layer[1])]
         found.sort(key=lambda layer: layer[0])
         return tuple(
-            Layer(name, position, tuple(param.shape), param.numel(), group)
+            Layer(name, position, _shape(param), math.prod(_shape(param)), group)
             for position, (_, name, param, group) in enumerate(found)
         )
 
 
-def _whole(name: str, value: Any, most: int) -> int:
-    """`value` as an int: Python's own, numpy's, or what else can be an index, but no bool."""
+def _shape(param: Tensor) -> tuple[int, ...]:
+    """A parameter's shape; that of a lazy one, which has none yet, is (0,)."""
+    return (0,) if is_lazy(param) else tuple(param.shape)
+
+
+def _whole(name: str, value: Any, most: int, *, floored: bool = False) -> int:
+    """`value` as an int: any kind of whole number but a bool, or a float that is whole or may be `floored`."""
     try:
         number = -1 if isinstance(value, bool) else operator.index(value)
     except TypeError:
-        number = -1
+        number = _whole_float(value, floored=floored)
     if not 0 <= number <= most:
         raise ValueError(f"{name}={value!r}: give a whole number from 0 to {most}")
     return number
+
+
+def _whole_float(value: Any, *, floored: bool) -> int:
+    """A float as an int; -1 for what is none."""
+    try:
+        number = math.floor(value) if isinstance(value, Real) or (isinstance(value, Tensor) and value.is_cpu) else -1
+    except (ValueError, OverflowError, TypeError, RuntimeError):
+        return -1
+    return number if floored or number == value else -1
 
 
 def _metric_name(name: str) -> str:

@@ -14,7 +14,7 @@ _FEWEST_SLOTS, _MOST_SLOTS = 16, 4096
 class Ring:
     """Tensors of one shape, kept on their device until they are taken to the host together.
 
-    shape, dtype, device: of the tensors that are pushed; a tensor of another dtype is cast.
+    shape, dtype, device: of the tensors that are written; a tensor of another dtype is cast.
     """
 
     def __init__(self, shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> None:
@@ -25,24 +25,25 @@ class Ring:
             self._slots = torch.empty((slots, *shape), dtype=dtype, device=device)
         self._each = self._slots.unbind()  # an index at every push would cost more than the copy
         self._stream: torch.Stream | None = None
-        self.used = 0
 
-    @property
-    def full(self) -> bool:
-        """Whether it must be taken before the next push."""
-        return self.used == len(self._each)
+    def __len__(self) -> int:
+        """How many tensors it has room for."""
+        return len(self._each)
 
     @property
     def device(self) -> torch.device:
         """Where the tensors are kept."""
         return self._slots.device
 
-    def push(self, value: Tensor) -> None:
-        """Copy `value` into the next slot, in the order of the current stream; nothing waits for the device."""
+    def write(self, slot: int, value: Tensor) -> None:
+        """Copy `value` into a slot, in the order of the current stream; nothing waits for the device.
+
+        Who writes keeps the count of slots, so that a call that was interrupted by a signal leaves no slot without its
+        step.
+        """
         if self.device.type != "cpu":
             self._follow(torch.accelerator.current_stream(self.device))
-        self._each[self.used].copy_(value, non_blocking=True)
-        self.used += 1
+        self._each[slot].copy_(value, non_blocking=True)
 
     def _follow(self, stream: torch.Stream) -> None:
         """Have what comes on `stream` wait, on the device, for what the ring did on another."""
@@ -50,9 +51,12 @@ class Ring:
             stream.wait_stream(self._stream)
         self._stream = stream
 
-    def take(self) -> "HostCopy":
-        """Start the copy of all that was pushed, and begin anew. Any thread may call it, one at a time."""
-        taken, self.used = self._slots[: self.used], 0
+    def take(self, count: int) -> "HostCopy":
+        """Start the copy of the first `count` slots, which may then be written again.
+
+        Any thread may call it, one at a time.
+        """
+        taken = self._slots[:count]
         if self._stream is None:
             return HostCopy(taken.clone(), None)
         # On the stream that filled the slots, so that the copy comes after it and before what fills them next.

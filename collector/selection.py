@@ -17,17 +17,17 @@ class Selection:
 
     def __init__(self, every: int = 1, include: str | Iterable[str] = "*", exclude: str | Iterable[str] = ()) -> None:
         try:
-            self._every = 0 if isinstance(every, bool) else operator.index(every)
+            self.every = 0 if isinstance(every, bool) else operator.index(every)
         except TypeError:
-            self._every = 0
-        if self._every < 1:
+            self.every = 0
+        if self.every < 1:
             raise ValueError(f"every={every!r}: give a whole number of steps, 1 or more")
         self._include = _patterns("include", include)
         self._exclude = _patterns("exclude", exclude)
 
     def has_step(self, step: int) -> bool:
         """Whether a step is recorded."""
-        return step == 1 or step % self._every == 0
+        return step == 1 or step % self.every == 0
 
     def has_layer(self, name: str) -> bool:
         """Whether a layer is recorded."""

@@ -17,9 +17,17 @@ from collector.schema import LogTable
 
 
 def supersede(
-    table: LogTable, folder: Path, destination: Path, first_step: int, layers: Sequence[str] | None = None
+    table: LogTable,
+    folder: Path,
+    destination: Path,
+    first_step: int,
+    series: Sequence[str] | None = None,
+    *,
+    but: Sequence[str] = (),
 ) -> None:
-    """Move the rows of `folder` with a step of `first_step` or later, of `layers` or of all, to `destination`.
+    """Move the rows of `folder` with a step of `first_step` or later to `destination`.
+
+    series: the layers, or the metrics, whose rows move; None for all. but: those whose rows stay.
 
     The rows that stay are rewritten in one motion, after those that go were written. Killed in between, a row is still
     in the log, once, and the next resume moves it. The newest go first, so that what is left then has no gap.
@@ -31,8 +39,10 @@ def supersede(
             continue
         rows = read_part(part.path, table)
         goes = pc.greater_equal(rows["step"], numbers([first_step], pa.int64())[0])
-        if layers is not None:
-            goes = pc.and_(goes, pc.is_in(rows[table.series], value_set=strings(layers)))
+        if series is not None:
+            goes = pc.and_(goes, pc.is_in(rows[table.series], value_set=strings(series)))
+        if but:
+            goes = pc.and_(goes, pc.invert(pc.is_in(rows[table.series], value_set=strings(but))))
         if not pc.any(goes).as_py():
             continue
         destination.mkdir(parents=True, exist_ok=True)

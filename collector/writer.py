@@ -3,10 +3,12 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from functools import partial
 
 import pyarrow as pa
 
-from collector.blocks import Block, MetricBlock, Rewind, TrustRatioBlock
+from collector.blocks import Block, MetricBlock, MetricRewind, Rewind, TrustRatioBlock
 from collector.compact import TIERS, clear_replaced, finish_merge, merge_small, merge_tail
 from collector.parts import in_order, list_parts, write_part
 from collector.recorder import Recorder
@@ -16,6 +18,9 @@ from collector.schema import LOG_TABLES, METRICS, TRUST_RATIOS, LogTable
 from collector.supersede import supersede
 
 _HEARTBEAT_SECONDS = 5.0
+
+_MOST_INTERRUPTS = 3
+"""So many Ctrl-C end the waiting for a run that is being closed: the disk may hang."""
 
 _PART_BYTES = 32 * 2**20
 """As much is made rows of at a time, which takes some times the memory, however much has waited for the disk."""
@@ -27,7 +32,8 @@ class Writer:
     trouble: what went wrong when the thread last tried, in a sentence; None while all is well. Rows that could not be
     written stay with the recorder, and every save tries them again. send: called when the run's folder has changed, to
     bring it to where it is mirrored; it may raise OSError, and is called again.
-    ended: why there is no thread any more, though nobody closed it; None while it is there.
+    ended: why there is no thread any more, though nobody closed it; None while it is there. closed: whether all is on
+    the disk, and sent, and it is noted how the run ended.
     """
 
     def __init__(
@@ -35,6 +41,7 @@ class Writer:
     ) -> None:
         self.trouble: str | None = None
         self.ended: str | None = None
+        self.closed = False
         self._run = run
         self._recorder = recorder
         self._flush_seconds = flush_seconds
@@ -42,6 +49,8 @@ class Writer:
         self._layers: Sequence[Layer] = ()
         self._disk = threading.Lock()  # the thread, flush() and close() may all save
         self._stopping = False
+        self._closing: Future[None] | None = None
+        self._ending: tuple[str, str | None] | None = None
         for table in LOG_TABLES:
             finish_merge(run.folder / table.folder)
         self._write_layers(recorder.layers)
@@ -51,7 +60,13 @@ class Writer:
         self._thread.start()
 
     def save(self) -> None:
-        """Bring all that was recorded to the disk, and send it. Raises OSError if either fails; the rows are kept."""
+        """Bring all that was recorded to the disk, and send it. Raises OSError if either fails; the rows are kept.
+
+        Ctrl-C ends the waiting, and not the saving.
+        """
+        _apart(self._save_and_send).result()
+
+    def _save_and_send(self) -> None:
         self._save()
         self._send()
         self.trouble = None
@@ -71,9 +86,34 @@ class Writer:
             self._send_folder()
 
     def close(self, status: str, failure: str | None) -> None:
-        """Stop the thread, save what is left, merge the parts and note how the run ended. Raises OSError as `save`."""
+        """Stop the thread, save what is left, merge the parts and note how the run ended. Raises OSError as `save`.
+
+        After an error the rows are kept, and `close` may be called again; until it succeeds they are counted as lost.
+        Ctrl-C does not end it, but is raised again once all is done; a third one ends the waiting.
+        """
         self._stopping = True
         self._recorder.filled.set()
+        self._ending = self._ending or (status, failure)  # of several tries the first knows how the run ended
+        self._closing = self._closing or _apart(partial(self._close, *self._ending))
+        interrupts: list[KeyboardInterrupt] = []
+        while not self._closing.done() and len(interrupts) < _MOST_INTERRUPTS:
+            try:
+                wait([self._closing])
+            except KeyboardInterrupt as error:
+                interrupts.append(error)
+        if self._closing.done():
+            closing, self._closing = self._closing, None
+            closing.result()
+        if interrupts:
+            raise interrupts[0]
+
+    def abandon(self) -> None:
+        """Stop the thread and write nothing any more."""
+        self._stopping = True
+        self._recorder.filled.set()
+        self._thread.join()
+
+    def _close(self, status: str, failure: str | None) -> None:
         self._thread.join()
         try:
             self._save(closing=True)
@@ -82,12 +122,12 @@ class Writer:
                 clear_replaced(self._run.folder / table.folder, seconds=0)
             roll_up(self._run.folder / TRUST_RATIOS.folder)
         finally:
-            self._recorder.drop_all()  # what even this save could not write
-            self._run.lose(self._recorder.lost_rows)
+            self._run.lose(self._recorder.lost_rows + self._recorder.waiting_rows)
             self._run.end(status, failure)
             self._run.save()
             self._run.beat(self._recorder.step)
             self._send()
+        self.closed = True
 
     def _work(self) -> None:
         try:
@@ -123,7 +163,7 @@ class Writer:
         """Write `blocks` in their order, and take each out of the list once it is on the disk."""
         while blocks:
             first = blocks[0]
-            if isinstance(first, Rewind):
+            if isinstance(first, Rewind | MetricRewind):
                 self._rewind(first)
                 blocks.remove(first)
                 continue
@@ -133,6 +173,7 @@ class Writer:
             if steps:
                 self._write_layers(steps[-1].layers)
                 self._note_first_step(steps[0].steps[0])
+            self._note_own_axis({row.name for block in values for row in block.entries if row.own_axis})
             for table, group in ((TRUST_RATIOS, steps), (METRICS, values)):
                 rows = [block.rows(self._run.folder.name) for block in group]
                 self._write_rows(table, rows)
@@ -160,13 +201,24 @@ class Writer:
             self._run.begin_attempt_at(step)
             self._run.save()
 
-    def _rewind(self, rewind: Rewind) -> None:
+    def _note_own_axis(self, names: set[str]) -> None:
+        """Note, before their rows are there, which metrics have an axis of their own."""
+        known = self._run.contents.get("own_axis", [])
+        if new := sorted(names.difference(known)):
+            self._run.contents["own_axis"] = known + new
+            self._run.save()
+
+    def _rewind(self, rewind: Rewind | MetricRewind) -> None:
         old = self._run.folder / "superseded" / f"attempt-{self._run.attempt}"
-        for table in LOG_TABLES:
-            if table is TRUST_RATIOS or rewind.metrics:
-                layers = rewind.layers if table is TRUST_RATIOS else None
-                supersede(table, self._run.folder / table.folder, old / table.folder, rewind.first_step, layers)
+        metrics, old_metrics = self._run.folder / METRICS.folder, old / METRICS.folder
+        if isinstance(rewind, MetricRewind):
+            supersede(METRICS, metrics, old_metrics, rewind.first_step, rewind.names)
+            return
+        rows = self._run.folder / TRUST_RATIOS.folder
+        supersede(TRUST_RATIOS, rows, old / TRUST_RATIOS.folder, rewind.first_step, rewind.layers)
         if rewind.metrics:
+            own_axis = self._run.contents.get("own_axis", [])
+            supersede(METRICS, metrics, old_metrics, rewind.first_step, but=own_axis)
             self._run.begin_attempt_at(rewind.first_step)
             self._run.save()
 
@@ -183,6 +235,24 @@ def _one_part(blocks: list[Block]) -> list[Block]:
     size = 0
     for at, block in enumerate(blocks):
         size += block.nbytes
-        if isinstance(block, Rewind) or (at and size > _PART_BYTES):
+        if isinstance(block, Rewind | MetricRewind) or (at and size > _PART_BYTES):
             return blocks[:at]
     return blocks[:]
+
+
+def _apart(action: Callable[[], None]) -> Future[None]:
+    """Have `action` done by a thread of its own, where no Ctrl-C and no signal handler cuts it off."""
+    done: Future[None] = Future()
+
+    def work() -> None:
+        try:
+            action()
+            done.set_result(None)
+        except BaseException as error:
+            done.set_exception(error)
+
+    try:
+        threading.Thread(target=work, name="collector: save", daemon=True).start()
+    except RuntimeError:  # the interpreter shuts down, or the process may have no more threads
+        work()
+    return done

@@ -228,6 +228,8 @@ class LayerwiseOptimizer(Optimizer):
 
     def _step(self) -> None:
         kinds = self._kinds()  # which refuses before anything has moved
+        if not kinds:  # a call that moves nothing is no step
+            return
         if self._hooks:
             self._hooks.begin(self.param_groups)
         total_norm = self._total_norm(kinds)
@@ -276,7 +278,8 @@ class LayerwiseOptimizer(Optimizer):
             )
         else:
             return
-        name = group["param_names"][row] if "param_names" in group else f"number {row} of its group"
+        names = group.get("param_names", [])
+        name = names[row] if row < len(names) else f"number {row} of its group"
         raise RuntimeError(f"{type(self).__name__} {trouble.format(name)}")
 
     def _prepare(self, kind: _Kind, total_norm: Tensor | None) -> _Step:

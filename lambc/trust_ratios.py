@@ -113,10 +113,16 @@ class TrustRatioHooks:
 
 
 def layer_names(param_groups: list[dict]) -> tuple[str, ...]:
-    """A name for each parameter: the one it was given by `named_parameters()`, else its group and index (`0.3`)."""
+    """A name for each parameter: the one it was given by `named_parameters()`, else its group and index (`0.3`).
+
+    A parameter that was appended to a group's list has no name; where the list became shorter, no name can be trusted.
+    """
     names: list[str] = []
     for index, group in enumerate(param_groups):
-        names += group.get("param_names") or [f"{index}.{position}" for position in range(len(group["params"]))]
+        given = group.get("param_names") or []
+        count = len(group["params"])
+        known = given if len(given) <= count else []
+        names += [*known, *(f"{index}.{position}" for position in range(len(known), count))]
     return tuple(names)
 
 

@@ -165,6 +165,7 @@ def test_metrics_without_a_step_are_bounded_too(emitter, tmp_path, slow_disk):
 
 
 @BEHIND
+@pytest.mark.filterwarnings("ignore:run 'r' was resumed, and its log reaches step")
 def test_lost_rows_of_all_attempts_add_up(emitter, tmp_path):
     for resume, lost in ((False, 4), (True, 8)):
         collector = lose_two_steps_of_three(emitter, tmp_path, resume=resume)

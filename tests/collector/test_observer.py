@@ -43,9 +43,8 @@ def backward(model) -> None:
         lambda params: torch.optim.SGD(params, lr=1e-2, momentum=0.9),
         lambda params: torch.optim.RMSprop(params, lr=1e-2),
         lambda params: timm.optim.Lamb(params, lr=1e-2),
-        lambda params: timm.optim.Lookahead(torch.optim.SGD(params, lr=1e-2), k=2),
     ],
-    ids=["AdamW", "fused AdamW", "AdamW, lr a tensor", "SGD", "RMSprop", "timm's Lamb", "timm's Lookahead"],
+    ids=["AdamW", "fused AdamW", "AdamW, lr a tensor", "SGD", "RMSprop", "timm's Lamb"],
 )
 def test_a_row_says_how_far_the_step_moved_the_layer(make):
     model = small_model()
@@ -260,6 +259,7 @@ def test_an_optimizer_that_keeps_no_count_goes_on_from_the_log(tmp_path, steps_o
     assert steps_of(collector.folder, "0.bias") == [1, 2, 3, 4]
 
 
+@pytest.mark.filterwarnings("ignore:run 'r' was resumed, and its log reaches step 3, but the optimizer begins again")
 def test_an_optimizer_whose_groups_count_from_0_begins_the_log_anew(tmp_path, steps_of):
     """Also where the state is new and counts from 0 again, as it does when moments are thrown away."""
     model = small_model()
@@ -325,6 +325,8 @@ def test_after_close_the_optimizer_is_as_before(tmp_path):
     )
     with Collector(optimizer, tmp_path, name="r"):
         assert all(hooks)
+        optimizer.param_groups[0]["params"][0].grad = torch.ones(4, 3)
+        optimizer.step()
     assert not any(hooks)
 
 

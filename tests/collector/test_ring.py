@@ -11,21 +11,27 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is n
 
 def test_what_was_taken_is_not_overwritten_by_what_follows():
     ring = Ring((2,), torch.float32, torch.device("cpu"))
-    ring.push(torch.tensor([1.0, 2.0]))
-    taken = ring.take()
-    ring.push(torch.tensor([3.0, 4.0]))
+    ring.write(0, torch.tensor([1.0, 2.0]))
+    taken = ring.take(1)
+    ring.write(0, torch.tensor([3.0, 4.0]))
     assert taken.wait().tolist() == [[1.0, 2.0]]
-    assert ring.take().wait().tolist() == [[3.0, 4.0]]
+    assert ring.take(1).wait().tolist() == [[3.0, 4.0]]
 
 
-def test_a_ring_says_when_it_is_full_and_begins_anew_when_it_was_taken():
+def test_a_ring_of_large_tensors_has_few_slots_and_gives_as_many_as_are_asked_for():
     ring = Ring((10**6,), torch.float32, torch.device("cpu"))
-    pushed = 0
-    while not ring.full:
-        ring.push(torch.zeros(10**6))
-        pushed += 1
-    assert pushed == ring.used == len(ring.take().wait()) == 16
-    assert ring.used == 0
+    assert len(ring) == 16
+    assert ring.take(3).wait().shape == (3, 10**6)
+
+
+def test_the_default_device_and_dtype_change_nothing():
+    torch.set_default_device("meta")
+    try:
+        ring = Ring((2,), torch.float32, torch.device("cpu"))
+        ring.write(0, torch.tensor([1.0, 2.0], device="cpu"))
+        assert ring.take(1).wait().tolist() == [[1.0, 2.0]]
+    finally:
+        torch.set_default_device(None)
 
 
 @pytest.mark.gpu
