@@ -15,23 +15,26 @@ from collector.schema import METRICS, TRUST_RATIOS
 class Rewind:
     """The count of steps went back: rows from `first_step` on are about to come anew.
 
-    layers: whose rows those are; None for all. metrics: whether the metrics that are logged at the optimizer's step
-    come anew too.
+    layers: whose rows those are; None for all. leading: whether the optimizer is the first of the run, whose steps
+    begin its attempts.
     """
 
     first_step: int
     layers: tuple[str, ...] | None
-    metrics: bool
+    leading: bool
     nbytes: ClassVar[int] = 0
     count: ClassVar[int] = 0
 
 
 @dataclass(eq=False)
 class MetricRewind:
-    """Metrics with an axis of their own went back: their values from `first_step` on are about to come anew."""
+    """Metrics went back: their values from `first_step` on are about to come anew.
+
+    names: of metrics with an axis of their own; None for all that are logged at the optimizer's step.
+    """
 
     first_step: int
-    names: tuple[str, ...]
+    names: tuple[str, ...] | None
     nbytes: ClassVar[int] = 0
     count: ClassVar[int] = 0
 

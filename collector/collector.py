@@ -424,7 +424,8 @@ class Collector:
 
     def _no_step_was_seen(self, optimizers: Sequence[Any]) -> str:
         kinds = ", ".join(dict.fromkeys(type(each).__name__ for each in optimizers))
-        inside = "" if self._given in self._optimizers else f" (inside of {type(self._given).__name__})"
+        wrapped = hasattr(self._given, "param_groups") and all(each is not self._given for each in optimizers)
+        inside = f" (inside of {type(self._given).__name__})" if wrapped else ""
         return (
             f"has no layers, since no step of {kinds}{inside} was seen: give Collector the very optimizer whose step() "
             "your loop or trainer calls, before training begins"

@@ -107,6 +107,7 @@ class Recorder:
         self._holding = resumed
         # Metrics with an axis of their own, whose earlier values, if any, lie before those that come.
         self._own_axis: set[str] | None = set() if resumed else None
+        self._metrics_go_back = False
         self._models = models
         self._entries: list[MetricRow] = []
         self._scalars: Ring | None = None
@@ -160,6 +161,7 @@ class Recorder:
                 self._rewind_own_axis(checked, step)
             elif not self._holding:
                 step = self.step
+                self._rewind_metrics(step)
             row = MetricRow(step, self.epoch, now, "", None, own_axis=own_axis)
             for name, value in checked.items():
                 if isinstance(value, Tensor):
@@ -268,9 +270,19 @@ class Recorder:
             self._take_steps(source)
             if leading:
                 self._take_entries()
+        several = len(self._sources) > 1
+        self._backlog.append(Rewind(step, source.names if several else None, leading=leading))
         if leading:
             self._own_axis = set()
-        self._backlog.append(Rewind(step, source.names if len(self._sources) > 1 else None, metrics=leading))
+            self._metrics_go_back = True
+        if not several:
+            self._rewind_metrics(step)
+
+    def _rewind_metrics(self, step: int) -> None:
+        """Of several optimizers another may be further, so only the next value says from where on they come anew."""
+        if self._metrics_go_back:
+            self._metrics_go_back = False
+            self._backlog.append(MetricRewind(step, None))
 
     def _rewind_own_axis(self, names: Iterable[str], step: int) -> None:
         """Of metrics with an axis of their own, the first value after a resume says from where on they come anew."""

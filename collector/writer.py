@@ -212,13 +212,12 @@ class Writer:
         old = self._run.folder / "superseded" / f"attempt-{self._run.attempt}"
         metrics, old_metrics = self._run.folder / METRICS.folder, old / METRICS.folder
         if isinstance(rewind, MetricRewind):
-            supersede(METRICS, metrics, old_metrics, rewind.first_step, rewind.names)
+            own_axis = () if rewind.names else self._run.contents.get("own_axis", ())
+            supersede(METRICS, metrics, old_metrics, rewind.first_step, rewind.names, but=own_axis)
             return
         rows = self._run.folder / TRUST_RATIOS.folder
         supersede(TRUST_RATIOS, rows, old / TRUST_RATIOS.folder, rewind.first_step, rewind.layers)
-        if rewind.metrics:
-            own_axis = self._run.contents.get("own_axis", [])
-            supersede(METRICS, metrics, old_metrics, rewind.first_step, but=own_axis)
+        if rewind.leading:
             self._run.begin_attempt_at(rewind.first_step)
             self._run.save()
 

@@ -1,0 +1,86 @@
+"""Runs whose optimizer was never seen to take a step."""
+
+import re
+
+import pytest
+import torch
+
+from collector import Collector, connect
+from lambc import LAMBC, LARS
+
+UNSEEN = "run 'r' has no layers, since no step of SGD was seen: give Collector the very optimizer whose step()"
+
+
+class Trainer:
+    """Trains with an optimizer of its own, and hands out another."""
+
+    def __init__(self) -> None:
+        self.param = torch.nn.Parameter(torch.ones(3))
+        self.shown = torch.optim.SGD([("a", self.param)], lr=0.1)
+        self.used = torch.optim.SGD([("a", self.param)], lr=0.1)
+
+    def step(self) -> None:
+        self.param.grad = torch.ones(3)
+        self.used.step()
+
+
+def test_metrics_of_a_model_that_is_trained_unseen_warn_once(tmp_path):
+    trainer = Trainer()
+    collector = Collector(trainer.shown, tmp_path, name="r")
+    collector.log({"loss": 1.0})
+    trainer.step()
+    with pytest.warns(UserWarning, match=re.escape(UNSEEN)):
+        collector.log({"loss": 1.0})
+    trainer.step()
+    collector.log({"loss": 1.0})
+    collector.close()
+    assert connect(tmp_path).sql("SELECT count(*) FROM metrics").fetchall() == [(3,)]
+
+
+def test_so_do_metrics_at_steps_that_move_on(tmp_path):
+    collector = Collector(Trainer().shown, tmp_path, name="r")
+    collector.log({"loss": 1.0}, step=1)
+    with pytest.warns(UserWarning, match=re.escape(UNSEEN)):
+        collector.log({"loss": 1.0}, step=2)
+    collector.close()
+
+
+def test_so_does_a_run_that_is_closed(tmp_path):
+    trainer = Trainer()
+    with pytest.warns(UserWarning, match=re.escape(UNSEEN)), Collector(trainer.shown, tmp_path, name="r"):
+        trainer.step()
+
+
+def test_an_error_that_ended_the_training_needs_no_such_word(tmp_path):
+    with pytest.raises(ZeroDivisionError), Collector(Trainer().shown, tmp_path, name="r"):
+        raise ZeroDivisionError
+
+
+def test_what_is_measured_before_the_first_step_does_not_warn(tmp_path):
+    trainer = Trainer()
+    with Collector(trainer.shown, tmp_path, name="r") as collector:
+        collector.log({"validation/loss": 1.0})
+        collector.log({"validation/accuracy": 0.5})
+        trainer.param.grad = torch.ones(3)
+        trainer.shown.step()
+
+
+def test_of_several_optimizers_the_one_that_never_stepped_is_named(tmp_path):
+    param = torch.nn.Parameter(torch.ones(3))
+    param.grad = torch.ones(3)
+    stepping = torch.optim.Adam([("a", param)], lr=0.1)
+    idle = torch.optim.SGD([("b", torch.nn.Parameter(torch.ones(3)))], lr=0.1)
+    with pytest.warns(UserWarning, match="no step of SGD was seen"), Collector([stepping, idle], tmp_path, name="r"):
+        stepping.step()
+
+
+@pytest.mark.parametrize("kind", [LAMBC, LARS, torch.optim.AdamW, torch.optim.SGD])
+def test_a_call_of_step_without_gradients_is_no_step(tmp_path, steps_of, kind):
+    param = torch.nn.Parameter(torch.ones(3))
+    optimizer = kind([("a", param)], lr=0.1)
+    with Collector(optimizer, tmp_path, name="r") as collector:
+        for gradient in (None, torch.ones(3), None, torch.ones(3)):
+            param.grad = gradient
+            optimizer.step()
+        assert collector.step == 2
+    assert steps_of(tmp_path / "r") == [1, 2]
