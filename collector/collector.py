@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from collector import open_runs
+from collector.apart import Apart
 from collector.beginning import (
     finish_moving_aside,
     keep_aside,
@@ -124,7 +125,7 @@ class Collector:
         models = _models(model)
         config = None if config is None else plain_config(config)
         self._closed = True  # until all of it is there
-        self._calls = Calls()
+        self._calls, self._apart = Calls(), Apart()
         self._rank = _rank(process_group)
         if self._rank:
             self._elsewhere = None if name is None or is_url(root) else Path(root).expanduser().absolute() / name
@@ -145,43 +146,76 @@ class Collector:
         self._take_over_from_this_process(folder, resume=resume, overwrite=overwrite)
         if self._spool:
             self._spool.begin(name, resume=resume)
-        with ExitStack() as undo:  # whatever fails: no folder, no lock, no thread and no hook is left
-            self._held = undo.enter_context(ExitStack())
-            with writable(folder):
-                finish_moving_aside(folder)
-                if resume or overwrite:
-                    remove_unfinished(folder)
-                if overwrite and folder.exists():
-                    undo.callback(os.rename, move_aside(folder), folder)
-                if resumed := resume and folder.is_dir():
-                    self._held.callback(lock(folder).release)
-            last = self._resumed_after = last_step_of(folder) if resumed else None
-            names = LayerNames(models, self._optimizers)
-            self._sources = [
-                each
-                if hasattr(each, "register_trust_ratio_hook")
-                else Observer(each, selection, last or 0, partial(names.of, number))
-                for number, each in enumerate(self._optimizers)
-            ]
-            self._recorder = Recorder(
-                self._sources,
-                models,
-                names,
-                selection,
-                resumed_after=last,
-                memory_limit=memory_limit,
-                waits=when_full == "wait",
+        undo = open_runs.taken_back_at_exit(self._apart)
+        try:
+            self._make(
+                folder, config, undo, flush_seconds, memory_limit, when_full, selection, models, resume, overwrite
             )
-            self._begin(folder, config, undo, flush_seconds, every=selection.every, resumed=resumed)
-            self._handles = []
-            for each, hook in self._hooks():
-                self._handles.append(each.register_trust_ratio_hook(hook))
-                undo.callback(self._handles[-1].remove)
-            with writable(folder):
-                keep_aside(folder)
-            self._closed = False
-            open_runs.add(self)
-            undo.pop_all()
+        except BaseException:  # no folder, no lock, no thread and no hook is left
+            self._apart.finish(undo.close)
+            open_runs.made(undo)
+            raise
+        open_runs.made(undo)
+        if overwrite:
+            self._apart.finish(partial(keep_aside, folder))
+
+    def _make(
+        self,
+        folder: Path,
+        config: dict[str, Any] | None,
+        undo: ExitStack,
+        flush_seconds: float,
+        memory_limit: int,
+        when_full: str,
+        selection: Selection,
+        models: list[torch.nn.Module],
+        resume: bool,
+        overwrite: bool,
+    ) -> None:
+        """Begin or resume the run, and have each step recorded. `undo` takes all of it back."""
+        self._held = undo.enter_context(ExitStack())
+        with writable(folder):
+            finish_moving_aside(folder)
+            if resume or overwrite:
+                remove_unfinished(folder)
+            if overwrite and folder.exists():
+                self._apart.finish(lambda: undo.callback(os.rename, move_aside(folder), folder))
+            if resumed := resume and folder.is_dir():
+                self._held.callback(lock(folder).release)
+        last = self._resumed_after = last_step_of(folder) if resumed else None
+        names = LayerNames(models, self._optimizers)
+        self._sources = [
+            each
+            if hasattr(each, "register_trust_ratio_hook")
+            else Observer(each, selection, last or 0, partial(names.of, number))
+            for number, each in enumerate(self._optimizers)
+        ]
+        self._recorder = Recorder(
+            self._sources,
+            models,
+            names,
+            selection,
+            resumed_after=last,
+            memory_limit=memory_limit,
+            waits=when_full == "wait",
+        )
+        where = environment(self._optimizers)  # what goes wrong here is not the folder's fault
+        with writable(folder):
+            if resumed:
+                undo.callback((folder / "run.json").write_bytes, (folder / "run.json").read_bytes())
+                self._run = Run.resume(folder, config, where)
+            else:
+                self._apart.finish(partial(self._create, folder, config, where, undo))
+                self._held.callback(lock(folder).release)
+            self._run.contents["every"] = selection.every
+            self._apart.finish(partial(self._start_writer, flush_seconds, undo))
+        self._handles: list[Any] = []
+        for each, hook in self._hooks():
+            self._handles.append(each.register_trust_ratio_hook(hook))
+            undo.callback(self._handles[-1].remove)
+        undo.callback(open_runs.remove, self)
+        open_runs.add(self)
+        self._closed = False
 
     def _take_over_from_this_process(self, folder: Path, *, resume: bool, overwrite: bool) -> None:
         """Close a collector of this process that still writes the run, as when the cell of a notebook is run again."""
@@ -194,24 +228,14 @@ class Collector:
                     )
                 other.end("interrupted", "the run was opened again by the same process")
 
-    def _begin(
-        self, folder: Path, config: Any, undo: ExitStack, flush_seconds: float, *, every: int, resumed: bool
-    ) -> None:
-        """Have the run on the disk, and the thread that writes it."""
-        where = environment(self._optimizers)  # what goes wrong here is not the folder's fault
-        with writable(folder):
-            if resumed:
-                before = (folder / "run.json").read_bytes()
-                undo.callback((folder / "run.json").write_bytes, before)
-                self._run = Run.resume(folder, config, where)
-            else:
-                self._run = Run.create(folder, config, where)
-                undo.callback(self._spool.remove if self._spool else partial(shutil.rmtree, folder))
-                self._held.callback(lock(folder).release)
-            self._run.contents["every"] = every
-            send = self._spool.send if self._spool else lambda: None
-            self._writer = Writer(self._run, self._recorder, flush_seconds, send)
-            undo.callback(self._writer.abandon)
+    def _create(self, folder: Path, config: Any, where: dict[str, Any], undo: ExitStack) -> None:
+        self._run = Run.create(folder, config, where)
+        undo.callback(self._spool.remove if self._spool else partial(shutil.rmtree, folder))
+
+    def _start_writer(self, flush_seconds: float, undo: ExitStack) -> None:
+        send = self._spool.send if self._spool else lambda: None
+        self._writer = Writer(self._run, self._recorder, flush_seconds, send, self._apart)
+        undo.callback(self._writer.abandon)
 
     def _hooks(self) -> Iterator[tuple[Any, Callable[[Any], None]]]:
         for number, (optimizer, record) in enumerate(self._recorder.hooks()):
@@ -383,8 +407,8 @@ class Collector:
         if self._rank or self._forked or self not in open_runs.all_open():
             return
         self._closed = True
-        for handle in self._handles:
-            handle.remove()
+        while self._handles:  # some may be gone: an interrupted call is made again
+            self._handles.pop().remove()
         trouble = None
         try:
             self._writer.close(status, failure)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from numbers import Real
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import torch
@@ -24,6 +25,27 @@ from collector.selection import Selection
 
 _MOST_ENTRIES = 4096
 """How many values wait, at most, until they are a block, which counts towards the limit."""
+
+
+class Bell:
+    """What wakes the writer. `threading.Event` stays locked for ever if Ctrl-C strikes within it; this does not."""
+
+    def __init__(self) -> None:
+        self._rings: SimpleQueue[None] = SimpleQueue()
+
+    def ring(self) -> None:
+        """Have `wait` return."""
+        self._rings.put(None)
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it rang within so many seconds, or since the last call."""
+        try:
+            self._rings.get(timeout=seconds)
+        except Empty:
+            return False
+        while not self._rings.empty():
+            self._rings.get()
+        return True
 
 
 class _Source:
@@ -96,7 +118,7 @@ class Recorder:
     ) -> None:
         self.epoch = 0
         self._resumed_after = resumed_after or 0
-        self.filled = threading.Event()  # there is so much that it should be written before its time
+        self.filled = Bell()  # rings when there is so much that it should be written before its time
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._backlog = Backlog(self._lock, memory_limit, waits=waits)
@@ -183,7 +205,6 @@ class Recorder:
     def take(self, *, closing: bool = False) -> list[Block]:
         """All that was recorded and not yet taken, in its order; the copies from the device may still be under way."""
         with self._lock:
-            self.filled.clear()
             self._look_for_new_shapes()
             for source in self._sources:
                 self._take_steps(source)
@@ -319,8 +340,8 @@ class Recorder:
         return slot
 
     def _make_room(self) -> None:
-        self.filled.set()
-        self._backlog.make_room(self.filled.set)
+        self.filled.ring()
+        self._backlog.make_room(self.filled.ring)
 
     def _layer_table(self) -> tuple[Layer, ...]:
         depth = {id(param): depth for depth, param in enumerate(each for m in self._models for each in m.parameters())}

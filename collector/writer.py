@@ -3,11 +3,11 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, wait
 from functools import partial
 
 import pyarrow as pa
 
+from collector.apart import Apart, Work
 from collector.blocks import Block, MetricBlock, MetricRewind, Rewind, TrustRatioBlock
 from collector.compact import TIERS, clear_replaced, finish_merge, merge_small, merge_tail
 from collector.parts import in_order, list_parts, write_part
@@ -18,9 +18,6 @@ from collector.schema import LOG_TABLES, METRICS, TRUST_RATIOS, LogTable
 from collector.supersede import supersede
 
 _HEARTBEAT_SECONDS = 5.0
-
-_MOST_INTERRUPTS = 3
-"""So many Ctrl-C end the waiting for a run that is being closed: the disk may hang."""
 
 _PART_BYTES = 32 * 2**20
 """As much is made rows of at a time, which takes some times the memory, however much has waited for the disk."""
@@ -37,8 +34,14 @@ class Writer:
     """
 
     def __init__(
-        self, run: Run, recorder: Recorder, flush_seconds: float, send: Callable[[], None] = lambda: None
+        self,
+        run: Run,
+        recorder: Recorder,
+        flush_seconds: float,
+        send: Callable[[], None] = lambda: None,
+        apart: Apart | None = None,
     ) -> None:
+        self._apart = apart or Apart()
         self.trouble: str | None = None
         self.ended: str | None = None
         self.closed = False
@@ -49,7 +52,7 @@ class Writer:
         self._layers: Sequence[Layer] = ()
         self._disk = threading.Lock()  # the thread, flush() and close() may all save
         self._stopping = False
-        self._closing: Future[None] | None = None
+        self._closing: Work | None = None
         self._ending: tuple[str, str | None] | None = None
         for table in LOG_TABLES:
             finish_merge(run.folder / table.folder)
@@ -64,7 +67,7 @@ class Writer:
 
         Ctrl-C ends the waiting, and not the saving.
         """
-        _apart(self._save_and_send).result()
+        self._apart.start(self._save_and_send).wait()
 
     def _save_and_send(self) -> None:
         self._save()
@@ -92,35 +95,27 @@ class Writer:
         Ctrl-C does not end it, but is raised again once all is done; a third one ends the waiting.
         """
         self._stopping = True
-        self._recorder.filled.set()
+        self._recorder.filled.ring()
         self._ending = self._ending or (status, failure)  # of several tries the first knows how the run ended
-        self._closing = self._closing or _apart(partial(self._close, *self._ending))
-        interrupts: list[KeyboardInterrupt] = []
-        while not self._closing.done() and len(interrupts) < _MOST_INTERRUPTS:
-            try:
-                wait([self._closing])
-            except KeyboardInterrupt as error:
-                interrupts.append(error)
-        if self._closing.done():
-            closing, self._closing = self._closing, None
-            closing.result()
-        if interrupts:
-            raise interrupts[0]
+        if self._closing is None or self._closing.done:
+            self._closing = self._apart.start(partial(self._close, *self._ending))
+        self._closing.wait_whatever_comes()
 
     def abandon(self) -> None:
         """Stop the thread and write nothing any more."""
         self._stopping = True
-        self._recorder.filled.set()
+        self._recorder.filled.ring()
         self._thread.join()
 
     def _close(self, status: str, failure: str | None) -> None:
         self._thread.join()
         try:
             self._save(closing=True)
-            for table in LOG_TABLES:
-                merge_tail(table, self._run.folder / table.folder, self._run.layers)
-                clear_replaced(self._run.folder / table.folder, seconds=0)
-            roll_up(self._run.folder / TRUST_RATIOS.folder)
+            with self._disk:  # a flush that Ctrl-C left behind may still be saving
+                for table in LOG_TABLES:
+                    merge_tail(table, self._run.folder / table.folder, self._run.layers)
+                    clear_replaced(self._run.folder / table.folder, seconds=0)
+                roll_up(self._run.folder / TRUST_RATIOS.folder)
         finally:
             self._run.lose(self._recorder.lost_rows + self._recorder.waiting_rows)
             self._run.end(status, failure)
@@ -237,21 +232,3 @@ def _one_part(blocks: list[Block]) -> list[Block]:
         if isinstance(block, Rewind | MetricRewind) or (at and size > _PART_BYTES):
             return blocks[:at]
     return blocks[:]
-
-
-def _apart(action: Callable[[], None]) -> Future[None]:
-    """Have `action` done by a thread of its own, where no Ctrl-C and no signal handler cuts it off."""
-    done: Future[None] = Future()
-
-    def work() -> None:
-        try:
-            action()
-            done.set_result(None)
-        except BaseException as error:
-            done.set_exception(error)
-
-    try:
-        threading.Thread(target=work, name="collector: save", daemon=True).start()
-    except RuntimeError:  # the interpreter shuts down, or the process may have no more threads
-        work()
-    return done

@@ -20,7 +20,12 @@ def test_a_step_of_tokens_moves_nothing_else(emitter, tmp_path):
             collector.log({"tokens/loss": 1.0}, step=step * TOKENS)
             collector.log({"loss": 1.0})
         assert collector.step == 2
-    assert metrics(tmp_path) == [("loss", 1, 1), ("loss", 2, 1), ("tokens/loss", TOKENS, 1), ("tokens/loss", 2 * TOKENS, 1)]
+    assert metrics(tmp_path) == [
+        ("loss", 1, 1),
+        ("loss", 2, 1),
+        ("tokens/loss", TOKENS, 1),
+        ("tokens/loss", 2 * TOKENS, 1),
+    ]
 
 
 def test_a_resume_keeps_what_lies_before_it_on_the_metrics_own_axis(emitter, tmp_path):
@@ -107,6 +112,6 @@ def test_an_epoch_that_is_a_fraction_is_rounded_down(emitter, tmp_path, epoch):
 
 @pytest.mark.parametrize("step", [1.5, float("nan"), float("inf"), -1.0, "3", True])
 def test_a_step_that_is_no_whole_number_is_an_error(emitter, tmp_path, step):
-    with Collector(emitter, tmp_path, name="r") as collector, pytest.raises(ValueError, match="step=.*: give a whole"):
+    with Collector(emitter, tmp_path, name="r") as collector, pytest.raises(ValueError, match=r"step=.*: give a whole"):
         collector.log({"a": 1.0}, step=step)
     assert metrics(tmp_path) == []

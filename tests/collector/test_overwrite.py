@@ -53,7 +53,7 @@ sys.stdin.read()
         [sys.executable, "-c", code, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
         assert other.stdout.readline() == "there\n"
-        with pytest.raises(RuntimeError, match="run 'r' .* is being written by another Collector"):
+        with pytest.raises(RuntimeError, match=r"run 'r' .* is being written by another Collector"):
             Collector(emitter, tmp_path, name="r", overwrite=True)
         other.stdin.close()
 
