@@ -2,11 +2,9 @@
 
 import atexit
 import os
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -16,13 +14,14 @@ import torch
 from torch import Tensor
 
 from collector.compact import finish_merge
+from collector.config import plain_config
 from collector.environment import environment
 from collector.lock import lock
 from collector.observer import Observer, steps_taken
 from collector.parts import list_parts
 from collector.recorder import Recorder
-from collector.remote import RemoteError, Spool, is_url
-from collector.run import Run, check_name
+from collector.remote import RemoteError, Spool, is_url, local_folder
+from collector.run import Run, check_name, name_of_now
 from collector.schema import LOG_TABLES
 from collector.selection import Selection
 from collector.supersede import last_step
@@ -43,7 +42,8 @@ class Collector:
     root: the folder of all runs, which is made if it is not there; or its URL, as s3://bucket/runs: then the run lies
         on this machine until it ends, and what is flushed is sent.
     name: the run's name and its folder's in `root`; by default the time in UTC.
-    config: what the run is about, for run.json: numbers and strings by preference, anything else as its `str`.
+    config: what the run is about, for run.json: a mapping, an argparse.Namespace, a dataclass, a pydantic model, an
+        OmegaConf DictConfig or an object with `to_dict` (collector.config says what becomes of the values).
     resume: go on with the run `name`, from the optimizer's own count of steps on: rows of the log with that step or a
         later one move to `superseded/`. If there is no such run, it begins.
     model: gives the layers their depth order, where the optimizer's groups have another.
@@ -74,9 +74,9 @@ class Collector:
     (KeyboardInterrupt) or 'failed' (any other exception). Exceptions go on their way. Without `close()`, a process that
     ends notes 'interrupted'. What could not be sent to a URL stays on this machine, and a warning says where.
 
-    Raises TypeError for what is no optimizer, ValueError for a name that cannot be a folder's, for two layers of one
-    name, for a pattern that matches no layer or for a run that cannot be resumed, FileExistsError for a run that is
-    there already, RuntimeError for one that is being written, and OSError if `root` cannot be written to.
+    Raises TypeError for what is no optimizer or no config, ValueError for a name that cannot be a folder's, for two
+    layers of one name, for a pattern that matches no layer or for a run that cannot be resumed, FileExistsError for a
+    run that is there already, RuntimeError for one that is being written, and OSError if `root` cannot be written to.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Collector:
         root: str | os.PathLike[str],
         name: str | None = None,
         *,
-        config: Mapping[str, Any] | None = None,
+        config: Any = None,
         resume: bool = False,
         model: torch.nn.Module | None = None,
         every: int = 1,
@@ -96,6 +96,7 @@ class Collector:
         when_full: Literal["drop", "wait"] = "drop",
         process_group: Any = None,
     ) -> None:
+        config = plain_config(config)
         self._optimizers = list(optimizer) if isinstance(optimizer, Sequence) else [optimizer]
         if not self._optimizers:
             raise ValueError(f"optimizer={optimizer!r}: give an optimizer to record, or several")
@@ -104,12 +105,13 @@ class Collector:
         self._closed = True  # until all of it is there
         self._rank = _rank(process_group)
         if self._rank:
-            self._elsewhere = None if name is None or is_url(root) else Path(root).absolute() / name
+            self._elsewhere = None if name is None or is_url(root) else local_folder(root) / name
             self._epoch = 0
             return
         self._spool = Spool(str(root)) if is_url(root) else None
-        runs = self._spool.folder if self._spool else Path(root).absolute()
-        name = name or _free_name(self._spool.holds if self._spool else lambda name: (runs / name).exists())
+        runs = self._spool.folder if self._spool else local_folder(root)
+        numbered = name is None and not self._spool
+        name = name or name_of_now(unique=not numbered)
         folder = runs / name
         if self._spool:
             self._spool.begin(name, resume=resume)
@@ -131,7 +133,7 @@ class Collector:
                 memory_limit=memory_limit,
                 waits=when_full == "wait",
             )
-            self._begin(folder, config, held, flush_seconds, resumed=resumed)
+            self._begin(folder, config, held, flush_seconds, resumed=resumed, numbered=numbered)
             self._held = held.pop_all()
         self._process = os.getpid()
         self._said: set[str] = set()
@@ -146,15 +148,24 @@ class Collector:
         atexit.register(self._at_exit)
 
     def _begin(
-        self, folder: Path, config: Mapping[str, Any] | None, held: ExitStack, flush_seconds: float, *, resumed: bool
+        self,
+        folder: Path,
+        config: Mapping[str, Any] | None,
+        held: ExitStack,
+        flush_seconds: float,
+        *,
+        resumed: bool,
+        numbered: bool,
     ) -> None:
         """Have the run on the disk, and the thread that writes it."""
         where = environment(self._optimizers)  # what goes wrong here is not the folder's fault
         try:
             with _writable(folder):
-                self._run = (Run.resume if resumed else Run.create)(folder, config, where)
-                if not resumed:
-                    held.callback(lock(folder).release)
+                if resumed:
+                    self._run = Run.resume(folder, config, where)
+                else:
+                    self._run = Run.create(folder, config, where, numbered=numbered)
+                    held.callback(lock(self._run.folder).release)
                 send = self._spool.send if self._spool else lambda: None
                 self._writer = Writer(self._run, self._recorder, flush_seconds, send)
         except RemoteError:
@@ -365,13 +376,6 @@ def _rank(process_group: Any) -> int:
     """This process's place among those that train the run; 0 where there is but one."""
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
     return torch.distributed.get_rank(process_group) if distributed else 0
-
-
-def _free_name(taken: Callable[[str], bool]) -> str:
-    """The time in UTC, with a number behind it if there is a run of that second."""
-    now = datetime.now(UTC).strftime("%Y-%m-%d-%H%M%S")
-    names = (f"{now}-{number}" if number > 1 else now for number in range(1, sys.maxsize))
-    return next(name for name in names if not taken(name))
 
 
 def _last_step(folder: Path) -> int:
