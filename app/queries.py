@@ -60,7 +60,7 @@ def named_roots() -> list[str]:
     """Where to look, from LAMBC_RUNS: one a line, or folders as in PATH; else `runs`."""
     named = os.environ.get("LAMBC_RUNS") or "runs"
     lines = "\n" in named or is_url(named)
-    return [root for root in named.split("\n" if lines else os.pathsep) if root]
+    return [os.path.expanduser(root) for root in named.split("\n" if lines else os.pathsep) if root]
 
 
 def log_version() -> str:

@@ -1,7 +1,14 @@
 """Files that are there whole or not at all, also after a power cut."""
 
+import errno
 import os
 from pathlib import Path
+
+_NO_FOLDERS = {
+    *(errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS),
+    *(errno.EBADF, errno.EPERM, errno.EACCES, errno.EISDIR),
+}
+"""What file systems answer that sync no folders, or let none be opened (CIFS, sshfs, other FUSE)."""
 
 
 def temporary(path: Path) -> Path:
@@ -14,7 +21,7 @@ def publish(path: Path) -> None:
     written = temporary(path)
     _sync(written)
     os.replace(written, path)
-    _sync(path.parent)
+    _sync_folder(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -27,6 +34,15 @@ def clear_leftovers(folder: Path) -> None:
     """Remove what a killed process had not yet published in `folder`."""
     for leftover in folder.glob(".*.tmp"):
         leftover.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the names in `folder` to the disk, where that is possible: elsewhere the file system does it by itself."""
+    try:
+        _sync(folder)
+    except OSError as error:
+        if error.errno not in _NO_FOLDERS:
+            raise
 
 
 def _sync(path: Path) -> None:

@@ -1,5 +1,6 @@
 """Finds what is damaged in a run: reads every page of every file, where a query trusts them."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,7 +31,8 @@ def check_run(folder: Path) -> list[Problem]:
     named = {file for file, _ in problems}
     for table in LOG_TABLES:
         good = []
-        for part in list_parts(folder / table.folder) if (folder / table.folder).is_dir() else ():
+        parts = folder / table.folder
+        for part in list_parts(parts) if os.path.isdir(parts) and str(parts) not in named else ():
             if str(part.path) in named:
                 continue
             if problem := _unreadable(part.path):
@@ -39,7 +41,7 @@ def check_run(folder: Path) -> list[Problem]:
                 good.append(part)
         if table is TRUST_RATIOS:
             layers = Run(folder, run.contents).layers if run.contents else []
-            problems += _rows(good, layers, folder / table.folder)
+            problems += _rows(good, layers, parts)
             problems += [problem for part in good for problem in _rollup(part.path)]
     return problems
 

@@ -2,11 +2,9 @@
 
 import os
 import shutil
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -33,8 +31,8 @@ from collector.names import LayerNames
 from collector.observer import Observer, steps_taken
 from collector.recorder import Recorder
 from collector.reentry import Calls
-from collector.remote import Spool, is_url
-from collector.run import Run, check_name
+from collector.remote import Spool, is_url, local_folder
+from collector.run import Run, check_name, name_of_now
 from collector.selection import Selection
 from collector.unseen import UnseenTraining
 from collector.writer import Writer
@@ -55,7 +53,8 @@ class Collector:
     root: the folder of all runs, which is made if it is not there; or its URL, as s3://bucket/runs: then the run lies
         on this machine until it ends, and what is flushed is sent.
     name: the run's name and its folder's in `root`; by default the time in UTC.
-    config: what the run is about, for run.json: a mapping, Namespace, dataclass, OmegaConf or pydantic object.
+    config: what the run is about, for run.json: a mapping, an argparse.Namespace, a dataclass, a pydantic model, an
+        OmegaConf DictConfig or an object with `to_dict` (collector.config says what becomes of the values).
     resume: go on with the run `name`, from the optimizer's own count of steps on: rows of the log with that step or a
         later one move to `superseded/`; a warning comes first if the optimizer begins again at step 1. If there is no
         such run, it begins.
@@ -118,17 +117,17 @@ class Collector:
         when_full: Literal["drop", "wait"] = "drop",
         process_group: Any = None,
     ) -> None:
+        config = plain_config(config)
         self._given = optimizer
         self._optimizers = optimizers_inside(optimizer)
         _check_options(name, resume, overwrite, flush_seconds, memory_limit, when_full)
         selection = Selection(every, include, exclude)
         models = _models(model)
-        config = None if config is None else plain_config(config)
         self._closed = True  # until all of it is there
         self._calls, self._apart = Calls(), Apart()
         self._rank = _rank(process_group)
         if self._rank:
-            self._elsewhere = None if name is None or is_url(root) else Path(root).expanduser().absolute() / name
+            self._elsewhere = None if name is None or is_url(root) else local_folder(root) / name
             self._epoch = 0
             return
         self._said: set[str] = set()
@@ -140,10 +139,12 @@ class Collector:
         self._spool = Spool(str(root)) if is_url(root) else None
         if self._spool and overwrite:
             raise ValueError(f"overwrite=True: a run at a URL ({root}) stays as it is; give another name")
-        runs = self._spool.folder if self._spool else Path(root).expanduser().absolute()
-        name = name or _free_name(self._spool.holds if self._spool else lambda name: (runs / name).exists())
+        runs = self._spool.folder if self._spool else local_folder(root)
+        self._numbered = name is None and not self._spool  # several jobs may begin in one second
+        name = name or name_of_now(unique=not self._numbered)
         folder = runs / name
-        self._take_over_from_this_process(folder, resume=resume, overwrite=overwrite)
+        if not self._numbered:
+            self._take_over_from_this_process(folder, resume=resume, overwrite=overwrite)
         if self._spool:
             self._spool.begin(name, resume=resume)
         undo = open_runs.taken_back_at_exit(self._apart)
@@ -162,7 +163,7 @@ class Collector:
     def _make(
         self,
         folder: Path,
-        config: dict[str, Any] | None,
+        config: Any,
         undo: ExitStack,
         flush_seconds: float,
         memory_limit: int,
@@ -206,7 +207,7 @@ class Collector:
                 self._run = Run.resume(folder, config, where)
             else:
                 self._apart.finish(partial(self._create, folder, config, where, undo))
-                self._held.callback(lock(folder).release)
+                self._held.callback(lock(self._run.folder).release)
             self._run.contents["every"] = selection.every
             self._apart.finish(partial(self._start_writer, flush_seconds, undo))
         self._handles: list[Any] = []
@@ -229,8 +230,8 @@ class Collector:
                 other.end("interrupted", "the run was opened again by the same process")
 
     def _create(self, folder: Path, config: Any, where: dict[str, Any], undo: ExitStack) -> None:
-        self._run = Run.create(folder, config, where)
-        undo.callback(self._spool.remove if self._spool else partial(shutil.rmtree, folder))
+        self._run = Run.create(folder, config, where, numbered=self._numbered)
+        undo.callback(self._spool.remove if self._spool else partial(shutil.rmtree, self._run.folder))
 
     def _start_writer(self, flush_seconds: float, undo: ExitStack) -> None:
         send = self._spool.send if self._spool else lambda: None
@@ -514,10 +515,3 @@ def _rank(process_group: Any) -> int:
     """This process's place among those that train the run; 0 where there is but one."""
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
     return torch.distributed.get_rank(process_group) if distributed else 0
-
-
-def _free_name(taken: Callable[[str], bool]) -> str:
-    """The time in UTC, with a number behind it if there is a run of that second."""
-    now = datetime.now(UTC).strftime("%Y-%m-%d-%H%M%S")
-    names = (f"{now}-{number}" if number > 1 else now for number in range(1, sys.maxsize))
-    return next(name for name in names if not taken(name))

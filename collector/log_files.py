@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -26,6 +27,7 @@ _VERSIONS_KEPT = 2**16
 _TRIES = 10
 _MARKS = ("run.json", *(table.folder for table in LOG_TABLES))
 """What a folder is a run by: any of these is in it."""
+_LOST_AND_FOUND = "lost+found"  # of every ext4 disk, and nobody but root may look into it
 
 _ended: dict[tuple[str, Path], "RunFiles"] = {}
 
@@ -73,13 +75,33 @@ def read_runs(roots: Sequence[Path]) -> list[RunFiles]:
 
 
 def run_folders(root: Path) -> list[Path]:
-    """The folders in `root` that are runs. Raises FileNotFoundError if there is no such folder."""
-    if not root.is_dir():
+    """The folders in `root` that are runs, and those of which nobody can tell, since they cannot be looked into.
+
+    Raises FileNotFoundError if there is no folder `root`, and OSError if it cannot be read.
+    """
+    try:
+        with os.scandir(root) as entries:
+            folders = sorted(entry.path for entry in entries if entry.name[0] != "." and entry.name != _LOST_AND_FOUND)
+    except OSError as error:
+        if os.path.isdir(root):
+            raise OSError(f"the folder {str(root)!r} cannot be read ({error.strerror}): give one that can") from error
         found = "the link {!r} leads to no folder" if root.is_symlink() else "there is no folder {!r}"
-        raise FileNotFoundError(f"{found.format(str(root))}; give the one that holds the runs")
-    with os.scandir(root) as entries:
-        folders = sorted(entry.path for entry in entries if entry.name[0] != "." and entry.is_dir())
-    return [Path(folder) for folder in folders if any(os.path.exists(f"{folder}/{name}") for name in _MARKS)]
+        raise FileNotFoundError(f"{found.format(str(root))}; give the one that holds the runs") from error
+    return [Path(folder) for folder in folders if _is_run(folder)]
+
+
+def _is_run(folder: str) -> bool:
+    for name in _MARKS:
+        try:
+            os.lstat(f"{folder}/{name}")
+            return True
+        except FileNotFoundError:
+            continue
+        except NotADirectoryError:  # a file beside the runs
+            return False
+        except OSError:  # no permission, links in a circle, a disk that is away: a run, for all one knows
+            return True
+    return False
 
 
 def run_version(folder: Path) -> str:
@@ -93,8 +115,11 @@ def run_version(folder: Path) -> str:
         name = f"{folder}/{table.folder}"
         seen.append(_version(name))
         # Of a run that has ended, a folder is listed once for each of its times; a file's own time is looked at always.
-        files = () if not seen[-1] else _known_files(name, seen[-1]) if ended else list_files(Path(name))
-        seen += [f"{path} {_version(path)}" for path in files]
+        try:
+            files = () if not seen[-1] else _known_files(name, seen[-1]) if ended else list_files(Path(name))
+            seen += [f"{path} {_version(path)}" for path in files]
+        except OSError as error:  # changes once it can be listed
+            seen.append(f"{error.errno}")
     return hashlib.sha256("\0".join(seen).encode(errors="surrogateescape")).hexdigest()[:16]
 
 
@@ -108,7 +133,12 @@ def _version(path: str | Path) -> str:
         status = os.stat(path)
     except OSError:  # merged just now, never there, or a link that leads nowhere
         return ""
-    return f"{status.st_size} {status.st_mtime_ns}"
+    return _stamp(status)
+
+
+def _stamp(status: os.stat_result) -> str:
+    """What tells a version of a file from the next; the last, when its permissions were changed."""
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
 def _named(roots: Sequence[Path]) -> Iterator[tuple[str, Path]]:
@@ -136,6 +166,11 @@ def read_run_files(name: str, folder: Path) -> RunFiles:
     if _printable(folder) != str(folder):
         run.name = _printable(Path(name))
         run.problems.append((_printable(folder), "its name is not UTF-8, which DuckDB needs: rename it"))
+        return run
+    try:
+        os.stat(f"{folder}/.")
+    except OSError as error:
+        run.problems.append((str(folder), f"it cannot be opened ({error.strerror}), so the run is left out: mend it"))
         return run
     try:
         run.contents = _contents(folder)
@@ -171,7 +206,10 @@ def read_run_files(name: str, folder: Path) -> RunFiles:
 
 
 def _footers(folder: Path, table: LogTable) -> list[tuple[Path, Footer]]:
-    """The files of a table and their footers. A merge in between is no harm: the folder is listed anew."""
+    """The files of a table and their footers. A merge in between is no harm: the folder is listed anew.
+
+    A folder that cannot be listed stands for its files, with what is wrong with it.
+    """
     found: list[tuple[Path, Footer]] = []
     for _ in range(_TRIES):
         try:
@@ -180,10 +218,19 @@ def _footers(folder: Path, table: LogTable) -> list[tuple[Path, Footer]]:
             still_there = all(os.path.lexists(path) for path, footer in found if footer.problem)
             if still_there and folder.stat().st_mtime_ns == before:
                 return found
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if folder.is_symlink():
+                return [(folder, _left_out(error))]
             if not folder.is_dir():
                 return []
+        except OSError as error:
+            return [(folder, _left_out(error))]
     return found
+
+
+def _left_out(error: OSError) -> Footer:
+    reason = os.strerror(error.errno) if error.errno else error  # Arrow's own text has the path in it, twice
+    return Footer(f"it cannot be opened ({reason}), so its rows are left out: mend or remove it")
 
 
 def _printable(path: Path) -> str:
@@ -196,13 +243,15 @@ def _footer(path: Path, table: LogTable) -> Footer:
         return Footer("its name is not UTF-8, which DuckDB needs: rename it")
     try:
         status = path.stat()
-        return _read_footer(str(path), table.folder, status.st_mtime_ns, status.st_size)
-    except OSError as error:  # a link that leads nowhere, or a part that was merged just now
-        return Footer(f"it cannot be opened ({error.strerror}), so its rows are left out: mend or remove it")
+        if not S_ISREG(status.st_mode):  # to open a pipe would take until somebody writes into it
+            return Footer("it is no file, so it is left out: move it out of the folder")
+        return _read_footer(str(path), table.folder, _stamp(status))
+    except OSError as error:  # no permission, a link that leads nowhere, or a part that was merged just now
+        return _left_out(error)
 
 
 @lru_cache(_VERSIONS_KEPT)
-def _read_footer(path: str, folder: str, mtime_ns: int, size: int) -> Footer:
+def _read_footer(path: str, folder: str, version: str) -> Footer:
     table = next(table for table in LOG_TABLES if table.folder == folder)
     try:
         metadata = pq.read_metadata(path)
@@ -210,7 +259,7 @@ def _read_footer(path: str, folder: str, mtime_ns: int, size: int) -> Footer:
         if [(column.name, _plain_type(column.type)) for column in schema] != _columns(table):
             return Footer(f"it has other columns than the log's {table.folder}: move it out of the folder")
         return _footer_of_rows(path, metadata)
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         raise
     except (OSError, pa.ArrowException, ValueError) as error:  # ValueError: a name in it is not UTF-8
         reason = str(error).partition("\n")[0]
@@ -222,11 +271,11 @@ def _rows_of(rollup: Path) -> int | None:
         status = rollup.stat()
     except OSError:
         return None
-    return _read_rows_of(rollup, status.st_mtime_ns, status.st_size)
+    return _read_rows_of(rollup, _stamp(status))
 
 
 @lru_cache(_VERSIONS_KEPT)
-def _read_rows_of(rollup: Path, mtime_ns: int, size: int) -> int | None:
+def _read_rows_of(rollup: Path, version: str) -> int | None:
     return rows_of(rollup)
 
 
@@ -259,9 +308,11 @@ def _contents(folder: Path) -> dict[str, Any]:
         status = os.stat(f"{folder}/run.json")
     except OSError as error:
         raise ValueError(f"it cannot be read ({error.strerror})") from error
-    return _read_contents(folder, status.st_mtime_ns, status.st_size)
+    if not S_ISREG(status.st_mode):
+        raise ValueError("it is no file")
+    return _read_contents(folder, _stamp(status))
 
 
 @lru_cache(_VERSIONS_KEPT)
-def _read_contents(folder: Path, mtime_ns: int, size: int) -> dict[str, Any]:
+def _read_contents(folder: Path, version: str) -> dict[str, Any]:
     return read_run(folder)

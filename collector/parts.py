@@ -64,10 +64,14 @@ def replaced_folder(folder: Path) -> Path:
 
 
 def list_files(folder: Path) -> list[Path]:
-    """Every Parquet file in `folder` that holds rows of the log, whoever wrote it; none if there is no such folder."""
-    if not folder.is_dir():
+    """Every Parquet file in `folder` that holds rows of the log, whoever wrote it; none if there is no such folder.
+
+    Raises OSError if the folder cannot be read.
+    """
+    try:
+        files = _parquet_files(folder)
+    except FileNotFoundError:
         return []
-    files = _parquet_files(folder)
     return sorted(files - set(_split(files)[1]))
 
 

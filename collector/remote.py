@@ -85,11 +85,6 @@ class Spool:
         self.behind = False
         self._sent: Versions = {}
 
-    def holds(self, name: str) -> bool:
-        """Whether there is a run of that name, at the URL or here. Raises RemoteError."""
-        with _in_words(self.url):
-            return (self.folder / name).exists() or bool(versions(self._root / name))
-
     def begin(self, name: str, *, resume: bool) -> None:
         """Make ready for a run, whose files are fetched if it is to be resumed.
 
@@ -165,6 +160,20 @@ class Spool:
 def is_url(root: object) -> bool:
     """Whether a log's root is a URL, and no folder."""
     return isinstance(root, str) and "://" in root
+
+
+def local_folder(root: str | os.PathLike[str]) -> Path:
+    """The absolute path of a log's root that is a folder; `~` is the user's home.
+
+    Raises ValueError for a `~` that stands for no home, and for a URL that was made a path.
+    """
+    try:
+        folder = Path(root).expanduser().absolute()
+    except RuntimeError as error:
+        raise ValueError(f"{str(root)!r}: there is no such home folder; give the whole path") from error
+    if re.match(r"\w{2,}:/", str(root)):
+        raise ValueError(f"{str(root)!r} was a URL, of which a path leaves one slash; give it as a string")
+    return folder
 
 
 def fetch(url: str) -> Path:
@@ -356,7 +365,7 @@ def _cache(purpose: str, place: Place) -> Path:
     """A folder of the user's for what lies at a place, called as it is there."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     key = hashlib.sha256(f"{place.endpoint} {place.folder}".encode()).hexdigest()[:12]
-    return Path(home, "lambc", purpose, key, place.folder.rpartition("/")[2]).absolute()
+    return Path(home, "lambc", purpose, key, place.folder.rpartition("/")[2]).expanduser().absolute()
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """A run on the disk: its folder, run.json and the heartbeat."""
 
 import json
-import math
+import secrets
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from collector import atomic
+from collector.config import plain_config, plain_text
 from collector.schema import FORMAT, LOG_TABLES
 
 SILENT = timedelta(seconds=60)
@@ -40,23 +42,31 @@ class Run:
         self._lost_before = contents.get("lost_rows", 0)
 
     @classmethod
-    def create(cls, folder: Path, config: Mapping | None, environment: Mapping[str, Any]) -> "Run":
-        """Make the folder of a new run. Raises FileExistsError if there is a run of that name."""
+    def create(
+        cls, folder: Path, config: Mapping | None, environment: Mapping[str, Any], *, numbered: bool = False
+    ) -> "Run":
+        """Make the folder of a new run, and leave none behind if that fails.
+
+        numbered: where there is a run of that name, the new one gets the next number behind it (`name-2`).
+
+        Raises FileExistsError if there is a run of that name.
+        """
+        folder = _claim_next(folder) if numbered else _claim(folder)
         try:
-            folder.mkdir(parents=True)
-        except FileExistsError as error:
-            if not folder.parent.is_dir():
-                raise NotADirectoryError("a link in this path leads nowhere") from error
-            raise FileExistsError(
-                f"run {folder.name!r} is there already in {folder.parent}; take another name, or resume=True to go on"
-            ) from error
+            return cls._begin(folder, config, environment)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+    @classmethod
+    def _begin(cls, folder: Path, config: Mapping | None, environment: Mapping[str, Any]) -> "Run":
         run = cls(
             folder,
             {
                 "format": FORMAT,
                 "run": folder.name,
-                "config": _plain(config or {}),
-                "environment": _plain(environment),
+                "config": dict(config or {}),
+                "environment": plain_config(environment),
                 "layers": [],
                 "attempts": [],
                 "status": "running",
@@ -80,9 +90,10 @@ class Run:
             raise ValueError(
                 f"{folder} holds the run {called!r}: call the folder so again to go on, or begin a run of another name"
             )
-        run.contents |= {"environment": _plain(environment), "status": "running", "finished": None, "failure": None}
+        run.contents |= {"environment": plain_config(environment), "status": "running"}
+        run.contents |= {"finished": None, "failure": None}
         if config is not None:
-            run.contents["config"] = _plain(config)
+            run.contents["config"] = dict(config)
         for table in LOG_TABLES:
             if (folder / table.folder).is_dir():
                 atomic.clear_leftovers(folder / table.folder)
@@ -136,7 +147,7 @@ class Run:
 
     def end(self, status: str, failure: str | None) -> None:
         """Note how the run ended."""
-        self.contents |= {"status": status, "finished": _now(), "failure": _plain(failure)}
+        self.contents |= {"status": status, "finished": _now(), "failure": failure and plain_text(failure)}
 
     def beat(self, step: int) -> None:
         """Rewrite the heartbeat: the run was alive just now, and its last step was `step`."""
@@ -161,12 +172,23 @@ def read_run(folder: Path) -> dict[str, Any]:
 def read_heartbeat(folder: Path) -> dict[str, Any] | None:
     """The heartbeat, {"time": ISO 8601, "step": int}; None if there is none that can be read."""
     try:
+        if not (folder / "heartbeat").is_file():
+            return None
         beat = json.loads((folder / "heartbeat").read_text(encoding="utf-8"))
         datetime.fromisoformat(beat["time"])
         int(beat["step"])
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
     return beat
+
+
+def name_of_now(*, unique: bool = False) -> str:
+    """What a run is called that was given no name: the time in UTC.
+
+    unique: with six random digits behind it, for where no folder can be claimed (an object store).
+    """
+    now = datetime.now(UTC).strftime("%Y-%m-%d-%H%M%S")
+    return f"{now}-{secrets.token_hex(3)}" if unique else now
 
 
 def check_name(name: str) -> None:
@@ -183,6 +205,29 @@ def check_name(name: str) -> None:
         raise ValueError(f"name={name!r} is not valid Unicode; take another name") from error
     if size > 200:
         raise ValueError(f"name={name[:20]!r}… takes {size} bytes, and 200 are the most; take a shorter one")
+
+
+def _claim(folder: Path) -> Path:
+    """Make `folder`, which of several processes one alone can. Raises FileExistsError in the others."""
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError as error:
+        if not folder.parent.is_dir():
+            raise NotADirectoryError("a link in this path leads nowhere") from error
+        raise FileExistsError(
+            f"run {folder.name!r} is there already in {folder.parent}; take another name, or resume=True to go on"
+        ) from error
+    return folder
+
+
+def _claim_next(folder: Path) -> Path:
+    """Make the first of `name`, `name-2`, `name-3` … that is not there: jobs that begin together get one each."""
+    number = 1
+    while True:
+        try:
+            return _claim(folder if number == 1 else folder.with_name(f"{folder.name}-{number}"))
+        except FileExistsError:
+            number += 1
 
 
 def _check(contents: Any) -> None:
@@ -219,14 +264,3 @@ def _check(contents: Any) -> None:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
-
-
-def _plain(value: Any) -> Any:
-    """`value` as JSON can say it; what it cannot say (NaN, a path, an object) becomes its `str`."""
-    if isinstance(value, Mapping):
-        return {str(_plain(key)): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
-        return value
-    return str(value).encode(errors="replace").decode()  # a lone surrogate would make the file unreadable

@@ -146,7 +146,7 @@ def _listed(root: Roots) -> Sequence[str | os.PathLike[str]]:
 
 
 def _folders(root: Roots) -> list[Path]:
-    folders = (remote.fetch(str(each)) if remote.is_url(each) else Path(each).absolute() for each in _listed(root))
+    folders = (remote.fetch(str(each)) if remote.is_url(each) else remote.local_folder(each) for each in _listed(root))
     return list(dict.fromkeys(folders))
 
 
@@ -263,7 +263,7 @@ def _run_row(run: RunFiles) -> dict[str, Any]:
 
 
 def _layer_rows(run: RunFiles) -> list[dict[str, Any]]:
-    return [{"run": run.name} | layer for layer in (run.contents or {"layers": []})["layers"]]
+    return [layer | {"run": run.name} for layer in (run.contents or {"layers": []})["layers"]]
 
 
 def _attempt_rows(run: RunFiles) -> list[dict[str, Any]]:

@@ -27,8 +27,8 @@ from typer.core import TyperGroup
 from lambc import log_commands
 from lambc.experiments.settings import RATES, SOURCES, TEXTS, Model, Rule, Run, Stem
 from lambc.experiments.tables import EXPERIMENTS, ReproducedRun, ScaleName, plan
-from lambc.log_commands import RUNS, RunsFolder, RunsToRead
-from lambc.terminal import err, fail, first_line, out, percent, print_table, say
+from lambc.log_commands import RUNS, RunsFolder, RunsToRead, home
+from lambc.terminal import err, fail, first_line, out, percent, print_table, say, write_any_sign
 
 if TYPE_CHECKING:
     import duckdb
@@ -57,6 +57,11 @@ FROM run_summaries ORDER BY started NULLS LAST, run
 
 class Commands(TyperGroup):
     """Says in one line what is wrong with a command line, and how to get help."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Take a command line, on a terminal of any encoding."""
+        write_any_sign()
+        return super().main(*arguments, **options)
 
     def invoke(self, context: Any) -> Any:
         """Run the command that was named."""
@@ -309,8 +314,8 @@ def reproduce(
         planned = plan(experiment, scale, data=data, seeds=seeds, epochs=epochs, device=device)
     except ValueError as error:
         fail(str(error))
-    folder = runs or Path("runs") / f"{experiment}-{scale}"
-    reported = report or Path("reports") / f"{experiment}-{scale}"
+    folder = Path(home(str(runs or Path("runs") / f"{experiment}-{scale}")))
+    reported = Path(home(str(report or Path("reports") / f"{experiment}-{scale}")))
     prepare_training()
     need("app", "plotly", "pandas")
     check_reproduction(planned, folder)
@@ -377,11 +382,11 @@ def dashboard(
     """Serve the dashboard. It goes on showing what comes in, until Ctrl-C."""
     from collector.remote import is_url
 
-    folders = runs or [str(RUNS)]
+    folders = [home(folder) for folder in runs or [str(RUNS)]]
     for folder in folders:
         if is_url(folder):
             continue
-        if not Path(folder).is_dir():
+        if not os.path.isdir(folder):
             fail(f"there is no folder {str(folder)!r}: give the one that holds the runs, or make runs with lambc demo")
         refuse_run(Path(folder))
     check_server(host, port)
@@ -588,6 +593,8 @@ def check_runs(runs: str | Path) -> None:
         folders = run_folders(Path(runs))
     except FileNotFoundError as error:
         fail(f"{error}, or make runs with lambc demo --runs {runs}")
+    except OSError as error:
+        fail(str(error))
     refuse_run(Path(runs))
     if not folders:
         fail(f"there are no runs in {runs} yet: make one with lambc train --runs {runs}, or lambc demo --runs {runs}")
@@ -595,7 +602,7 @@ def check_runs(runs: str | Path) -> None:
 
 def refuse_run(folder: Path) -> None:
     """Fail for the folder of a run where the folder of all runs is asked for."""
-    if (folder / "run.json").exists():
+    if os.path.exists(folder / "run.json"):
         fail(f"{folder} is one run: give the folder that holds it, {folder.resolve().parent}")
 
 

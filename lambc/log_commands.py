@@ -1,5 +1,6 @@
 """The commands that keep a log in order: check, compact, export, rm."""
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -12,17 +13,24 @@ import typer
 from lambc.terminal import fail, first_line, out, say
 
 
+def home(folder: str) -> str:
+    """A folder with the user's home in the place of `~`, which a shell leaves in `--runs=~/runs`."""
+    return os.path.expanduser(folder)
+
+
 def no_url(folder: Path) -> Path:
-    """Refuse a URL, of which a path leaves one slash."""
+    """The folder with the user's home in the place of `~`. Refuses a URL, of which a path leaves one slash."""
     if re.match(r"\w{2,}:/", str(folder)):
         raise typer.BadParameter(
             "this needs a folder; a URL is read by runs, sql and dashboard, and written by Collector"
         )
-    return folder
+    return Path(home(str(folder)))
 
 
 RunsFolder = Annotated[Path, typer.Option("--runs", metavar="DIR", help="The folder of all runs.", callback=no_url)]
-RunsToRead = Annotated[str, typer.Option("--runs", metavar="DIR", help="The folder of all runs, or its URL.")]
+RunsToRead = Annotated[
+    str, typer.Option("--runs", metavar="DIR", help="The folder of all runs, or its URL.", callback=home)
+]
 Names = Annotated[list[str] | None, typer.Argument(metavar="RUN...", help="The runs; all of them if none is named.")]
 RUNS = Path("runs")
 
@@ -117,7 +125,7 @@ def choose(names: list[str] | None, runs: Path) -> list[Path]:
 
     try:
         folders = {folder.name: folder for folder in run_folders(runs)}
-    except FileNotFoundError as error:
+    except OSError as error:
         fail(str(error))
     if not folders:
         fail(f"there are no runs in {runs}: give the folder that holds them with --runs")

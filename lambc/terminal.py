@@ -1,5 +1,6 @@
 """What commands say: answers on stdout, progress and errors on stderr."""
 
+import io
 import math
 import sys
 from datetime import datetime
@@ -13,6 +14,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 out, err = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False)
+
+
+def write_any_sign() -> None:
+    """Write what the terminal's encoding does not have (an arrow in Latin-1) as `\\u2192`, where it would raise."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def print_table(rows: "pa.Table") -> None:

@@ -17,10 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from collector import connect
+from collector import Collector, connect
 from lambc import cli
 from lambc.experiments import data, demo
 from lambc.experiments.settings import Run
+from tests.collector.emitter import Emitter
 from tests.experiments.parquet_images import encode, write
 
 ENVIRONMENT = {**os.environ, "COLUMNS": "160", "TERM": "dumb", "OMP_NUM_THREADS": "1"}
@@ -446,3 +447,13 @@ def test_a_command_line_that_makes_no_sense_points_to_the_help():
     assert_refused(lambc("train", "--epochs", "many"), "--epochs", "lambc train --help")
     assert_refused(lambc("trian"), "trian", "lambc --help")
     assert_refused(lambc("sql"), "query", "lambc sql --help")
+
+
+def test_a_terminal_of_another_encoding_shows_a_sign_by_its_number(tmp_path):
+    with Collector(Emitter(["a"]), tmp_path, name="lr→0"):
+        pass
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    for arguments in (["runs", "--runs", tmp_path], ["sql", "SELECT run FROM runs", "--runs", tmp_path]):
+        done = subprocess.run([sys.executable, "-m", "lambc", *arguments], capture_output=True, env=environment)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert b"lr\\u21920" in done.stdout
