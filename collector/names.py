@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from torch import Tensor
 from torch.nn import Module
 
-_WRAPPERS = {"_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module", "_module"}
-"""What torch.compile, checkpoint_wrapper, FSDP and Opacus put into names, wherever they wrap a module."""
+_WRAPPERS = {"_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module", "_forward_module", "_module"}
+"""What torch.compile, checkpoint_wrapper, FSDP, Fabric and Opacus put into names, wherever they wrap a module."""
 
 
 def layer_names(param_groups: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
