@@ -1,7 +1,6 @@
 """Training by Transformers' Trainer: a callback hands over the optimizer that it is given."""
 
 import pytest
-import torch
 from torch import nn
 
 from collector import Collector
