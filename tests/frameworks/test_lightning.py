@@ -116,6 +116,24 @@ def test_manual_optimization(new_module, new_trainer, tmp_path, kind, optimizers
     assert outcomes_in(tmp_path / "runs") == OUTCOMES[kind]
 
 
+@pytest.mark.parametrize("optimizers", ["wrapped", "raw"])
+def test_two_optimizers_that_step_in_turn_are_one_run(new_module, new_trainer, tmp_path, optimizers):
+    class InTurn(new_module):
+        def configure_optimizers(self):
+            parts = {"LAMBC": self.model.body, "AdamW": self.model.head}
+            return [OPTIMIZERS[kind](part.parameters()) for kind, part in parts.items()]
+
+        def training_step(self, features, index):
+            optimizer = self.optimizers()[index % 2]
+            optimizer.zero_grad()
+            self.manual_backward(loss_of(self.model(features)))
+            optimizer.step()
+
+    new_trainer(optimizers, max_epochs=1).fit(InTurn("both", by_hand=True), loader(8))
+    assert steps_in(tmp_path / "runs") == whole_log(4, LAYERS)
+    assert outcomes_in(tmp_path / "runs") == OUTCOMES["LAMBC"] | OUTCOMES["AdamW"]
+
+
 @pytest.mark.parametrize("kind", OPTIMIZERS)
 def test_a_run_that_resumes_from_a_checkpoint_has_every_row_once(new_module, new_trainer, tmp_path, kind):
     first = new_trainer(max_epochs=1)

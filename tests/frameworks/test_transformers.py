@@ -3,7 +3,7 @@
 import pytest
 from torch import nn
 
-from collector import Collector
+from collector import Collector, connect
 from tests.frameworks.training import (
     OPTIMIZERS,
     OUTCOMES,
@@ -32,7 +32,7 @@ class WithLoss(nn.Module):
 
 @pytest.fixture
 def new_trainer(tmp_path):
-    """Makes a `Trainer` whose callback is the README's."""
+    """Makes a `Trainer` with a callback of a few lines; Accelerate's state is undone after the test."""
     from accelerate.state import AcceleratorState, GradientState
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
@@ -87,3 +87,5 @@ def test_a_run_that_resumes_from_a_checkpoint_has_every_row_once(new_trainer, tm
     assert steps_taken(trainer.optimizer) == 5
     assert steps_in(tmp_path / "runs") == whole_log(5, LAYERS)
     assert outcomes_in(tmp_path / "runs") == OUTCOMES[kind]
+    losses = "SELECT list(step ORDER BY step) FROM metrics WHERE name = 'train/loss'"
+    assert connect(tmp_path / "runs").sql(losses).fetchall() == [([1, 2, 3, 4, 5],)]
