@@ -64,6 +64,18 @@ def test_a_step_in_the_log_is_a_step_of_the_inner_optimizer(
 
 
 @pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_a_collector_may_be_made_before_prepare(new_accelerator, tmp_path, kind):
+    accelerator = new_accelerator(gradient_accumulation_steps=2)
+    model = Model()
+    inner = OPTIMIZERS[kind](model.parameters())
+    with Collector(inner, tmp_path, name="r", model=model):
+        model, prepared = accelerator.prepare(model, inner)  # which loads the optimizer's own state anew
+        train(accelerator, model, prepared)
+    assert steps_in(tmp_path) == whole_log(2)
+    assert outcomes_in(tmp_path) == OUTCOMES[kind]
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
 def test_a_run_that_resumes_from_a_saved_state_has_every_row_once(new_accelerator, tmp_path, kind):
     def begin(**options):
         accelerator = new_accelerator()
