@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from torch import Tensor
 from torch.optim import Optimizer
 
 _ATTRIBUTES = ("optimizer", "_optimizer", "base_optimizer", "_base_optimizer", "original_optimizer", "optim")
@@ -25,23 +26,21 @@ def optimizers_inside(given: Any) -> list[Any]:
 
     Raises TypeError for what is no optimizer and holds none, and for optimizers that have no layers.
     """
-    found = {id(each): each for each in _inside(given, seen=set())}
+    found = {id(each): each for each in _inside(given, seen={})}
     if not found:
         raise ValueError(f"optimizer={given!r}: give an optimizer to record, or several")
     return list(found.values())
 
 
-def _inside(given: Any, seen: set[int]) -> Iterator[Any]:
+def _inside(given: Any, seen: dict[int, Any]) -> Iterator[Any]:
+    """seen: what was looked at, by identity; kept, so that no other object gets its id meanwhile."""
     if id(given) in seen:
         return
-    seen.add(id(given))
+    seen[id(given)] = given
     _refuse_without_layers(given)
     if not _is_optimizer(given):
         if not _is_container(given):
-            raise TypeError(
-                f"{type(given).__name__} is no torch.optim.Optimizer and has no register_trust_ratio_hook: give the "
-                "optimizer whose step() takes the steps"
-            )
+            raise _no_optimizer(given)
         for each in given.values() if isinstance(given, Mapping) else given:
             yield from _inside(each, seen)
         return
@@ -51,11 +50,21 @@ def _inside(given: Any, seen: set[int]) -> Iterator[Any]:
             yield from _inside(each, seen)
     elif hasattr(given, "register_trust_ratio_hook") or _has_step_hooks(given):
         yield given
-    else:
+    elif isinstance(given, Optimizer):
         raise TypeError(
             f"{type(given).__name__} never called Optimizer.__init__, so that its steps cannot be seen: call it in its "
             "__init__, or give the optimizer that is inside it"
         )
+    else:
+        raise _no_optimizer(given)
+
+
+def _no_optimizer(given: Any) -> TypeError:
+    what = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
+    return TypeError(
+        f"{what} is no torch.optim.Optimizer and has no register_trust_ratio_hook: give the optimizer whose step() "
+        "takes the steps"
+    )
 
 
 def _held(optimizer: Any) -> list[Any]:
@@ -81,7 +90,7 @@ def _is_optimizer(value: Any) -> bool:
 
 
 def _is_container(value: Any) -> bool:
-    return isinstance(value, Iterable) and not isinstance(value, str | bytes)
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes | Tensor)
 
 
 def _has_step_hooks(optimizer: Any) -> bool:

@@ -1,16 +1,16 @@
 """What layers are called."""
 
-import weakref
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, count
 from typing import Any, NamedTuple
 
 from torch import Tensor
 from torch.nn import Module
+from torch.utils.weak import WeakIdKeyDictionary
 
-_WRAPPERS = {"_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module", "_module"}
-"""What torch.compile, checkpoint_wrapper, FSDP and Opacus put into names, wherever they wrap a module."""
+_WRAPPERS = {"_orig_mod", "_checkpoint_wrapped_module", "_fsdp_wrapped_module", "_forward_module", "_module"}
+"""What torch.compile, checkpoint_wrapper, FSDP, Fabric and Opacus put into names, wherever they wrap a module."""
 
 
 def layer_names(param_groups: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -38,62 +38,82 @@ class LayerNames:
     group and index, after the optimizer's number where there are several. Wrappers' parts are taken off (`plain_name`)
     unless two layers would then have one name.
 
+    A parameter keeps its name wherever it moves in the groups' lists. One that comes for another, at the place of one
+    that left, is the same layer unless a model says otherwise.
+
     models: whose `named_parameters()` name what the groups do not. optimizers: whose layers are named.
     """
 
     def __init__(self, models: Sequence[Module], optimizers: Sequence[Any]) -> None:
         self._models = models
+        self._of_models = WeakIdKeyDictionary()
         self._several = len(optimizers) > 1
-        self._known: dict[int, tuple[weakref.ref, str | None]] = {}
+        self._seen = [WeakIdKeyDictionary() for _ in optimizers]
         self._plain: dict[_Place, str] = {}
+        self._last: dict[int, tuple[Any, tuple[str, ...]]] = {}  # what was asked of each optimizer, and answered
         # All at once, so that it is seen what they have in common.
-        raw = [
+        self._add(
             place
             for number, each in enumerate(optimizers)
-            for place in self._raw(number, each.param_groups, layer_names(each.param_groups))
-        ]
-        self._in_module = all(_without_wrappers(place.name).startswith("module.") for place in raw)
-        self._add(raw)
+            for place in self._places(number, each.param_groups, layer_names(each.param_groups))
+        )
 
     def of(self, number: int, param_groups: Sequence[Mapping[str, Any]], layers: Sequence[str]) -> tuple[str, ...]:
         """Returns the names of the layers of the optimizer at place `number`, which calls them `layers` itself."""
-        raw = self._raw(number, param_groups, layers)
-        if any(each not in self._plain for each in raw):
-            self._add(raw)
-        return tuple(self._plain[each] for each in raw)
+        asked = tuple(layers), [id(param) for group in param_groups for param in group["params"]]
+        before = self._last.get(number)
+        if before and before[0] == asked:  # as in all steps but a few
+            return before[1]
+        places = self._places(number, param_groups, layers)
+        self._add(places)
+        names = tuple(self._plain[each] for each in places)
+        self._last[number] = asked, names
+        return names
 
-    def _raw(self, number: int, param_groups: Sequence[Mapping[str, Any]], layers: Sequence[str]) -> list["_Place"]:
+    def _places(self, number: int, param_groups: Sequence[Mapping[str, Any]], layers: Sequence[str]) -> list["_Place"]:
+        """The place of each layer, all different: where its parameter was seen first."""
         named = []
         for group in param_groups:
             known = len(_known_names(group))
             named += [(index < known, param) for index, param in enumerate(group["params"])]
         if len(named) != len(layers):
             return [_Place(number, layer) for layer in layers]
-        several = f"{number}." if self._several else ""
-        names = [
-            layer if has_name else self._of_model(param) or several + layer
-            for layer, (has_name, param) in zip(layers, named, strict=True)
-        ]
-        if len(set(names)) < len(names):
-            often = Counter(names)
-            names = [name if often[name] == 1 else f"{name} ({index})" for index, name in enumerate(names)]
-        return [_Place(number, name) for name in names]
+        seen = self._seen[number]
+        taken = {seen[param] for _, param in named if param in seen}
+        places: dict[_Place, None] = {}
+        for layer, (has_name, param) in zip(layers, named, strict=True):
+            place = seen.get(param)
+            if place is None or place in places:
+                names = self._names(number, layer, param, has_name=has_name)
+                place = next(each for name in names if (each := _Place(number, name)) not in taken)
+                seen.setdefault(param, place)
+                taken.add(place)
+            places[place] = None
+        return list(places)
+
+    def _names(self, number: int, layer: str, param: Tensor, *, has_name: bool) -> Iterator[str]:
+        """What a parameter that was not seen yet may be called, the best first."""
+        names = [layer] if has_name else []
+        if of_model := self._of_model(param):
+            names.append(of_model)
+        elif not has_name:
+            names.append(f"{number}.{layer}" if self._several else layer)
+        yield from names
+        yield from (f"{names[0]} ({index})" for index in count(2))
 
     def _of_model(self, param: Tensor) -> str | None:
-        if not self._models:
-            return None
-        known = self._known.get(id(param))
-        if known is None or known[0]() is not param:
+        if self._models and param not in self._of_models:
             for model in self._models:
-                self._known |= {id(each): (weakref.ref(each), name) for name, each in model.named_parameters()}
-            known = self._known.get(id(param))
-            if known is None or known[0]() is not param:
-                known = self._known[id(param)] = (weakref.ref(param), None)
-        return known[1]
+                for name, each in model.named_parameters():
+                    self._of_models.setdefault(each, name)
+            self._of_models.setdefault(param, None)
+        return self._of_models.get(param)
 
-    def _add(self, raw: Iterable["_Place"]) -> None:
+    def _add(self, places: Iterable["_Place"]) -> None:
         """Give a name to each that has none, which no other layer has."""
-        new = [each for each in dict.fromkeys(raw) if each not in self._plain]
+        new = [each for each in dict.fromkeys(places) if each not in self._plain]
+        if not self._plain:
+            self._in_module = all(_without_wrappers(place.name).startswith("module.") for place in new)
         plain = [plain_name(each.name, in_module=self._in_module) for each in new]
         often, raw_often = Counter(plain), Counter(each.name for each in new)
         taken = set(self._plain.values())
@@ -106,7 +126,7 @@ class LayerNames:
 
 
 class _Place(NamedTuple):
-    """A layer: the number of its optimizer, and what it is called there."""
+    """A layer: the number of its optimizer, and what tells it from the others there."""
 
     number: int
     name: str

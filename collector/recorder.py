@@ -57,6 +57,7 @@ class _Source:
         self.names = self.names_of(layer_names(optimizer.param_groups))
         self.record: Any = None  # the last; a replayed graph writes into its table
         self.layers: tuple[str, ...] | None = None  # record.layers; the same object until a group is added
+        self.params = self.params_now()  # of these layers
         self.kept: tuple[str, ...] = ()  # the names of those that are recorded
         self.columns: Tensor | None = None  # where in the table they are; None if all of it is kept
         self.ring: Ring  # there from the first step that is recorded on
@@ -74,9 +75,13 @@ class _Source:
         """The names in the log of what the optimizer calls `layers`."""
         return self._names.of(self._number, self.optimizer.param_groups, layers)
 
-    def shapes(self) -> list[tuple[int, tuple[int, ...]]]:
-        """What changes when a layer is replaced or gets another shape."""
-        return [(id(param), _shape(param)) for group in self.optimizer.param_groups for param in group["params"]]
+    def params_now(self) -> list[int]:
+        """The parameters in the groups' lists, by identity."""
+        return [id(param) for group in self.optimizer.param_groups for param in group["params"]]
+
+    def shapes(self) -> list[tuple[int, ...]]:
+        """The parameters' shapes."""
+        return [_shape(param) for group in self.optimizer.param_groups for param in group["params"]]
 
     def count(self, said: int) -> int:
         """The number of the step that the optimizer says is `said`, which does not know of replayed graphs."""
@@ -246,12 +251,13 @@ class Recorder:
                 self._enter(source, source.count(record.step))
 
     def _enter(self, source: _Source, step: int) -> None:
-        if source.record.layers is not source.layers:
+        recorded = self._selection.has_step(step)
+        if source.record.layers is not source.layers or (recorded and source.params != source.params_now()):
             self._adopt(source)
         if step <= source.last_step:
             self._rewind(source, step)
         source.last_step = step
-        if not (source.kept and self._selection.has_step(step)):
+        if not (source.kept and recorded):
             return
         table = source.record.table
         table = table if source.columns is None else table.index_select(1, source.columns)
@@ -262,7 +268,7 @@ class Recorder:
             self._make_room()
 
     def _adopt(self, source: _Source) -> None:
-        """Take over the layers of the first record, or of the first after a group was added."""
+        """Take over the layers of the first record, or of the first after the groups' lists changed."""
         self._take_steps(source)
         table = source.record.table
         source.names = source.names_of(source.record.layers)
@@ -272,12 +278,12 @@ class Recorder:
         source.columns = None if everything else torch.tensor(columns, device="cpu").to(table.device, non_blocking=True)
         source.ring = Ring((len(table), len(columns)), table.dtype, table.device)
         self.layers = self._layer_table()
-        source.layers = source.record.layers
+        source.layers, source.params = source.record.layers, source.params_now()
 
     def _look_for_new_shapes(self) -> None:
-        """Take over what a lazy layer has become, and parameters that were replaced by others of other shapes."""
+        """Take over what a lazy layer has become; other parameters than before come with the next recorded step."""
         shapes = [source.shapes() for source in self._sources]
-        if shapes != self._shapes:
+        if shapes != self._shapes and all(source.params == source.params_now() for source in self._sources):
             self._shapes = shapes
             self.layers = self._layer_table()
 

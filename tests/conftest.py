@@ -1,10 +1,13 @@
-"""Small real data that several folders of tests train on: scikit-learn's digits."""
+"""What holds for all tests: small real data to train on, scikit-learn's digits, and no look at the Hugging Face Hub."""
 
+import os
 from dataclasses import replace
 
 import pytest
 
 from lambc.experiments import data
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported, by whatever test
 
 
 @pytest.fixture(scope="session")
