@@ -53,10 +53,15 @@ def in_order(metrics: Iterable[Metric]) -> list[Metric]:
 
 def _place(metric: Metric) -> tuple[object, ...]:
     if metric.known:
-        return KNOWN.index(metric.quantity), SPLITS.index(metric.split), metric.prefix, metric.name
+        return KNOWN.index(metric.quantity), SPLITS.index(metric.split), metric.prefix, _natural(metric.name)
     telling = metric.scale != "linear" or metric.quantity in TELLING
     rank = 0 if telling else 2 if BOOKKEEPING.search(metric.quantity) else 1
-    return len(KNOWN) + rank, 0, metric.prefix, metric.name
+    return len(KNOWN) + rank, 0, metric.prefix, _natural(metric.name)
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """What sorts layer2 before layer10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def is_share(metric: Metric, values: Sequence[pd.Series]) -> bool:

@@ -1,5 +1,5 @@
 -- A row is `width` steps of a run, the first of them `step`: in which share of the layers' steps the ratio was clipped at
--- its upper and its lower bound. At most `columns` rows, of whole cells as in heatmap.
+-- its upper and its lower bound. At most `columns` rows, of whole cells as in heatmap, as wide as there.
 --   SELECT step, upper_rate FROM hit_rate_over_time('demo-clip1', 1, 1000, 8) ORDER BY step;
 CREATE MACRO hit_rate_over_time(run, first_step, last_step, columns, least_width := 1) AS TABLE
 SELECT

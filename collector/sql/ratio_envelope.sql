@@ -1,6 +1,6 @@
 -- A row is a cell of one layer of a run: how far its ratio, before and after clipping, and its norms went over `width`
 -- steps, the first of them `step`; the mean and the geometric mean of the ratio; its bounds in the last of these steps.
--- At most `columns` rows, of whole cells as in heatmap.
+-- At most `columns` rows, of whole cells as in heatmap, as wide as there.
 --   SELECT step, trust_ratio_min, trust_ratio_max, upper FROM ratio_envelope('demo-clip1', 'fc.weight', 1, 1000, 8) ORDER BY step;
 CREATE MACRO ratio_envelope(run, layer, first_step, last_step, columns, least_width := 1) AS TABLE
 SELECT
