@@ -2,7 +2,6 @@
 
 import csv
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest

@@ -155,3 +155,17 @@ def test_a_run_without_rows_or_without_run_json_has_a_stride(tmp_path: Path):
     assert connect(tmp_path).sql("SELECT run_stride('r'), run_stride('nobody')").fetchall() == [(100, 1)]
     Collector(Emitter(LAYERS), tmp_path, name="empty").close()
     assert connect(tmp_path).sql("SELECT run_stride('empty')").fetchall() == [(1,)]
+
+
+def test_events_are_sought_in_as_many_recorded_steps_whatever_the_stride(tmp_path: Path):
+    """A norm that is NaN from step 2000 on is one event, though it goes on for 80 recorded steps."""
+    emitter = Emitter(["a"])
+    with Collector(emitter, tmp_path, name="r", every=100):
+        for step in range(1, 10_001):
+            table = torch.ones(7, 1)
+            table[1] = torch.nan if step >= 2000 else 1.0
+            emitter.say(step, table)
+    events = ask(connect(tmp_path), "FROM events('r', 1, 10000)")
+    assert [tuple(event) for event in events[["kind", "step", "last_step", "steps"]].to_numpy()] == [
+        ("nan", 2000, 10_000, 81)
+    ]
