@@ -169,3 +169,10 @@ def test_events_are_sought_in_as_many_recorded_steps_whatever_the_stride(tmp_pat
     assert [tuple(event) for event in events[["kind", "step", "last_step", "steps"]].to_numpy()] == [
         ("nan", 2000, 10_000, 81)
     ]
+
+
+@pytest.mark.parametrize(("noted", "stride"), [(None, 100), (50, 50)])
+def test_of_a_single_step_what_was_noted_is_the_stride(tmp_path: Path, noted: int | None, stride: int):
+    write(tmp_path, range(100, 101), 50)
+    note(tmp_path, noted)
+    assert connect(tmp_path).sql("SELECT run_stride('r')").fetchall() == [(stride,)]
