@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 FALLEN = 0.1
-"""Test accuracy that is so far below its best has fallen, and does not waver."""
+"""Accuracy that is so far below its best has fallen, and does not waver."""
 
 NEARLY_ALL = 0.99
 
@@ -33,7 +33,7 @@ def findings(result: Any, rates: pd.DataFrame, not_finite: pd.DataFrame) -> list
         found.append(
             Finding(f"NaN or Inf in {_of(layers, len(rates))} since step {int(not_finite['since'].iloc[0]):,}", True)
         )
-    best, last = result["best_test_accuracy"], result["last_test_accuracy"]
+    best, last = result["best_accuracy"], result["last_accuracy"]
     if pd.notna(best) and not last >= best - FALLEN:
         found.append(Finding("accuracy has fallen"))
     always, adapted = clipped_nearly_always(rates)

@@ -14,6 +14,7 @@ import streamlit as st
 
 from app.bound_code import Side
 from app.charts.layers import layer_kind
+from app.charts.metric import Metric, in_order
 from app.results import Results
 from collector.remote import is_url
 from collector.store import connect, fingerprint
@@ -118,21 +119,31 @@ def cells(
     *,
     quantities: Sequence[str] = ("trust_ratio", "clipped_ratio", "hit_rate", "weight_norm", "update_norm"),
     layers: Sequence[str] | None = None,
+    least_width: int = 1,
 ) -> pd.DataFrame:
-    """The heatmap's cells for a part of a run's steps: layer, step, width, rows and the quantities asked for.
+    """The heatmap's cells for a part of a run's steps.
 
-    layers: those to show; None for all.
+    quantities: columns beside layer, step, width, rows and last_step (the last recorded). layers: those to show; None
+    for all. least_width: cells are at least so wide, and as the run's stride.
     """
     shown = len(layers) if layers is not None else len(hit_rates(state))
     some = "" if layers is None else "WHERE list_contains($layers, layer)"
     return _of_run(
         state,
-        f"SELECT layer, step, width, rows, {', '.join(quantities)} FROM heatmap($run, $first, $last, $columns) {some}",
+        f"""SELECT layer, step, width, rows, last_step, {", ".join(quantities)}
+        FROM heatmap($run, $first, $last, $columns, least_width := $least_width) {some}""",
         first=first,
         last=last,
         columns=max(1, min(COLUMNS, CELLS // max(1, shown))),
+        least_width=least_width,
         **({} if layers is None else {"layers": list(layers)}),
     )
+
+
+def stride(state: RunState, first: int, last: int) -> int:
+    """How many steps lie from one recorded step to the next, at most, in a part of a run's steps."""
+    asked = _of_run(state, "SELECT run_stride($run, $first, $last) AS stride", first=first, last=last)
+    return int(asked["stride"].iloc[0])
 
 
 def ratio_envelope(state: RunState, layer: str, first: int, last: int) -> pd.DataFrame:
@@ -194,13 +205,26 @@ def epoch_steps(state: RunState) -> pd.DataFrame:
     return _of_run(state, "FROM epoch_steps($run) ORDER BY epoch")
 
 
+def metrics(state: RunState) -> dict[str, Metric]:
+    """What a run logged, by name, those first that everybody looks at."""
+    rows = _metric_names(state)[list(Metric.__dataclass_fields__)].astype(object)
+    rows = rows.where(rows.notna(), None)
+    return {metric.name: metric for metric in in_order(Metric(*row) for row in rows.itertuples(index=False))}
+
+
+def last_step_of(state: RunState, name: str) -> int:
+    """The last step at which a metric has a value; 0 if it has none."""
+    rows = _metric_names(state)
+    return int(rows["last_step"][rows["name"] == name].max()) if (rows["name"] == name).any() else 0
+
+
 def metric_curve(state: RunState, name: str, columns: int = POINTS) -> pd.DataFrame:
     """One metric by step."""
     return _of_run(
         state,
         "FROM metric_curve($run, $name, 0, $last, $columns) ORDER BY step",
         name=name,
-        last=state.steps,
+        last=last_step_of(state, name),
         columns=columns,
     )
 
@@ -264,15 +288,17 @@ def not_finite(state: RunState) -> pd.DataFrame:
     )
 
 
-def hit_rates_over_time(state: RunState, last: int | None = None) -> pd.DataFrame:
+def hit_rates_over_time(state: RunState, last: int | None = None, least_width: int = 1) -> pd.DataFrame:
     """How often the layers of a run were clipped, as it went on.
 
-    last: the step up to which there are cells; runs that are asked for the same one have the same cells.
+    last: the step up to which there are cells; least_width: their least width. Runs that are asked for the same, which
+    is no less than their strides, have the same cells.
     """
     return _of_run(
         state,
-        "FROM hit_rate_over_time($run, 1, $last, 200) ORDER BY step",
+        "FROM hit_rate_over_time($run, 1, $last, 200, least_width := $least_width) ORDER BY step",
         last=last or state.steps,
+        least_width=least_width,
     )
 
 
@@ -336,6 +362,10 @@ def _of_log(version: str, statement: str) -> pd.DataFrame:
 @st.cache_data(max_entries=512, max_size="64MB", show_spinner=False)
 def _of_run(state: RunState, statement: str, **parameters: Any) -> pd.DataFrame:
     return _ask(statement, run=state.run, **parameters)
+
+
+def _metric_names(state: RunState) -> pd.DataFrame:
+    return _of_run(state, "FROM log.metric_names([$run])")
 
 
 def _ask(statement: str, **parameters: Any) -> pd.DataFrame:

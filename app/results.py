@@ -50,7 +50,7 @@ class Results:
 
 def _asked(changed: pd.DataFrame, everything: bool, width: pd.Series, ask: Ask) -> pd.DataFrame:
     damaged: set[str] = set()
-    results = _readable(ask, "FROM log.results($runs)", list(changed["run"]), damaged, everything)
+    results = _as_shares(_readable(ask, "FROM log.results($runs)", list(changed["run"]), damaged, everything))
     curves = []
     for each, group in changed["run"].groupby(width):
         most = everything and len(group) > len(changed) / 2
@@ -60,6 +60,20 @@ def _asked(changed: pd.DataFrame, everything: bool, width: pd.Series, ask: Ask) 
         curves.append(found[found["run"].isin(group)])
     rows = changed.set_index("run")[["version"]].join(results.set_index("run"))
     return rows.join(pd.concat(curves).set_index("run")).assign(damaged=rows.index.isin(damaged))
+
+
+def _as_shares(results: pd.DataFrame) -> pd.DataFrame:
+    """Accuracies between 0 and 1: where one is above, the run logged percentages."""
+    for best, others in (
+        ("best_test_accuracy", ("last_test_accuracy", "test_accuracies")),
+        ("best_accuracy", ("last_accuracy", "accuracies")),
+    ):
+        unit = results[best].gt(1).map({True: 100.0, False: 1.0})
+        for column in (best, *others):
+            # An array of one run's accuracies, or None, is divided as it stands.
+            divided = [value if value is None else value / by for value, by in zip(results[column], unit, strict=True)]
+            results = results.assign(**{column: pd.Series(divided, index=results.index, dtype=results[column].dtype)})
+    return results
 
 
 def _readable(

@@ -31,9 +31,10 @@ def listed(runs: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(
         note=rows["note"].mask(came["damaged"].astype(bool), "a file is damaged, lambc check says which"),
         batch=pd.to_numeric(rows["batch"], errors="coerce"),
-        accuracies=came["test_accuracies"].map(thinned),
-        best=came["best_test_accuracy"].astype(float).round(3),
-        last=came["last_test_accuracy"].astype(float).round(3),
+        accuracies=came["accuracies"].map(thinned),
+        best=came["best_accuracy"].astype(float).round(3),
+        last=came["last_accuracy"].astype(float).round(3),
+        loss=came["last_loss"].astype(float),
         hit_rates=came["hit_rates"].map(thinned),
         hits=came["hit_rate"].astype(float).round(3),
     )

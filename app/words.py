@@ -102,6 +102,11 @@ def percent(share: Any, digits: int = 1) -> str:
     return f"{share:.{digits}%}" if pd.notna(share) else "—"
 
 
+def loss(value: Any) -> str:
+    """A loss in as many digits as one compares; NaN and Infinity as they are."""
+    return f"{value:.4g}" if value is not None else "—"
+
+
 def plain(name: str) -> str:
     """A name for Streamlit's Markdown, in which nothing of it is read as markup."""
     flat = re.sub(r"\s+", " ", name)

@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 from collector.parts import list_files
 from collector.rollups import rollup_path, rows_of
 from collector.run import read_heartbeat, read_run
-from collector.schema import LOG_TABLES, ROLLUPS, TRUST_RATIOS, LogTable
+from collector.schema import LOG_TABLES, METRICS, ROLLUPS, TRUST_RATIOS, LogTable
+from collector.strides import Part, Stretch, stretches
 
 _VERSIONS_KEPT = 2**16
 _TRIES = 10
@@ -39,6 +40,7 @@ class Footer(NamedTuple):
     runs: frozenset[str] = frozenset()
     last_step: int = 0
     rows: int = 0
+    first_step: int = 0
 
 
 @dataclass
@@ -46,9 +48,10 @@ class RunFiles:
     """A run as it lies on the disk.
 
     name: what it is called here. contents: its run.json, or None if that cannot be read. files: the good ones of each
-    table. fresh: those of the trust ratios that have no rollup. rollups: what the others have. steps: the last step in
-    the log. problems: pairs of a file and a sentence. version: what `run_version` said before it was read. heartbeat:
-    the file, if it may yet change; last_word: its time, if it will not.
+    table. fresh: those of the trust ratios that have no rollup. rollups: what the others have. steps: the last step of
+    the trust ratios, or of the metrics where there are none. strides: how far apart recorded steps are. problems: pairs
+    of a file and a sentence. version: what `run_version` said before it was read. heartbeat: the file, if it may yet
+    change; last_word: its time, if it will not.
     """
 
     name: str
@@ -60,6 +63,7 @@ class RunFiles:
     fresh: list[str] = field(default_factory=list)
     rollups: list[str] = field(default_factory=list)
     steps: int = 0
+    strides: list[Stretch] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
     version: str = ""
 
@@ -183,14 +187,17 @@ def read_run_files(name: str, folder: Path) -> RunFiles:
         else:
             run.last_word = beat["time"]
     others: set[str] = set()
+    last_steps = {table.folder: 0 for table in LOG_TABLES}
+    parts: list[Part] = []
     for table in LOG_TABLES:
         for path, footer in _footers(folder / table.folder, table):
             if footer.problem:
                 run.problems.append((_printable(path), footer.problem))
             elif footer.runs <= {folder.name}:
                 run.files[table.folder].append(str(path))
-                run.steps = max(run.steps, footer.last_step)
+                last_steps[table.folder] = max(last_steps[table.folder], footer.last_step)
                 if table is TRUST_RATIOS:
+                    parts.append(Part(str(path), footer.first_step, footer.last_step, footer.rows))
                     rollup = rollup_path(path)
                     if _rows_of(rollup) == footer.rows:
                         run.rollups.append(str(rollup))
@@ -198,6 +205,9 @@ def read_run_files(name: str, folder: Path) -> RunFiles:
                         run.fresh.append(str(path))
             else:
                 others |= footer.runs - {folder.name}
+    # Metrics may count something else, as tokens: their axis is their own.
+    run.steps = last_steps[TRUST_RATIOS.folder] or last_steps[METRICS.folder]
+    run.strides = stretches(parts, run.contents)
     if others:
         is_called = ", ".join(repr(other) for other in sorted(others))
         mend = f"its rows are left out until the folder is called {is_called} again"
@@ -295,12 +305,14 @@ def _footer_of_rows(path: str, metadata: pq.FileMetaData) -> Footer:
     step = [group.column(columns.index("step")).statistics for group in groups]
     if all(each is not None and each.has_min_max and each.null_count == 0 for each in run + step):
         names = frozenset(name for each in run for name in (each.min, each.max))
-        return Footer("", names, max((each.max for each in step), default=0), metadata.num_rows)
+        first, last = min((each.min for each in step), default=0), max((each.max for each in step), default=0)
+        return Footer("", names, last, metadata.num_rows, first)
     rows = pq.read_table(path, columns=["run", "step"], partitioning=None)
     if rows["run"].null_count or rows["step"].null_count:
         return Footer("it has rows without a run or a step, so all of them are left out: move it out of the folder")
     names = frozenset(rows["run"].unique().to_pylist())
-    return Footer("", names, max(rows["step"].to_pylist(), default=0), metadata.num_rows)
+    steps = rows["step"].to_pylist()
+    return Footer("", names, max(steps, default=0), metadata.num_rows, min(steps, default=0))
 
 
 def _contents(folder: Path) -> dict[str, Any]:

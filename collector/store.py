@@ -42,8 +42,10 @@ STATEMENTS = (
     "clip_hits",
     "problems",
     # Cells: rollups, and rows where there are none.
+    "run_stride",
     "cell_width",
     "cell_start",
+    "log_shown_width",
     "ratio_bin",
     "log_row_cells",
     "log_cells",
@@ -64,6 +66,9 @@ STATEMENTS = (
     "ratio_quantiles",
     "ratio_survival",
     "suggested_bounds",
+    "metric_roles",
+    "log_metric_names",
+    "metric_names",
     "metric_curve",
     "metric_cells",
     "metric_epochs",
@@ -169,13 +174,17 @@ def create_views(connection: duckdb.DuckDBPyConnection, runs: Sequence[RunFiles]
     _set_rows(connection, "problems", [row for run in runs for row in _problem_rows(run)])
     for kind, table in KINDS.items():
         _set_files(connection, kind, table, runs)
-    steps = {"names": [run.name for run in runs], "steps": [run.steps for run in runs]}
+    names = [run.name for run in runs]
+    steps = {"names": names, "steps": [run.steps for run in runs]}
+    strides = {"names": names, "strides": [[stretch._asdict() for stretch in run.strides] for run in runs]}
     connection.execute("SET VARIABLE finest_width = ?", [2**rollups.FINEST])
     connection.execute("SET VARIABLE coarsest_width = ?", [2**rollups.COARSEST])
     connection.execute("SET VARIABLE any_level = ?", [rollups.ANY])
     connection.execute("SET VARIABLE binned_width = ?", [2**rollups.BINNED])
     connection.execute("SET VARIABLE bins_an_octave = ?", [rollups.BINS_AN_OCTAVE])
     connection.execute("SET VARIABLE steps_by_run = map($names::VARCHAR[], $steps::BIGINT[])", steps)
+    stretch = "STRUCT(first_step BIGINT, last_step BIGINT, stride BIGINT)"
+    connection.execute(f"SET VARIABLE strides_by_run = map($names::VARCHAR[], $strides::{stretch}[][])", strides)
     run_statement(connection, "log_files_of")
     if any(run.name != run.folder.name for run in runs):
         for kind in KINDS:

@@ -50,7 +50,7 @@ COPY = {
 
 
 RUN_LIST = """
-SELECT run, status, steps, best_accuracy, last_accuracy, hit_rate, started, silent
+SELECT run, status, steps, best_accuracy, last_accuracy, last_loss, hit_rate, started, silent
 FROM run_summaries ORDER BY started NULLS LAST, run
 """
 

@@ -8,16 +8,24 @@ import pandas as pd
 from app.charts.text import escape, layer_ticks
 
 
-def on_grid(cells: pd.DataFrame, values: pd.Series, layers: Sequence[str], *, first: int, columns: int) -> np.ndarray:
-    """float32 [layers, columns]: a row a layer, a column a cell, the first of which begins at `first`; else NaN.
+def on_grid(
+    cells: pd.DataFrame,
+    values: pd.Series,
+    layers: Sequence[str],
+    *,
+    first: int,
+    columns: int,
+    dtype: type[np.floating] = np.float32,
+) -> np.ndarray:
+    """[layers, columns]: a row a layer, a column a cell, the first of which begins at `first`; else NaN.
 
     cells: layer, step and width, which is the same in all. values: one a cell.
     """
     row = cells["layer"].map({layer: row for row, layer in enumerate(layers)}).to_numpy(dtype=float)
     known = ~np.isnan(row)
     column = ((cells["step"] - first) // cells["width"]).to_numpy()
-    grid = np.full((len(layers), columns), np.nan, dtype=np.float32)
-    grid[row[known].astype(int), column[known]] = values.to_numpy(dtype=np.float32)[known]
+    grid = np.full((len(layers), columns), np.nan, dtype=dtype)
+    grid[row[known].astype(int), column[known]] = values.to_numpy(dtype=dtype)[known]
     return grid
 
 
@@ -34,6 +42,16 @@ def layer_axis(layers: Sequence[str], height: int) -> dict[str, object]:
     }
 
 
-def steps_said(width: int) -> str:
-    """What a hover says of a cell's steps."""
+def one_step_each(cells: pd.DataFrame) -> bool:
+    """Whether each cell has one recorded step of several, as where a run records every 100th."""
+    return len(cells) > 0 and bool((cells["width"] > 1).all() and (cells["rows"] == 1).all())
+
+
+def steps_said(width: int, recorded: str | None = None) -> str:
+    """What a hover says of a cell's steps.
+
+    recorded: where the hover finds the one step that each cell has, as `customdata[1]`.
+    """
+    if recorded:
+        return f"step %{{{recorded}:,.0f}}, the one of {width:,} that was recorded"
     return "step %{x:,.0f}" if width == 1 else f"{width:,} steps around step %{{x:,.0f}}"

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from app.charts.cells import layer_axis, on_grid, steps_said
+from app.charts.cells import layer_axis, on_grid, one_step_each, steps_said
 from app.charts.heatmap import RIGHT
 from app.charts.text import escape, label_margin, ratio_text, ratio_ticks, shorten
 from app.charts.theme import LIGHT, Theme
@@ -41,6 +41,8 @@ QUANTITIES = (
 class Difference:
     """Cells of two runs on one grid, a row a layer, a column a cell of `width` steps of which the first begins at
     `first`: the values of each, and the difference, which is log10 of the factor for a ratio. NaN where one has none.
+
+    recorded: of each cell the one step that is recorded there; None where cells have several.
     """
 
     layers: tuple[str, ...]
@@ -49,12 +51,13 @@ class Difference:
     one: np.ndarray
     other: np.ndarray
     difference: np.ndarray
+    recorded: np.ndarray | None = None
 
 
 def difference(one: pd.DataFrame, other: pd.DataFrame, *, quantity: Quantity, layers: Sequence[str]) -> Difference:
-    """Lay the cells of two runs, which are of one width, over each other: layer, step, width and the quantity.
+    """Lay the cells of two runs, which are of one width, over each other.
 
-    layers: the rows, from top to bottom.
+    one, other: layer, step, width, rows, last_step and the quantity. layers: the rows, from top to bottom.
     """
     both = pd.concat([one[["step", "width"]], other[["step", "width"]]])
     if both.empty:
@@ -63,10 +66,13 @@ def difference(one: pd.DataFrame, other: pd.DataFrame, *, quantity: Quantity, la
     width, first, last = int(both["width"].iloc[0]), int(both["step"].min()), int(both["step"].max())
     columns = (last - first) // width + 1
     mine, theirs = (_grid(cells, quantity.column, layers, first, columns) for cells in (one, other))
-    if not quantity.ratio:
-        return Difference(tuple(layers), first, width, mine, theirs, mine - theirs)
-    factor = np.log10(np.maximum(mine, 1e-12)) - np.log10(np.maximum(theirs, 1e-12))
-    return Difference(tuple(layers), first, width, mine, theirs, factor)
+    recorded = None
+    if one_step_each(one) and one_step_each(other):
+        recorded = on_grid(one, one["last_step"], layers, first=first, columns=columns, dtype=np.float64)
+    apart = mine - theirs
+    if quantity.ratio:
+        apart = np.log10(np.maximum(mine, 1e-12)) - np.log10(np.maximum(theirs, 1e-12))
+    return Difference(tuple(layers), first, width, mine, theirs, apart, recorded)
 
 
 def _grid(cells: pd.DataFrame, column: str, layers: Sequence[str], first: int, columns: int) -> np.ndarray:
@@ -121,15 +127,20 @@ def _cells(compared: Difference, quantity: Quantity, names: tuple[str, str]) -> 
     number = ".4~g" if quantity.ratio else ".1%"
     factor = 10**compared.difference if quantity.ratio else compared.difference * 100
     says = "factor <b>%{customdata[2]:.3~g}</b>" if quantity.ratio else "difference <b>%{customdata[2]:+.1f} points</b>"
+    data, said = [compared.one, compared.other, factor], steps_said(compared.width)
+    named = ["a", "b", "factor" if quantity.ratio else "difference_in_points"]
+    if compared.recorded is not None:
+        data.append(compared.recorded)
+        said, named = steps_said(compared.width, "customdata[3]"), [*named, "recorded_step"]
     return go.Heatmap(
         z=compared.difference.astype(np.float32),
         x0=compared.first + (compared.width - 1) / 2,  # a cell's middle
         dx=compared.width,
         y=[escape(layer) for layer in compared.layers],
-        customdata=np.stack([compared.one, compared.other, factor], axis=-1).astype(np.float32),
-        meta={"columns": ["a", "b", "factor" if quantity.ratio else "difference_in_points"]},
+        customdata=np.stack(data, axis=-1).astype(np.float32 if compared.recorded is None else np.float64),
+        meta={"columns": named},
         coloraxis="coloraxis",
-        hovertemplate=f"<b>%{{y}}</b><br>{steps_said(compared.width)}<br>A {one} <b>%{{customdata[0]:{number}}}</b>"
+        hovertemplate=f"<b>%{{y}}</b><br>{said}<br>A {one} <b>%{{customdata[0]:{number}}}</b>"
         f"<br>B {other} <b>%{{customdata[1]:{number}}}</b><br>{says}<extra></extra>",
         hoverongaps=False,
         zsmooth=False,

@@ -1,4 +1,4 @@
-"""The heatmap: every layer at every step, in depth order, and under it accuracy and loss on the same axis."""
+"""The heatmap: every layer at every step, in depth order, and under it the metrics on the same axis."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,13 +7,18 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from app.charts.cells import layer_axis, on_grid, steps_said
+from app.charts import curves_below
+from app.charts.cells import layer_axis, on_grid, one_step_each, steps_said
 from app.charts.layers import blocks
+from app.charts.metric import Metric
 from app.charts.text import escape, label_margin, ratio_text, ratio_ticks, shorten
 from app.charts.theme import LIGHT, Line, Theme
 
 RIGHT = 100
 """Room at the right, in pixels: for the colour bar here, for the lines' names where one layer is drawn below."""
+
+GAP = 10
+"""Pixels between the layers and the metrics."""
 
 MOST_DECADES = 2.0
 """Colour saturates at a hundredth and at a hundredfold, so that one wild layer leaves the others their colours."""
@@ -54,7 +59,7 @@ def heatmap(
     detail: pd.DataFrame | None = None,
     shown: tuple[int, int] | None = None,
     epochs: pd.DataFrame | None = None,
-    curves: dict[str, pd.DataFrame] | None = None,
+    curves: dict[Metric, pd.DataFrame] | None = None,
     line: Line | None = None,
     bound: float | None = None,
     theme: Theme = LIGHT,
@@ -68,15 +73,16 @@ def heatmap(
     detail: finer cells for a part of the steps, drawn over `cells`.
     shown: the first and last step to show; None for all.
     epochs: epoch and first_step, where the axis counts these.
-    curves: metrics to draw below, by name: step and value.
+    curves: metrics to draw below, those of one quantity together: step and value.
     bound: an upper bound to mark on the colour bar.
     """
     quantity = next(quantity for quantity in QUANTITIES if quantity.column == value)
-    below = _panels_below(curves or {})
+    below = curves_below.stacked(curves or {})
+    along = curves_below.shared(below)
     row_height = 18 if len(layers) <= 24 else 12 if len(layers) <= 70 else 4
     map_height = min(max(row_height * len(layers), 260), 760)
-    below_height = 118 * len(below)
-    height = map_height + below_height + 70
+    height = map_height + curves_below.height(below) + 70
+    inner = height - 56
     figure = go.Figure(layout={"template": theme.template, "height": height})
     low, high = _limits(cells, quantity)
     for part in (cells, detail):
@@ -84,11 +90,11 @@ def heatmap(
             figure.add_trace(_cells(part, quantity, layers))
     figure.add_traces(_marks(cells if detail is None or detail.empty else detail, map_height / len(layers), theme))
     figure.update_layout(
-        coloraxis=_colour_axis(quantity, low, high, bound, map_height / (height - 56), theme),
+        coloraxis=_colour_axis(quantity, low, high, bound, map_height / inner, theme),
         margin={"l": label_margin(layers), "r": RIGHT, "t": 10, "b": 46},
         hovermode="closest",
     )
-    map_bottom = 1 - map_height / (height - 56)
+    map_bottom = 1 - map_height / inner
     figure.update_yaxes(
         domain=[map_bottom, 1],
         showgrid=False,
@@ -97,14 +103,14 @@ def heatmap(
     first, last = _edges(cells)
     figure.update_xaxes(
         showgrid=False,
-        anchor=f"y{len(below) + 1}" if below else "y",
+        anchor=f"y{along + 1}" if along else "y",
         hoverformat=",.0f",
         **({"title": "step"} if epochs is None else _epoch_ticks(epochs)),
         autorangeoptions={"clipmin": first, "clipmax": last},
         range=[shown[0] - 0.5, shown[1] + 0.5] if shown else None,
     )
     _divide(figure, layers, map_height, theme)
-    _draw_below(figure, below, map_bottom, line or Line(0, "solid"), theme)
+    curves_below.draw(figure, below, curves or {}, inner - map_height - GAP, inner, line or Line(0, "solid"), theme)
     return figure
 
 
@@ -146,16 +152,21 @@ def _cells(cells: pd.DataFrame, quantity: Quantity, layers: Sequence[str]) -> go
     shown = on_grid(cells, cells[quantity.column], layers, first=first, columns=columns)
     drawn = np.log10(np.maximum(shown, 1e-12)) if quantity.kind != "share" else shown
     number = ".0%" if quantity.kind == "share" else ".4~g"
+    value, said, data, meta = "customdata", steps_said(width), shown, None
+    if one_step_each(cells):
+        recorded = on_grid(cells, cells["last_step"], layers, first=first, columns=columns, dtype=np.float64)
+        value, said, data = "customdata[0]", steps_said(width, "customdata[1]"), np.stack([shown, recorded], axis=-1)
+        meta = {"columns": ["value", "recorded_step"]}
     return go.Heatmap(
         z=drawn,
         x0=first + (width - 1) / 2,  # a cell's middle
         dx=width,
         y=[escape(layer) for layer in layers],
         name=f"{quantity.label}, a step" if width == 1 else f"{quantity.label}, {width} steps",
-        customdata=shown,
+        customdata=data,
+        meta=meta,
         coloraxis="coloraxis",
-        hovertemplate=f"<b>%{{y}}</b><br>{steps_said(width)}<br>{quantity.label} <b>%{{customdata:{number}}}</b>"
-        "<extra></extra>",
+        hovertemplate=f"<b>%{{y}}</b><br>{said}<br>{quantity.label} <b>%{{{value}:{number}}}</b><extra></extra>",
         hoverongaps=False,
         zsmooth=False,
     )
@@ -233,71 +244,3 @@ def _colour_axis(
             "len": share,
         },
     }
-
-
-def _panels_below(curves: dict[str, pd.DataFrame]) -> list[tuple[str, dict[str, pd.DataFrame]]]:
-    panels = []
-    for kind in ("accuracy", "loss"):
-        drawn = {name: curve for name, curve in curves.items() if name.endswith(f"/{kind}") and len(curve)}
-        if drawn:
-            panels.append((kind, drawn))
-    return panels
-
-
-def _draw_below(
-    figure: go.Figure,
-    panels: list[tuple[str, dict[str, pd.DataFrame]]],
-    top: float,
-    line: Line,
-    theme: Theme,
-) -> None:
-    share = top / len(panels) if panels else 0
-    for place, (kind, curves) in enumerate(panels):
-        axis = f"y{place + 2}"
-        start = top - share * (place + 1)
-        figure.update_layout(
-            {
-                f"yaxis{place + 2}": {
-                    "domain": [start, start + share * 0.84],
-                    "anchor": "x",
-                    "title": {"text": kind, "standoff": 6},
-                    "tickformat": ".0%" if kind == "accuracy" else "~g",
-                    "nticks": 4,
-                    "fixedrange": True,
-                    "type": "log" if kind == "loss" else "linear",
-                }
-            }
-        )
-        for name, curve in curves.items():
-            figure.add_trace(_curve(name, curve, axis, line, theme))
-        for name, colour, place in (("test", line.colour(theme), 0), ("train", theme.faint, 1)):
-            if f"{name}/{kind}" in curves:
-                figure.add_annotation(
-                    text=name,
-                    x=1,
-                    xref="paper",
-                    xanchor="left",
-                    xshift=6,
-                    y=start + share * 0.84,
-                    yref="paper",
-                    yanchor="top",
-                    yshift=-14 * place,
-                    showarrow=False,
-                    font={"size": 11, "color": colour},
-                )
-
-
-def _curve(name: str, curve: pd.DataFrame, axis: str, line: Line, theme: Theme) -> go.Scatter:
-    test = name.startswith("test/")
-    number = ".2%" if name.endswith("accuracy") else ".4~g"
-    return go.Scatter(
-        x=curve["step"],
-        y=curve["value"],
-        yaxis=axis,
-        name=name,
-        mode="lines+markers" if test and len(curve) <= 60 else "lines",
-        line={"color": line.colour(theme) if test else theme.faint, "width": 2 if test else 1},
-        marker={"size": 4},
-        opacity=1 if test else 0.7,
-        hovertemplate=f"{name} <b>%{{y:{number}}}</b><br>step %{{x}}<extra></extra>",
-    )

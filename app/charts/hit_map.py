@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from app.charts.cells import layer_axis, on_grid, steps_said
+from app.charts.cells import layer_axis, on_grid, one_step_each, steps_said
 from app.charts.heatmap import RIGHT
 from app.charts.text import escape, label_margin
 from app.charts.theme import LIGHT, Theme
@@ -18,8 +18,8 @@ MOST_MARKED = 70
 def hit_map(cells: pd.DataFrame, rates: pd.DataFrame, *, layers: Sequence[str], theme: Theme = LIGHT) -> go.Figure:
     """Layers from input to output, steps from left to right: orange where the upper bound cuts, blue where the lower.
 
-    cells: a row a cell: layer, step, width, hit_rate, upper_hits and lower_hits. Where both bounds cut in one cell, its
-    colour is that of the one that cut more often; the hover says both.
+    cells: a row a cell: layer, step, width, rows, last_step, hit_rate, upper_hits and lower_hits. Where both bounds cut
+    in one cell, its colour is that of the one that cut more often; the hover says both.
     rates: a row a layer: layer, first_hit and last_hit.
     """
     row_height = 18 if len(layers) <= 24 else 12 if len(layers) <= MOST_MARKED else 3
@@ -27,6 +27,11 @@ def hit_map(cells: pd.DataFrame, rates: pd.DataFrame, *, layers: Sequence[str], 
     figure = go.Figure(layout={"template": theme.template, "height": map_height + 56})
     upper, lower = _shares(cells, layers)
     width, first = int(cells["width"].iloc[0]), int(cells["step"].min())
+    data, said, named = [upper, lower], steps_said(width), ["upper_hit_rate", "lower_hit_rate"]
+    if one_step_each(cells):
+        columns = upper.shape[1]
+        data.append(on_grid(cells, cells["last_step"], layers, first=first, columns=columns, dtype=np.float64))
+        said, named = steps_said(width, "customdata[2]"), [*named, "recorded_step"]
     figure.add_trace(
         go.Heatmap(
             z=np.where(upper >= lower, upper, np.where(np.isnan(upper), np.nan, -lower)),
@@ -34,10 +39,10 @@ def hit_map(cells: pd.DataFrame, rates: pd.DataFrame, *, layers: Sequence[str], 
             dx=width,
             y=[escape(layer) for layer in layers],
             name="clip hits",
-            customdata=np.stack([upper, lower], axis=-1),
-            meta={"columns": ["upper_hit_rate", "lower_hit_rate"]},
+            customdata=np.stack(data, axis=-1),
+            meta={"columns": named},
             coloraxis="coloraxis",
-            hovertemplate=f"<b>%{{y}}</b><br>{steps_said(width)}<br>upper bound <b>%{{customdata[0]:.0%}}</b>"
+            hovertemplate=f"<b>%{{y}}</b><br>{said}<br>upper bound <b>%{{customdata[0]:.0%}}</b>"
             "<br>lower bound <b>%{customdata[1]:.0%}</b><extra></extra>",
             hoverongaps=False,
             zsmooth=False,

@@ -15,16 +15,17 @@ _SMALLEST = 1e-12
 def layer_curve(cells: pd.DataFrame, *, left: int = 76, theme: Theme = LIGHT) -> go.Figure:
     """Above, the ratio before and after clipping; below, ‖w‖ and ‖update‖.
 
-    Where a cell stands for several steps, the line of a ratio is the geometric mean and that of a norm the largest, and
-    the band about it reaches from the smallest to the largest; where it stands for one, what clipping took away is
+    Where a cell has several recorded steps, the line of a ratio is the geometric mean and that of a norm the largest,
+    and the band about it reaches from the smallest to the largest; where each has one, what clipping took away is
     filled, unless the layer is not adapted.
 
-    cells: a row a cell, as of ratio_envelope: step, width, and of each quantity the smallest and the largest.
+    cells: a row a cell, as of ratio_envelope: step, width, rows, last_step (the last that was recorded), and of each
+    quantity the smallest and the largest.
     left: pixels at the left, so that the steps lie under those of a heatmap above.
     """
     figure = go.Figure(layout={"template": theme.template, "height": 430})
-    single = bool((cells["width"] == 1).all())
-    middle = cells["step"] + (cells["width"] - 1) / 2
+    single = bool((cells["rows"] == 1).all())
+    middle = cells["last_step"] if single else cells["step"] + (cells["width"] - 1) / 2
     if not single:
         _draw_band(figure, middle, cells, "trust_ratio", theme.upper)
         _draw_band(figure, middle, cells, "clipped_ratio", theme.text)

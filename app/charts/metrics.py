@@ -1,4 +1,4 @@
-"""Accuracy, loss and clip hits of several runs over each other, and the mean of those that differ by the seed alone."""
+"""Metrics and clip hits of several runs over each other, and the mean of those that differ by the seed alone."""
 
 from dataclasses import dataclass
 
@@ -7,24 +7,22 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from app.charts.mean_band import mean_band
+from app.charts.metric import Metric, in_order, is_share
+from app.charts.metric import axis as axis_of
 from app.charts.panels import Panel, lay_out
 from app.charts.text import escape, shorten
 from app.charts.theme import LIGHT, Line, Theme
 
-HITS = "hit_rate"
-PANELS = {
-    "test/accuracy": "Test accuracy",
-    "train/accuracy": "Train accuracy",
-    "test/loss": "Test loss",
-    "train/loss": "Train loss",
-    HITS: "Clip hits",
-}
-"""The metrics that are drawn, and what each is called, in reading order, two a row."""
+HITS = Metric("\0clip hits", quantity="clip hits", scale="share")
+"""Drawn as metrics are; no user's metric has its name."""
 
 COLUMNS = {"step": "step", "epoch": "epoch", "time": "seconds"}
 """Along what curves are drawn, and the column of a curve that says it."""
 
-Curves = dict[tuple[str, str], pd.DataFrame]
+OWN_AXIS = "step, as it was logged"
+"""Along a metric that counts something else than the optimizer's steps."""
+
+Curves = dict[tuple[str, Metric], pd.DataFrame]
 """By run and metric: `COLUMNS` and value."""
 
 
@@ -33,7 +31,7 @@ class Mean:
     """One metric of the runs of a setting (app.seeds.mean_curve)."""
 
     setting: str
-    metric: str
+    metric: Metric
     seeds: int
     rows: pd.DataFrame
 
@@ -47,32 +45,46 @@ def metric_curves(
     lines: dict[str, Line],
     theme: Theme = LIGHT,
 ) -> go.Figure:
-    """A panel for each metric that any run has: accuracy and loss, on the test set and in training, and clip hits.
+    """A panel for each metric that any run has: accuracy, loss and clip hits first, then the others by their prefix.
 
     means: of settings, which are drawn as the runs are that `lines` has under their names.
     faint: runs whose curves stand behind those of their setting.
     by: what to draw along: 'step', 'epoch' or 'time'.
     """
-    there = {metric for (_, metric), curve in curves.items() if len(curve)} | {mean.metric for mean in means}
-    titles = {metric: title for metric, title in PANELS.items() if metric in there}
+    there = [metric for (_, metric), curve in curves.items() if len(curve)] + [mean.metric for mean in means]
+    first, others = _ordered(list(dict.fromkeys(there)))
+    metrics = [*first, *others]
     names = [shorten(run, 44) for run in dict.fromkeys(run for run, _ in curves) if run not in faint]
     names += [_label(mean) for mean in {mean.setting: mean for mean in means}.values()]
     figure = go.Figure(layout={"template": theme.template, "hovermode": "x unified"})
     scale, axis = _unit(curves, means, by)
-    places = lay_out(figure, list(titles.values()), columns=2, row=244, axis=axis, entries=names)
-    panels = dict(zip(titles, places, strict=True))
+    places = lay_out(
+        figure,
+        ["Clip hits" if metric == HITS else metric.title for metric in metrics],
+        columns=2,
+        row=244,
+        axis=axis,
+        entries=names,
+        headings=_headings(first, others),
+        own={place: OWN_AXIS for place, metric in enumerate(metrics) if metric.own_steps and by == "step"},
+    )
+    panels = dict(zip(metrics, places, strict=True))
+    shares: set[Metric] = set()
     for metric, panel in panels.items():
-        values = [curve["value"] for (_, name), curve in curves.items() if name == metric and len(curve)]
+        values = [curve["value"] for (_, each), curve in curves.items() if each == metric and len(curve)]
         values += [mean.rows["mean"] for mean in means if mean.metric == metric]
-        _set_value_axis(figure, panel, metric, positive=not any((each <= 0).any() for each in values))
+        shares |= {metric} if is_share(metric, values) else set()
+        figure.layout[f"yaxis{panel.number}"].update(
+            rangemode="tozero" if metric == HITS else "normal", nticks=6, **axis_of(metric, values)
+        )
     named: set[str] = set()
     for (run, metric), curve in curves.items():
         if len(curve):
             drawn = curve.assign(x=curve[COLUMNS[by]] * scale)
-            trace = _curve(run, metric, drawn, lines[run], theme, faint=run in faint)
+            trace = _curve(run, metric, drawn, lines[run], theme, faint=run in faint, share=metric in shares)
             _add(figure, trace, panels[metric], run, named)
     for mean in means:
-        for trace in _mean(mean, scale, lines[mean.setting], theme):
+        for trace in _mean(mean, scale, lines[mean.setting], theme, share=mean.metric in shares):
             _add(figure, trace, panels[mean.metric], f"mean {mean.setting}", named)
     return figure
 
@@ -85,14 +97,21 @@ def _add(figure: go.Figure, trace: go.Scatter, panel: Panel, group: str, named: 
     figure.add_trace(trace.update(xaxis=panel.x, yaxis=panel.y, legendgroup=group, showlegend=in_legend))
 
 
-def _set_value_axis(figure: go.Figure, panel: Panel, metric: str, *, positive: bool) -> None:
-    share = not metric.endswith("loss")
-    figure.layout[f"yaxis{panel.number}"].update(
-        type="log" if positive and not share else "linear",
-        tickformat=".3~p" if share else "~g",
-        rangemode="tozero" if metric == HITS else "normal",
-        nticks=6,
-    )
+def _ordered(metrics: list[Metric]) -> tuple[list[Metric], list[Metric]]:
+    """What everybody looks at, clip hits last; and the others, those of a prefix together."""
+    named = in_order(metric for metric in metrics if metric != HITS)
+    known = [metric for metric in named if metric.known]
+    others = [metric for metric in named if not metric.known]
+    prefixes = list(dict.fromkeys(metric.prefix for metric in others))
+    return known + [HITS] * (HITS in metrics), sorted(others, key=lambda metric: prefixes.index(metric.prefix))
+
+
+def _headings(first: list[Metric], others: list[Metric]) -> dict[int, str]:
+    """By place: what the metrics of a prefix, or of none, have above them; nothing where all are of one."""
+    prefixes = [metric.prefix for metric in others]
+    if not first and len(set(prefixes)) < 2:
+        return {}
+    return {len(first) + prefixes.index(prefix): prefix or "Other metrics" for prefix in prefixes}
 
 
 def _unit(curves: Curves, means: tuple[Mean, ...], by: str) -> tuple[float, str]:
@@ -108,7 +127,9 @@ def _unit(curves: Curves, means: tuple[Mean, ...], by: str) -> tuple[float, str]
     return 1 / 3600, "hours of training"
 
 
-def _curve(run: str, metric: str, curve: pd.DataFrame, line: Line, theme: Theme, *, faint: bool) -> go.Scatter:
+def _curve(
+    run: str, metric: Metric, curve: pd.DataFrame, line: Line, theme: Theme, *, faint: bool, share: bool
+) -> go.Scatter:
     dense = len(curve) > 60
     return go.Scatter(
         x=curve["x"],
@@ -119,18 +140,18 @@ def _curve(run: str, metric: str, curve: pd.DataFrame, line: Line, theme: Theme,
         opacity=0.25 if faint else 0.8 if dense and metric != HITS else 1,
         showlegend=False if faint else None,
         hoverinfo="skip" if faint else None,
-        hovertemplate=None if faint else "%{y:.4~g}" if metric.endswith("loss") else "%{y:.2%}",
+        hovertemplate=None if faint else "%{y:.2%}" if share else "%{y:.4~g}",
     )
 
 
-def _mean(mean: Mean, scale: float, line: Line, theme: Theme) -> list[go.Scatter]:
+def _mean(mean: Mean, scale: float, line: Line, theme: Theme, *, share: bool) -> list[go.Scatter]:
     return mean_band(
         mean.rows.assign(x=mean.rows["x"] * scale),
         name=_label(mean),
         seeds=mean.seeds,
         line=line,
         theme=theme,
-        number=loss_text if mean.metric.endswith("loss") else share_text,
+        number=share_text if share else number_text,
     )
 
 
@@ -139,9 +160,9 @@ def share_text(share: float) -> str:
     return f"{share:.2%}"
 
 
-def loss_text(loss: float) -> str:
-    """A loss in as many digits as one compares."""
-    return f"{loss:.4g}"
+def number_text(number: float) -> str:
+    """A number in as many digits as one compares."""
+    return f"{number:.4g}"
 
 
 def _label(mean: Mean) -> str:

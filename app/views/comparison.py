@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import pandas as pd
 import streamlit as st
 
 from app import queries, seeds, words
@@ -12,7 +11,8 @@ from app.plotly_view import plotly_view
 from app.seeds import Setting
 from app.shell import address
 from app.shell.selection import Selection
-from app.views import comparison_curves
+from app.views import comparison_curves, metric_choice
+from app.views.measures import MEASURES, measured, of_what, spread
 
 CARDS_A_ROW = 3
 MOST_CARDS = 6
@@ -90,59 +90,57 @@ def _switch(key: str, label: str, says: str) -> bool:
 
 
 def draw_numbers(compared: Comparison) -> None:
-    """A card a setting: best accuracy on the test set, against the best of the others."""
+    """A card a setting: its best accuracy, or its last loss where none has one, against the best of the others."""
     results = queries.results().set_index("run")
-    best = {setting: spread(results, setting, "best_test_accuracy") for setting in compared.settings}
-    if len(best) > MOST_CARDS:
-        best = dict(sorted(best.items(), key=lambda item: -item[1].mean if item[1].n else 1)[:CARDS_A_ROW])
-    if not any(each.n for each in best.values()):
+    measure = next((each for each in MEASURES if measured(results, list(compared.states), each)), None)
+    if measure is None:
         return
+    best = {setting: spread(results, setting, measure.column) for setting in compared.settings}
+    if len(best) > MOST_CARDS:
+        best = dict(sorted(best.items(), key=lambda item: measure.rank(item[1]))[:CARDS_A_ROW])
     entries = list(best.items())
     for start in range(0, len(entries), CARDS_A_ROW):
         row = entries[start : start + CARDS_A_ROW]
         for column, (setting, each) in zip(st.columns(CARDS_A_ROW), row, strict=False):
-            others = [other.mean for one, other in best.items() if one is not setting and other.n]
-            behind = (each.mean - max(others)) * 100 if others and each.n else None
+            of = of_what(results, setting.runs, measure)
+            others = [
+                other
+                for one, other in best.items()
+                if one is not setting and other.n and of_what(results, one.runs, measure) == of
+            ]
+            ahead = min(others, key=measure.rank).mean if others and each.n else None
             column.metric(
                 words.plain(shorten(setting.name, 32)),
-                mean_text(each),
-                None if behind is None else f"{behind:+.2f} points",
-                delta_description="to the best of the others" if behind is not None else None,
-                help=_said(setting, each),
+                measure.text(each),
+                None if ahead is None else measure.apart(each.mean, ahead),
+                delta_color="normal" if measure.share else "inverse",
+                delta_description="to the best of the others" if ahead is not None else None,
+                help=_said(setting, each, f"{of} {measure.says}"),
                 border=True,
             )
 
 
-def spread(results: pd.DataFrame, setting: Setting, column: str) -> seeds.Spread:
-    """A result of the setting's runs."""
-    return seeds.spread([results[column].get(run) for run in setting.runs])
-
-
-def mean_text(each: seeds.Spread) -> str:
-    """A mean share, with its deviation where there is one."""
-    mean = words.percent(each.mean, 2)
-    return mean if pd.isna(each.std) else f"{mean.removesuffix('%')} ± {each.std * 100:.2f}%"
-
-
-def _said(setting: Setting, each: seeds.Spread) -> str:
+def _said(setting: Setting, each: seeds.Spread, what: str) -> str:
     if not setting.grouped:
-        return "Best test accuracy of the run."
+        return f"{what} of the run.".capitalize()
     names = ", ".join(words.plain(shorten(run, 40)) for run in setting.runs)
     return (
-        f"Best test accuracy: mean and sample standard deviation over {each.n} of {len(setting.runs)} seeds ({names})."
+        f"{what.capitalize()}: mean and sample standard deviation over {each.n} of {len(setting.runs)} seeds ({names})."
     )
 
 
 def draw_curves(compared: Comparison) -> None:
-    """Accuracy, loss and clip hits."""
-    curves = comparison_curves.of_runs(compared.states, by=compared.by)
+    """Every metric, and clip hits."""
+    metrics = comparison_curves.logged(compared.states.values())
+    metrics = metric_choice.choose("metrics", metrics, metrics[: comparison_curves.MOST_DRAWN])
+    curves = comparison_curves.of_runs(compared.states, metrics, by=compared.by)
     grouped = {run for setting in compared.groups for run in setting.runs}
     if not compared.faint:
         curves = {(run, metric): curve for (run, metric), curve in curves.items() if run not in grouped}
-    means = comparison_curves.of_settings(compared.groups, compared.states, by=compared.by)
+    means = comparison_curves.of_settings(compared.groups, compared.states, metrics, by=compared.by)
     if not means and all(curve.empty for curve in curves.values()):
         st.info(
-            "These runs logged no accuracy and no loss. `collector.log({'train/loss': loss})` records them.",
+            "These runs logged no metrics. `collector.log({'train/loss': loss})` records them.",
             icon=":material/show_chart:",
         )
         return

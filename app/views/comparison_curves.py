@@ -1,54 +1,63 @@
 """The curves that are compared: of single runs, and means over the seeds of a setting."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
 from app import queries, seeds
-from app.charts.metrics import HITS, PANELS, Curves, Mean
+from app.charts.metric import Metric, in_order
+from app.charts.metrics import HITS, Curves, Mean
 from app.queries import RunState
 from app.seeds import Setting
 
 MOST_POINTS = 150_000
 """Of single runs; the means have as many."""
 
-LOGGED = tuple(metric for metric in PANELS if metric != HITS)
+MOST_DRAWN = 12
+"""Metrics that are drawn where nobody has chosen any: six rows of panels."""
 
 
-def of_runs(states: dict[str, RunState], *, by: str) -> Curves:
+def logged(states: Iterable[RunState]) -> list[Metric]:
+    """What any of the runs logged. Steps of a name are its own where they are in any of them."""
+    found: dict[str, Metric] = {}
+    for state in states:
+        for name, metric in queries.metrics(state).items():
+            found[name] = metric if metric.own_steps else found.get(name, metric)
+    return in_order(found.values())
+
+
+def of_runs(states: dict[str, RunState], metrics: Sequence[Metric], *, by: str) -> Curves:
     """Each run's metrics and its clip hits."""
-    columns = _columns(len(states))
+    columns = _columns(len(states), len(metrics))
     curves: Curves = {}
     for run, state in states.items():
+        there = queries.metrics(state)
         logged = {
-            metric: queries.metric_epochs(state, metric)
+            metric: queries.metric_epochs(state, metric.name).dropna(subset="epoch")
             if by == "epoch"
-            else queries.metric_curve(state, metric, columns)
-            for metric in LOGGED
+            else queries.metric_curve(state, metric.name, columns)
+            for metric in metrics
+            if metric.name in there
         }
         curves |= {(run, metric): curve for metric, curve in logged.items()}
         curves[run, HITS] = _hits(state, state.steps, logged, by).assign(step=lambda hits: hits["middle"])
     return curves
 
 
-def of_settings(groups: Sequence[Setting], states: dict[str, RunState], *, by: str) -> tuple[Mean, ...]:
+def of_settings(
+    groups: Sequence[Setting], states: dict[str, RunState], metrics: Sequence[Metric], *, by: str
+) -> tuple[Mean, ...]:
     """The mean of each setting's runs."""
     found = []
     for setting in groups:
         of_seeds = [states[run] for run in setting.runs]
         last = max(state.steps for state in of_seeds)
-        logged = {
-            metric: [
-                queries.metric_epochs(state, metric)
-                if by == "epoch"
-                else queries.metric_cells(state, metric, last, _columns(len(groups)))
-                for state in of_seeds
-            ]
-            for metric in LOGGED
-        }
+        widest = max(queries.stride(state, 1, last) for state in of_seeds)
+        columns = _columns(len(groups), len(metrics))
+        logged = {metric: _of_seeds(of_seeds, metric.name, columns, by) for metric in metrics}
         hits = [
-            _hits(state, last, {metric: curves[place] for metric, curves in logged.items()}, by)
+            _hits(state, last, {metric: curves[place] for metric, curves in logged.items()}, by, widest)
             for place, state in enumerate(of_seeds)
         ]
         # An epoch is the same in every seed, and so is a cell of hits; a moment is in none.
@@ -61,21 +70,32 @@ def of_settings(groups: Sequence[Setting], states: dict[str, RunState], *, by: s
     return tuple(found)
 
 
-def _columns(curves: int) -> int:
+def _of_seeds(of_seeds: Sequence[RunState], name: str, columns: int, by: str) -> list[pd.DataFrame]:
+    """A metric of each seed; by step in cells that all of them share."""
+    if by == "epoch":
+        return [queries.metric_epochs(state, name).dropna(subset="epoch") for state in of_seeds]
+    last = max(queries.last_step_of(state, name) for state in of_seeds)
+    return [queries.metric_cells(state, name, last, columns) for state in of_seeds]
+
+
+def _columns(curves: int, panels: int) -> int:
     """Parts of a curve, each of which keeps four points, in each panel."""
-    return max(8, min(queries.POINTS, MOST_POINTS // (4 * len(PANELS) * max(1, curves))))
+    return max(8, min(queries.POINTS, MOST_POINTS // (4 * (panels + 1) * max(1, curves))))
 
 
-def _hits(state: RunState, last: int, logged: dict[str, pd.DataFrame], by: str) -> pd.DataFrame:
+def _hits(
+    state: RunState, last: int, logged: dict[Metric, pd.DataFrame], by: str, least_width: int = 1
+) -> pd.DataFrame:
     """The share of clipped ratios in cells of steps; epoch and time come from what was logged at these steps."""
-    cells = queries.hit_rates_over_time(state, last)
-    middle = np.minimum(cells["step"] + (cells["width"] - 1) / 2, state.steps)
+    cells = queries.hit_rates_over_time(state, last, least_width)
+    middle = np.minimum(cells["step"] + (cells["width"] - 1) / 2, cells["last_step"])
     curve = cells[["step"]].assign(middle=middle, value=cells["upper_rate"] + cells["lower_rate"])
     if by == "step":
         return curve
     # What reaches furthest: another metric may have more values, and have ended before.
-    longest = max(logged.values(), key=lambda rows: (rows["step"].max(), len(rows)) if len(rows) else (0, 0))
-    if longest.empty:
+    known = [rows for metric, rows in logged.items() if len(rows) and not metric.own_steps]
+    longest = max(known, key=lambda rows: (rows["step"].max(), len(rows)), default=None)
+    if longest is None:
         return curve.assign(epoch=np.nan, seconds=np.nan).head(0)
     if by == "epoch":
         ends = [0, *longest["step"]]

@@ -6,7 +6,8 @@ from streamlit.elements.lib.column_types import ColumnConfig
 
 from app import queries, seeds, words
 from app.shell.selection import Selection
-from app.views.comparison import Comparison, spread
+from app.views.comparison import Comparison
+from app.views.measures import MEASURES, of_what, spread
 
 
 def draw_results(compared: Comparison) -> None:
@@ -15,18 +16,26 @@ def draw_results(compared: Comparison) -> None:
     results = queries.results().set_index("run")
     rows = [_row(compared, results, setting.name, setting.runs) for setting in compared.settings]
     table = pd.DataFrame(rows).sort_values("best", ascending=False, na_position="last", kind="stable")
+    of, of_loss = (of_what(results, list(compared.states), measure) for measure in MEASURES)
+    if " or " in of:  # then each row says it
+        of = ""
+    else:
+        table = table.drop(columns="of")
+    if table["best"].isna().all():
+        table = table.drop(columns=["best", "best_std", "last", "last_std", "runs"])
     shown = {
-        "runs": st.column_config.NumberColumn("n", width=48, help="Runs with a test accuracy, each with its own seed"),
-        "best": _share("best test", "Best accuracy on the test set, mean of n"),
+        "runs": st.column_config.NumberColumn("n", width=48, help="Runs with an accuracy, each with its own seed"),
+        "best": _share(f"best {of}".strip(), "Best accuracy, mean of n"),
         "best_std": _share("± std", "Sample standard deviation of the best"),
-        "last": _share("last test", "Last accuracy on the test set, mean of n"),
+        "last": _share(f"last {of}".strip(), "Last accuracy, mean of n"),
+        "of": st.column_config.TextColumn(help="What the accuracy is of"),
         "last_std": _share("± std ", "Sample standard deviation of the last"),
-        "loss": st.column_config.NumberColumn("last train loss", format="%.4g"),
+        "loss": st.column_config.NumberColumn(f"last {of_loss} loss", format="%.4g"),
         "hits": st.column_config.ProgressColumn("clip hits", format="percent", min_value=0, max_value=1, width=110),
         "steps": st.column_config.NumberColumn(format="localized", width=80),
     }
     if not compared.groups:
-        table = table.drop(columns=["runs", "best_std", "last_std"])
+        table = table.drop(columns=["runs", "best_std", "last_std"], errors="ignore")
     st.dataframe(
         table,
         hide_index=True,
@@ -41,7 +50,7 @@ def _share(label: str, says: str) -> ColumnConfig:
 
 def _row(compared: Comparison, results: pd.DataFrame, name: str, runs: tuple[str, ...]) -> dict[str, object]:
     setting = seeds.Setting(name, runs)
-    best, last = (spread(results, setting, f"{which}_test_accuracy") for which in ("best", "last"))
+    best, last = (spread(results, setting, f"{which}_accuracy") for which in ("best", "last"))
     states = [compared.states[run] for run in runs]
     return {
         "setting": name,
@@ -50,7 +59,8 @@ def _row(compared: Comparison, results: pd.DataFrame, name: str, runs: tuple[str
         "best_std": best.std,
         "last": last.mean,
         "last_std": last.std,
-        "loss": spread(results, setting, "last_train_loss").mean,
+        "of": of_what(results, runs, MEASURES[0]),
+        "loss": spread(results, setting, "last_loss").mean,
         "hits": seeds.spread([queries.hit_rate(state) for state in states]).mean,
         "steps": max(state.steps for state in states),
         "status": _standing(compared.chosen, runs),

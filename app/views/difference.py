@@ -101,13 +101,16 @@ def _shared(one: RunState, other: RunState) -> list[str]:
 def _compared(
     pair: tuple[RunState, RunState], layers: list[str], steps: tuple[int, int], quantity: Quantity
 ) -> Difference:
-    """The cells of both runs from the first to the last of some steps."""
-    cells = [queries.cells(state, *steps, quantities=(quantity.column,), layers=layers) for state in pair]
-    width = int(cells[0]["width"].iloc[0]) if len(cells[0]) else 1
+    """The cells of both runs from the first to the last of some steps, as wide as the larger of their strides."""
+    widest = max(queries.stride(state, *steps) for state in pair)
+    cells = [
+        queries.cells(state, *steps, quantities=(quantity.column,), layers=layers, least_width=widest) for state in pair
+    ]
     last = min(state.steps for state in pair)
-    if pair[0].steps != pair[1].steps and last >= width:
+    beyond = set().union(*(each["step"][each["last_step"] > last] for each in cells))
+    if beyond and any(each["step"].min() not in beyond for each in cells):
         # The longer run's last cell goes on where the shorter has ended: they do not stand for the same steps.
-        cells = [each[each["step"] + width - 1 <= last] for each in cells]
+        cells = [each[~each["step"].isin(beyond)] for each in cells]
     return difference(*cells, quantity=quantity, layers=layers)
 
 

@@ -23,7 +23,7 @@ TABLE = "events"
 MOST_ROWS = 1000
 
 AROUND = 30
-"""Steps before and after an event that the page Layers shows with it."""
+"""Recorded steps before and after an event that the page Layers shows with it."""
 
 MOST_SHOWN = 120
 """Of an event that goes on for longer, the beginning is shown."""
@@ -133,8 +133,10 @@ def _more(more: pd.DataFrame) -> str:
 
 def _show(state: queries.RunState, event: pd.Series) -> None:
     """Go to the page Layers, with the event's layer and the steps around it."""
-    first = max(1, int(event["step"]) - AROUND)
-    last = min(state.steps, int(event["step"]) + MOST_SHOWN, int(event["last_step"]) + AROUND)
+    step, last_step = int(event["step"]), int(event["last_step"])
+    stride = queries.stride(state, step, last_step)
+    first = max(1, step - AROUND * stride)
+    last = min(state.steps, step + MOST_SHOWN * stride, last_step + AROUND * stride)
     st.session_state[LAYER] = event["layer"]
     st.session_state.pop(CHART, None)  # the zoom of an earlier visit
     st.switch_page(LAYERS_PAGE, query_params={"run": state.run, LAYER: event["layer"], "steps": f"{first}-{last}"})

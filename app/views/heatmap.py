@@ -6,17 +6,22 @@ import pandas as pd
 import streamlit as st
 
 from app import queries, words
+from app.charts.cells import one_step_each
+from app.charts.curves_below import panels
 from app.charts.heatmap import QUANTITIES, Quantity, heatmap
 from app.charts.layers import KINDS, matching
+from app.charts.metric import Metric
 from app.plotly_view import plotly_view
 from app.shell import address, zoom
 from app.shell.selection import Selection
+from app.views import metric_choice
 
 CHART = "heatmap"
 LAYER = "layer"
 """The key of the layer that is looked at."""
 
-CURVES = ("test/accuracy", "train/accuracy", "test/loss", "train/loss")
+MOST_PANELS = 6
+"""Quantities that are drawn below where nobody has chosen any."""
 
 GUIDE = """
 - A **row** is a layer, from the network's input at the top to its output; a **column** is a step, or several of them.
@@ -90,26 +95,50 @@ def draw(
     layers: list[str],
     shown: tuple[int, int] | None,
 ) -> None:
-    """The heatmap with accuracy and loss under it; finer where the reader has zoomed in, which is to `shown`."""
+    """The heatmap with the metrics under it; finer where the reader has zoomed in, which is to `shown`."""
     every = len(layers) == len(queries.kinds(state))
     ask = partial(queries.cells, state, quantities=(*quantity.needs, "not_finite"), layers=None if every else layers)
     overview = ask(1, state.steps)
-    detail = ask(*shown) if shown and overview["width"].iloc[0] > 1 else None
+    detail = ask(*shown) if shown and overview["rows"].max() > 1 else None
     said, axis = st.columns([5, 1], vertical_alignment="bottom")
     said.caption(f"{quantity.says} {_cells_sentence(overview if detail is None or detail.empty else detail)}")
     with axis:
         epochs = _choose_axis(state, shown or (1, state.steps))
     if message := _not_finite(state):
         st.markdown(message)
+    place = st.container()
+    metrics = _choose_metrics(state)
+    with place:
+        _draw_chart(chosen, state, quantity, layers, shown, (overview, detail), epochs, metrics)
+    zoom.note_steps(shown)
+
+
+def _choose_metrics(state: queries.RunState) -> list[Metric]:
+    """What is drawn under the layers."""
+    metrics = list(queries.metrics(state).values())
+    usual = {metric for panel in panels(metrics)[:MOST_PANELS] for metric in panel}
+    return metric_choice.choose("below", metrics, [metric for metric in metrics if metric in usual])
+
+
+def _draw_chart(
+    chosen: Selection,
+    state: queries.RunState,
+    quantity: Quantity,
+    layers: list[str],
+    shown: tuple[int, int] | None,
+    cells: tuple[pd.DataFrame, pd.DataFrame | None],
+    epochs: pd.DataFrame | None,
+    metrics: list[Metric],
+) -> None:
     plotly_view(
         heatmap(
-            overview,
+            cells[0],
             value=quantity.column,
             layers=layers,
-            detail=detail,
+            detail=cells[1],
             shown=shown,
             epochs=epochs,
-            curves={name: queries.metric_curve(state, name) for name in CURVES},
+            curves={metric: queries.metric_curve(state, metric.name) for metric in metrics},
             line=chosen.lines[state.run],
             bound=queries.bound(state, "upper"),
             theme=chosen.theme,
@@ -121,7 +150,6 @@ def draw(
         report_zoom=True,
         on_cell=lambda: _open_layer(layers),
     )
-    zoom.note_steps(shown)
 
 
 def _not_finite(state: queries.RunState) -> str:
@@ -164,4 +192,6 @@ def _cells_sentence(cells: pd.DataFrame) -> str:
     rows = int(cells["rows"].sum())
     width = int(cells["width"].iloc[0])
     each = "a cell a step" if width == 1 else f"a cell for {width:,} steps"
+    if one_step_each(cells):
+        each = f"a cell a recorded step, of which {width:,} steps have one"
     return f"{rows:,} rows → {len(cells):,} cells, {each}."

@@ -42,13 +42,15 @@ def draw(chosen: Selection, state: queries.RunState, shown: tuple[int, int] | No
 
 
 def _says(cells: pd.DataFrame) -> str:
-    rows, width = int(cells["rows"].sum()), int(cells["width"].iloc[0])
+    rows, width, single = int(cells["rows"].sum()), int(cells["width"].iloc[0]), bool((cells["rows"] == 1).all())
     said = []
     if exempt(cells):
         said.append("This layer is not adapted: its steps used 1, and 'before' is what the ratio would have been.")
-    elif width == 1:
+    elif single:
         said.append("The filled part is what clipping took away.")
-    if width > 1:
+    if single and width > 1:
+        said.append(f"A point a recorded step, of which {width:,} steps have one.")
+    elif width > 1:
         said.append(
             f"{rows:,} rows → {len(cells):,} points of {width:,} steps: of ratios the geometric mean, of norms the "
             "largest, and the whole range about it."

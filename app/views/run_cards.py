@@ -1,11 +1,12 @@
 """A card for each chosen run: is it healthy? In words first, then in numbers."""
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
 from app import health, queries, words
 from app.charts.text import shorten
-from app.results import thinned
+from app.results import CELLS, thinned
 from app.shell import notices
 from app.shell.selection import Selection
 from app.shell.sidebar import HUES
@@ -36,7 +37,7 @@ def _card(chosen: Selection, run: pd.Series, result: pd.Series) -> None:
     st.markdown(" ".join([_standing(run), *_verdict(run, result, rates, queries.not_finite(state))]))
     left, right = st.columns(2)
     with left:
-        _accuracy(result)
+        _outcome(state, result)
     with right:
         _hits(run, result, queries.hit_rates_over_time(state))
     st.caption(" · ".join(_facts(run, rates)))
@@ -60,19 +61,31 @@ def _verdict(run: pd.Series, result: pd.Series, rates: pd.DataFrame, not_finite:
     ]
 
 
-def _accuracy(result: pd.Series) -> None:
-    if pd.isna(result["best_test_accuracy"]):
+def _outcome(state: queries.RunState, result: pd.Series) -> None:
+    """The accuracy; of a run without one its loss."""
+    if pd.notna(result["best_accuracy"]):
+        st.metric(
+            f"{result['accuracy_of']} accuracy".capitalize(),
+            words.percent(result["last_accuracy"]),
+            f"best {words.percent(result['best_accuracy'])}",
+            delta_color="off",
+            delta_arrow="off",
+            chart_data=thinned(result["accuracies"]),
+            chart_type="area",
+        )
+    elif pd.notna(result["loss_of"]):
+        curve = queries.metric_curve(state, result["loss_name"], CELLS)["value"]
+        st.metric(
+            f"{result['loss_of']} loss".capitalize(),
+            words.loss(result["last_loss"]),
+            words.plain(shorten(result["loss_name"], 24)),
+            delta_color="off",
+            delta_arrow="off",
+            chart_data=thinned(curve[np.isfinite(curve)].to_list()),
+            chart_type="line",
+        )
+    else:
         st.metric("Test accuracy", "—", "none yet", delta_color="off", delta_arrow="off")
-        return
-    st.metric(
-        "Test accuracy",
-        words.percent(result["last_test_accuracy"]),
-        f"best {words.percent(result['best_test_accuracy'])}",
-        delta_color="off",
-        delta_arrow="off",
-        chart_data=thinned(result["test_accuracies"]),
-        chart_type="area",
-    )
 
 
 def _hits(run: pd.Series, result: pd.Series, over_time: pd.DataFrame) -> None:

@@ -27,7 +27,8 @@ GUIDE = """
   near 100 % the layers no longer adapt, and the step is the plain update times the bound. The small curve is the same
   over the steps, from 0 to 100 %.
 - A **live** run has said something within a minute. One whose process was killed says nothing more: it is **stalled**.
-- **best** and **last** are accuracies on the test set.
+- **best** and **last** are accuracies on the test set, or on the validation set of a run that has none on the test set.
+  **loss** is the last one on the test set, else on the validation set, else in training.
 """
 
 
@@ -117,7 +118,7 @@ def _table(chosen: Selection, rows: pd.DataFrame) -> None:
         selection_mode="multi-row",
         # The session's value is sent once: lost where the page runs again before the browser has the table's script.
         selection_default=selection,
-        column_order=ORDER,
+        column_order=_shown(rows),
         column_config=columns(chosen.theme),
     )
 
@@ -140,6 +141,7 @@ ORDER = (
     "best",
     "last",
     "accuracies",
+    "loss",
     "hits",
     "hit_rates",
     "bound",
@@ -154,15 +156,29 @@ ORDER = (
 )
 
 
+def _shown(rows: pd.DataFrame) -> list[str]:
+    """The columns: losses where a run has no accuracy, and no accuracies where no run has one."""
+    measured = rows["best"].notna()
+    left_out = {"loss"} if measured.all() or rows["loss"].isna().all() else set()
+    if not measured.any() and not left_out:
+        left_out = {"best", "last", "accuracies"}
+    return [column for column in ORDER if column not in left_out]
+
+
 def columns(theme: Theme) -> dict[str, ColumnConfig]:
     """How each column is shown."""
     column = st.column_config
     return {
         "run": column.TextColumn(pinned=True, width=170),
         "status": column.TextColumn(width=100),
-        "best": column.NumberColumn("best", format="percent", width=66, help="Best accuracy on the test set"),
-        "last": column.NumberColumn("last", format="percent", width=66, help="Last accuracy on the test set"),
-        "accuracies": column.LineChartColumn("test accuracy", width=104, color="blue"),
+        "best": column.NumberColumn(
+            "best", format="percent", width=66, help="Best accuracy on the test or validation set"
+        ),
+        "last": column.NumberColumn(
+            "last", format="percent", width=66, help="Last accuracy on the test or validation set"
+        ),
+        "accuracies": column.LineChartColumn("accuracy", width=104, color="blue"),
+        "loss": column.NumberColumn("loss", format="%.4g", width=70, help="Last loss: of test, validation or training"),
         "hits": column.ProgressColumn("clip hits", format="percent", min_value=0, max_value=1, width=112),
         "hit_rates": column.AreaChartColumn(
             "hits over steps", width=104, y_min=0, y_max=1, color=theme.upper, help="From 0 to 100 %"

@@ -6,5 +6,7 @@ SELECT
     1 + coalesce(lag(max(rows.step)) OVER (ORDER BY rows.epoch), 0) AS first_step,
     max(rows.step) AS last_step
 FROM log.run_rows('metrics', run) AS rows
-WHERE rows.epoch IS NOT NULL
+WHERE
+    rows.epoch IS NOT NULL
+    AND rows.name IN (SELECT names.name FROM log.metric_names([run]) AS names WHERE NOT names.own_steps)
 GROUP BY rows.epoch;

@@ -1,7 +1,7 @@
 -- A row is something unusual in a layer, which went on for `steps` of its steps from `step` to `last_step`. kind: 'nan',
 -- 'inf' or 'zero norm', and `quantity` says of what (a ratio is 'inf' where the norms are too far apart for a float); or
 -- 'jump', where the ratio was tenfold, or a tenth, from one step to the next: `before` and `after` the first such step.
--- Of each layer the first 20 of a kind are listed, and 1024 steps are read, the first that have odd norms or a restless
+-- Of each layer the first 20 of a kind are listed, and 1024 recorded steps are read, the first that have odd norms or a restless
 -- ratio; a row 'more' says from where to where there are, or may be, others, and in how many steps at most.
 --   SELECT layer, kind, step, quantity, before, after FROM events('demo', 1, 1000) ORDER BY step, layer;
 CREATE MACRO events(run, first_step, last_step) AS TABLE
@@ -11,7 +11,9 @@ WITH places AS MATERIALIZED (
 looked_at AS MATERIALIZED (
     FROM places
     WHERE whole IS NULL AND (odd_norm OR restless)
-    QUALIFY row_number() OVER (PARTITION BY layer, odd_norm ORDER BY step) <= greatest(1024 // width, 1)
+    QUALIFY
+        row_number() OVER (PARTITION BY layer, odd_norm ORDER BY step)
+        <= greatest(1024 * least(run_stride(run, first_step, last_step), width) // width, 1)
 ),
 apart AS (
     SELECT *, step - lag(step) OVER (ORDER BY step, number) AS gap

@@ -2,15 +2,17 @@
 -- these steps, a norm the largest, a relative step the largest, so that a spike of one step is seen at every width; where
 -- runs are compared the geometric means of the ratios tell, since the furthest of two runs may lie on either side of 1.
 -- hit_rate is as in clip_hits. At most `columns` cells a layer, of whole cells from that of the first step to that of the
--- last; position is NULL where run.json has no such layer.
+-- last, none narrower than the run's stride (run_stride) or than `least_width`, if that is given; last_step is the last that
+-- was recorded in it. position is NULL where run.json has no such layer.
 --   SELECT layer, step, trust_ratio FROM heatmap('demo', 1, 1000, 4) ORDER BY "position", step;
-CREATE MACRO heatmap(run, first_step, last_step, columns) AS TABLE
+CREATE MACRO heatmap(run, first_step, last_step, columns, least_width := 1) AS TABLE
 WITH cells AS (
     SELECT
         layer,
-        cell_width(first_step, last_step, columns) AS width,
-        cell_start(cells.step, cell_width(first_step, last_step, columns)) AS step,
+        log.shown_width(run, first_step, last_step, columns, least_width) AS width,
+        cell_start(cells.step, log.shown_width(run, first_step, last_step, columns, least_width)) AS step,
         sum(rows)::BIGINT AS rows,
+        max(cells.last_step) AS last_step,
         furthest_from_1(min(trust_ratio_min), max(trust_ratio_max)) AS trust_ratio,
         furthest_from_1(min(clipped_ratio_min), max(clipped_ratio_max)) AS clipped_ratio,
         exp(sum(trust_ratio_log_mean * rows) / sum(rows)) AS trust_ratio_geometric_mean,
@@ -22,7 +24,7 @@ WITH cells AS (
         sum(lower_hits)::BIGINT AS lower_hits,
         sum(not_finite)::BIGINT AS not_finite,
         hit_share(upper_hits, lower_hits, adapted) AS hit_rate
-    FROM log.cells_shown(run, first_step, last_step, columns) AS cells
+    FROM log.cells_shown(run, first_step, last_step, columns, least_width) AS cells
     GROUP BY ALL
 )
 SELECT cells.*, layers.position

@@ -1,14 +1,49 @@
 -- run_results of some runs, of which alone files are opened, or of all where `runs` is NULL.
 --   FROM log.results(['demo']);
 CREATE MACRO log.results(runs) AS TABLE
+WITH named AS (
+    SELECT
+        run,
+        name,
+        split,
+        quantity,
+        max(epoch) AS epochs,
+        arg_max(value, step) AS last,
+        max(value) FILTER (isfinite(value)) AS best,
+        avg(value) FILTER (isfinite(value)) AS mean,
+        min(step) FILTER (NOT isfinite(value)) AS broken_since,
+        list(value ORDER BY step, time) FILTER (
+            quantity = 'accuracy' AND split IN ('test', 'validation') AND isfinite(value)
+        ) AS curve,
+        count(*) AS "values"
+    FROM log.rows_of('metrics', runs)
+    JOIN metric_roles((SELECT list(DISTINCT name) FROM log.rows_of('metrics', runs))) USING (name)
+    GROUP BY run, name, split, quantity
+),
+ranked AS (
+    SELECT
+        *,
+        -- HF logs `loss` as it trains and its mean as `train_loss` in the end: what has most values speaks for its role.
+        row_number() OVER (PARTITION BY run, split, quantity ORDER BY "values" DESC, name) = 1 AS leads,
+        list_position(['test', 'validation', 'train'], split) AS rank
+    FROM named
+)
 SELECT
     run,
-    max(epoch) AS epochs,
-    list(value ORDER BY step, time) FILTER (name = 'test/accuracy' AND isfinite(value)) AS test_accuracies,
-    max(value) FILTER (name = 'test/accuracy' AND isfinite(value)) AS best_test_accuracy,
-    arg_max(value, step) FILTER (name = 'test/accuracy') AS last_test_accuracy,
-    arg_max(value, step) FILTER (name = 'train/loss') AS last_train_loss,
-    min(step) FILTER (name = 'train/loss' AND NOT isfinite(value)) AS broken_since,
-    avg(value) FILTER (name = 'train/images_per_second' AND isfinite(value)) AS images_per_second
-FROM log.rows_of('metrics', runs)
+    max(epochs) AS epochs,
+    any_value(curve) FILTER (leads AND split = 'test' AND quantity = 'accuracy') AS test_accuracies,
+    any_value(best) FILTER (leads AND split = 'test' AND quantity = 'accuracy') AS best_test_accuracy,
+    any_value(last) FILTER (leads AND split = 'test' AND quantity = 'accuracy') AS last_test_accuracy,
+    any_value(last) FILTER (leads AND split = 'train' AND quantity = 'loss') AS last_train_loss,
+    any_value(broken_since) FILTER (leads AND split = 'train' AND quantity = 'loss') AS broken_since,
+    any_value(mean) FILTER (name = 'train/images_per_second') AS images_per_second,
+    min_by(name, rank) FILTER (leads AND quantity = 'accuracy' AND rank <= 2) AS accuracy_name,
+    min_by(split, rank) FILTER (leads AND quantity = 'accuracy' AND rank <= 2) AS accuracy_of,
+    arg_min_null(curve, rank) FILTER (leads AND quantity = 'accuracy' AND rank <= 2) AS accuracies,
+    arg_min_null(best, rank) FILTER (leads AND quantity = 'accuracy' AND rank <= 2) AS best_accuracy,
+    arg_min_null(last, rank) FILTER (leads AND quantity = 'accuracy' AND rank <= 2) AS last_accuracy,
+    min_by(name, rank) FILTER (leads AND quantity = 'loss') AS loss_name,
+    min_by(split, rank) FILTER (leads AND quantity = 'loss') AS loss_of,
+    arg_min_null(last, rank) FILTER (leads AND quantity = 'loss') AS last_loss
+FROM ranked
 GROUP BY run;

@@ -1,13 +1,14 @@
 -- A row is a cell of one layer of a run: how far its ratio, before and after clipping, and its norms went over `width`
 -- steps, the first of them `step`; the mean and the geometric mean of the ratio; its bounds in the last of these steps.
--- At most `columns` rows, of whole cells as in heatmap.
+-- At most `columns` rows, of whole cells as in heatmap, as wide as there.
 --   SELECT step, trust_ratio_min, trust_ratio_max, upper FROM ratio_envelope('demo-clip1', 'fc.weight', 1, 1000, 8) ORDER BY step;
-CREATE MACRO ratio_envelope(run, layer, first_step, last_step, columns) AS TABLE
+CREATE MACRO ratio_envelope(run, layer, first_step, last_step, columns, least_width := 1) AS TABLE
 SELECT
-    cell_width(first_step, last_step, columns) AS width,
-    cell_start(cells.step, cell_width(first_step, last_step, columns)) AS step,
+    log.shown_width(run, first_step, last_step, columns, least_width) AS width,
+    cell_start(cells.step, log.shown_width(run, first_step, last_step, columns, least_width)) AS step,
     max(cells.epoch) AS epoch,
     sum(cells.rows)::BIGINT AS rows,
+    max(cells.last_step) AS last_step,
     min(cells.trust_ratio_min) AS trust_ratio_min,
     max(cells.trust_ratio_max) AS trust_ratio_max,
     sum(cells.trust_ratio_mean * cells.rows) / sum(cells.rows) AS trust_ratio_mean,
@@ -25,6 +26,6 @@ SELECT
     sum(cells.upper_hits)::BIGINT AS upper_hits,
     sum(cells.lower_hits)::BIGINT AS lower_hits,
     hit_share(cells.upper_hits, cells.lower_hits, cells.adapted) AS hit_rate
-FROM log.cells_shown(run, first_step, last_step, columns) AS cells
+FROM log.cells_shown(run, first_step, last_step, columns, least_width) AS cells
 WHERE cells.layer = layer
 GROUP BY ALL;

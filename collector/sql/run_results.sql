@@ -1,5 +1,7 @@
 -- A row is a run that logged metrics: its accuracies on the test set in their order, the best and the last of them, the
--- last training loss, and the first step whose training loss was not finite.
---   SELECT run, best_test_accuracy, last_test_accuracy FROM run_results ORDER BY best_test_accuracy DESC, run;
+-- last training loss, and the first step whose training loss was not finite. Without `test_` the same of the validation set
+-- where there is no accuracy on the test set, and accuracy_of and accuracy_name say which; last_loss is of the first of test
+-- set, validation set and training that there is. Of several names of a role (metric_roles) it is the one with most values.
+--   SELECT run, best_test_accuracy, last_test_accuracy, last_loss, loss_name FROM run_results ORDER BY run;
 CREATE VIEW run_results AS
 FROM log.results(NULL);

@@ -1,6 +1,6 @@
--- A row is a run in a line: what it was, how it stands, what came of it. hit_rate is over all layers and steps; silent is
--- how long ago the last word came from a run that did not end.
---   SELECT run, status, clip, steps, last_accuracy, best_accuracy, hit_rate FROM run_summaries ORDER BY run;
+-- A row is a run in a line: what it was, how it stands, what came of it, of which accuracy and which loss as in run_results.
+-- hit_rate is over all layers and steps; silent is how long ago the last word came from a run that did not end.
+--   SELECT run, status, clip, steps, last_accuracy, last_loss, hit_rate FROM run_summaries ORDER BY run;
 CREATE VIEW run_summaries AS
 SELECT
     run,
@@ -9,8 +9,11 @@ SELECT
     config->>'optimizer' AS optimizer,
     config->>'clip' AS clip,
     steps,
-    last_test_accuracy AS last_accuracy,
-    best_test_accuracy AS best_accuracy,
+    last_accuracy,
+    best_accuracy,
+    accuracy_of,
+    last_loss,
+    loss_of,
     hit_rate,
     started,
     CASE WHEN status IN ('running', 'stalled') THEN date_trunc('second', now() - heartbeat) END AS silent

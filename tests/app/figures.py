@@ -5,6 +5,8 @@ import html
 import numpy as np
 import pandas as pd
 
+from app.charts.metric import Metric
+
 LAYERS = ["conv.weight", "conv.bias", "fc.weight"]
 
 
@@ -23,6 +25,13 @@ def cells(width: int = 1, **columns: list[float]) -> pd.DataFrame:
         update_norm=1.0,
         not_finite=0,
     ).assign(**columns)
+
+
+def metric(name: str, *, own_steps: bool = False) -> Metric:
+    """What the log says of a name like test/accuracy."""
+    split, _, quantity = name.rpartition("/")
+    scale = {"accuracy": "share", "loss": "log"}.get(quantity, "linear")
+    return Metric(name, split or None, quantity, scale, split, own_steps)
 
 
 def texts(figure: object) -> list[str]:

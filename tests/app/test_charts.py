@@ -14,7 +14,7 @@ from app.charts.metrics import metric_curves
 from app.charts.text import escape, label_margin, layer_ticks, ratio_text, ratio_ticks, shorten
 from app.charts.theme import DARK, LIGHT, Line, lines
 from app.shell.sidebar import HUES
-from tests.app.figures import LAYERS, texts
+from tests.app.figures import LAYERS, metric, texts
 from tests.dashboard_log import HOSTILE
 
 STEPS = pd.DataFrame(
@@ -32,7 +32,7 @@ STEPS = pd.DataFrame(
 
 def envelope(rows: pd.DataFrame, width: int = 1, spread: float = 1.0) -> pd.DataFrame:
     """Rows as of ratio_envelope: each a cell that reaches `spread` times as far up and down."""
-    cells = rows[["step", "lower", "upper"]].assign(width=width, rows=width)
+    cells = rows[["step", "lower", "upper"]].assign(width=width, rows=width, last_step=rows["step"] + width - 1)
     for column in ("trust_ratio", "clipped_ratio", "weight_norm", "update_norm"):
         cells[f"{column}_min"], cells[f"{column}_max"] = rows[column] / spread, rows[column] * spread
         cells[f"{column}_geometric_mean"] = rows[column]
@@ -146,8 +146,8 @@ def test_hits_over_time_have_a_line_a_run_and_a_dotted_one_for_lower_hits():
 
 def test_runs_are_named_once_in_the_legend_of_four_panels():
     curve = pd.DataFrame({"step": [1, 2], "epoch": [1, 1], "value": [0.5, 0.6]})
-    metrics = ("test/accuracy", "train/accuracy", "test/loss", "train/loss")
-    figure = metric_curves({(run, metric): curve for run in "ab" for metric in metrics}, lines=lines(["a", "b"]))
+    metrics = [metric(name) for name in ("test/accuracy", "train/accuracy", "test/loss", "train/loss")]
+    figure = metric_curves({(run, each): curve for run in "ab" for each in metrics}, lines=lines(["a", "b"]))
     assert len(figure.data) == 8
     assert [trace.name for trace in figure.data if trace.showlegend] == ["a", "b"]
 
@@ -157,7 +157,7 @@ def test_a_hostile_run_name_is_text_in_every_chart():
     line = lines([HOSTILE])
     rates = pd.DataFrame({"step": [1], "upper_rate": [0.5], "lower_rate": [0.0]})
     for figure in (
-        metric_curves({(HOSTILE, "test/loss"): curve}, lines=line),
+        metric_curves({(HOSTILE, metric("test/loss")): curve}, lines=line),
         hit_rates_by_layer({HOSTILE: RATES}, layers=LAYERS, lines=line),
         hit_rates_over_time({HOSTILE: rates}, lines=line),
     ):

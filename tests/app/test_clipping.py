@@ -31,7 +31,7 @@ CELLS = pd.DataFrame(
         ("fc.weight", 0, np.nan, 0, 0),
     ],
     columns=["layer", "step", "hit_rate", "upper_hits", "lower_hits"],
-).assign(width=4)
+).assign(width=4, rows=4)
 RATES = pd.DataFrame(
     {"layer": LAYERS, "first_hit": pd.array([1, 2, None], "Int64"), "last_hit": pd.array([7, 3, None], "Int64")}
 )

@@ -19,7 +19,7 @@ from app.charts.theme import LIGHT, Line, lines
 from collector import Collector, connect
 from tests.app import compare_log
 from tests.app.compare_log import LAYERS, accuracy
-from tests.app.figures import texts
+from tests.app.figures import metric, texts
 from tests.app.test_pages import figure, text
 from tests.collector.emitter import Emitter
 from tests.dashboard_log import HOSTILE, HOSTILE_LAYER
@@ -344,7 +344,7 @@ def test_a_deviation_goes_no_lower_than_a_logarithm_can():
 
 
 def test_a_hostile_name_is_text_in_the_difference():
-    cells = pd.DataFrame({"layer": [HOSTILE_LAYER], "step": [1], "width": [1], RATIO.column: [2.0]})
+    cells = pd.DataFrame({"layer": [HOSTILE_LAYER], "step": [1], "width": [1], "rows": [1], RATIO.column: [2.0]})
     compared = difference(cells, cells, quantity=RATIO, layers=[HOSTILE_LAYER])
     drawn = difference_map(compared, quantity=RATIO, names=(HOSTILE, HOSTILE))
     assert any("<script>" in said for said in texts(drawn))
@@ -353,7 +353,7 @@ def test_a_hostile_name_is_text_in_the_difference():
 
 
 def test_a_cell_that_one_run_lacks_is_empty():
-    cells = pd.DataFrame({"layer": ["a", "a"], "step": [1, 2], "width": 1, RATIO.column: [2.0, np.inf]})
+    cells = pd.DataFrame({"layer": ["a", "a"], "step": [1, 2], "width": 1, "rows": 1, RATIO.column: [2.0, np.inf]})
     compared = difference(cells, cells.head(1).assign(**{RATIO.column: 0.5}), quantity=RATIO, layers=["a"])
     assert compared.difference[0, 0] == pytest.approx(np.log10(4))
     assert np.isnan(compared.difference[0, 1])
@@ -361,11 +361,11 @@ def test_a_cell_that_one_run_lacks_is_empty():
 
 def test_shares_that_lie_close_together_have_the_digits_that_differ():
     curve = pd.DataFrame({"step": [1, 2], "value": [0.981, 0.984]})
-    drawn = metric_curves({("a", "test/accuracy"): curve}, lines=lines(["a"]))
+    drawn = metric_curves({("a", metric("test/accuracy")): curve}, lines=lines(["a"]))
     assert (drawn.layout.yaxis.tickformat, drawn.data[0].hovertemplate) == (".3~p", "%{y:.2%}")
 
 
 @pytest.mark.parametrize(("lowest", "scale"), [(0.1, "log"), (0.0, "linear"), (-3.0, "linear")])
 def test_a_loss_has_a_logarithmic_axis_where_it_can(lowest: float, scale: str):
     curve = pd.DataFrame({"step": [1, 2, 3], "value": [1.0, np.nan, lowest]})
-    assert metric_curves({("a", "train/loss"): curve}, lines=lines(["a"])).layout.yaxis.type == scale
+    assert metric_curves({("a", metric("train/loss")): curve}, lines=lines(["a"])).layout.yaxis.type == scale

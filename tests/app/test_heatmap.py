@@ -6,7 +6,7 @@ import pytest
 
 from app.charts.heatmap import heatmap
 from app.charts.theme import DARK, LIGHT
-from tests.app.figures import LAYERS, cells, texts
+from tests.app.figures import LAYERS, cells, metric, texts
 from tests.dashboard_log import HOSTILE_LAYER
 
 
@@ -82,8 +82,9 @@ def test_a_value_that_has_no_logarithm_breaks_nothing(odd):
 
 def test_curves_share_the_axis_of_the_steps():
     curve = cells().query("layer == 'fc.weight'")[["step"]].assign(value=0.5)
-    figure = heatmap(cells(), layers=LAYERS, curves={"test/accuracy": curve, "train/loss": curve, "lr": curve})
-    assert [trace.name for trace in figure.data[1:]] == ["test/accuracy", "train/loss"]
+    names = ("test/accuracy", "train/loss", "lr")
+    figure = heatmap(cells(), layers=LAYERS, curves={metric(name): curve for name in names})
+    assert [trace.name for trace in figure.data[1:]] == list(names)
     assert {trace.xaxis or "x" for trace in figure.data} == {"x"}
 
 

@@ -18,7 +18,7 @@ OpenPage = Callable[..., AppTest]
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*nanobind.*")
 
-WELL = {"broken_since": None, "best_test_accuracy": 0.9, "last_test_accuracy": 0.88}
+WELL = {"broken_since": None, "best_accuracy": 0.9, "last_accuracy": 0.88}
 RATES = pd.DataFrame({"adapted": [10, 10, 0], "upper_hits": [10, 0, 0], "lower_hits": [0, 0, 0]})
 FINITE = pd.DataFrame({"layers": [0], "since": [None]})
 
@@ -34,7 +34,7 @@ def test_a_run_that_is_well_has_no_findings():
 
 def test_what_is_wrong_is_said_worst_first():
     found = health.findings(
-        WELL | {"broken_since": 12, "last_test_accuracy": 0.5},
+        WELL | {"broken_since": 12, "last_accuracy": 0.5},
         RATES.assign(upper_hits=[10, 10, 0]),
         pd.DataFrame({"layers": [2], "since": [7]}),
     )
@@ -48,7 +48,7 @@ def test_what_is_wrong_is_said_worst_first():
 
 
 def test_an_accuracy_that_is_no_number_has_fallen():
-    assert sentences(WELL | {"last_test_accuracy": float("nan")}) == ["accuracy has fallen"]
+    assert sentences(WELL | {"last_accuracy": float("nan")}) == ["accuracy has fallen"]
 
 
 def test_a_curve_is_thinned_to_its_last_value():
@@ -70,7 +70,7 @@ def test_results_are_those_of_the_views_and_only_what_changed_is_asked_again(log
     shown = con.sql("SELECT run, hit_rate, best_accuracy FROM run_summaries").to_arrow_table().to_pandas()
     shown = shown.set_index("run").loc[runs["run"]]
     pd.testing.assert_series_equal(first["hit_rate"], shown["hit_rate"])
-    pd.testing.assert_series_equal(first["best_test_accuracy"], shown["best_accuracy"], check_names=False)
+    pd.testing.assert_series_equal(first["best_accuracy"], shown["best_accuracy"], check_names=False)
     asked.clear()
     known.of(runs, ask)
     assert asked == []

@@ -156,7 +156,7 @@ def test_every_view_and_macro_is_explained_by_its_own_comment_and_runs_its_examp
     page.session_state["sql-about-heatmap"] = True
     page.run()
     assert describe("heatmap").text in text(page)
-    assert "heatmap(run, first_step, last_step, columns)" in text(page)
+    assert "heatmap(run, first_step, last_step, columns, least_width)" in text(page)
     page.button(key="sql-example-heatmap").click()
     settled(page.run())
     assert "heatmap('clipped', 1, 40, 4)" in page.text_area(key="sql").value

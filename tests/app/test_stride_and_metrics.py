@@ -1,0 +1,208 @@
+"""Runs that record every 100th step, and metrics of any name: what the pages draw of them."""
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app.charts import curves_below
+from app.charts.heatmap import heatmap
+from app.charts.metric import Metric, in_order
+from app.charts.metrics import HITS, metric_curves
+from app.charts.theme import lines
+from tests.app import stride_log
+from tests.app.figures import LAYERS, cells, metric
+from tests.app.test_bounds import decoded
+from tests.app.test_pages import figure, text
+
+OpenPage = Callable[..., AppTest]
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*nanobind.*")
+
+
+@pytest.fixture(scope="module")
+def strides(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return stride_log.build(tmp_path_factory.mktemp("strides"))
+
+
+def open_at(open_page: OpenPage, name: str, root: Path, *runs: str, **query: str) -> AppTest:
+    page = open_page("runs", root, *runs)
+    for key, value in query.items():
+        page.query_params[key] = value
+    page.switch_page(page._script_path.replace("shell/dashboard.py", f"pages/{name}.py"))
+    return page.run()
+
+
+def drawn_cells(page: AppTest, key: str) -> list[dict]:
+    return [trace for trace in figure(page, key)["data"] if trace["type"] == "heatmap"]
+
+
+def filled(trace: dict) -> float:
+    """The share of the cells that have a value."""
+    return float(np.isfinite(np.asarray(decoded(trace["z"]), dtype=float)).mean())
+
+
+@pytest.mark.parametrize(("run", "stride"), [("hundred", 100), ("sixtyfour", 64), ("one", 1)])
+def test_every_cell_of_the_heatmap_is_filled(open_page: OpenPage, strides: Path, run: str, stride: int):
+    (trace,) = drawn_cells(open_page("layers", strides, run), "heatmap")
+    assert trace["dx"] == stride
+    assert filled(trace) == (1 if stride > 1 else pytest.approx(1))
+
+
+def test_a_zoom_into_less_than_a_stride_shows_the_cell_that_it_lies_in(open_page: OpenPage, strides: Path):
+    page = open_at(open_page, "layers", strides, "hundred", steps="130-150")
+    assert not page.exception
+    (trace,) = drawn_cells(page, "heatmap")  # there is nothing finer to fetch
+    assert (trace["dx"], filled(trace)) == (100, 1)
+    (before,) = (each for each in figure(page, "layer_curve")["data"] if each["name"] == "before clipping")
+    assert list(decoded(before["x"])) == [100]  # the step that was recorded, not its cell's middle
+    assert "a cell a recorded step, of which 100 steps have one" in text(page)
+
+
+def test_the_hover_tells_the_step_that_was_recorded(open_page: OpenPage, strides: Path):
+    (trace,) = drawn_cells(open_page("layers", strides, "hundred"), "heatmap")
+    assert "step %{customdata[1]:,.0f}, the one of 100 that was recorded" in trace["hovertemplate"]
+    recorded = np.asarray(decoded(trace["customdata"]), dtype=float).reshape(3, -1, 2)[0, :, 1]
+    assert list(recorded) == [1, *range(100, 1001, 100)]
+
+
+def test_the_hit_map_has_no_empty_cell(open_page: OpenPage, strides: Path):
+    (trace,) = drawn_cells(open_page("clipping", strides, "hundred"), "hit_map")
+    assert (trace["dx"], filled(trace)) == (100, 1)
+
+
+@pytest.mark.parametrize(("one", "other", "width"), [("hundred", "sixtyfour", 100), ("sixtyfour", "one", 64)])
+def test_two_runs_are_compared_in_cells_of_the_larger_stride(
+    open_page: OpenPage, strides: Path, one: str, other: str, width: int
+):
+    (trace,) = drawn_cells(open_page("compare", strides, one, other), "difference_map")
+    assert (trace["dx"], filled(trace)) == (width, 1)
+
+
+def names_drawn(page: AppTest) -> list[str]:
+    return [trace["name"] for trace in figure(page, "heatmap")["data"] if trace["type"] == "scatter"]
+
+
+def test_every_metric_is_drawn_under_the_heatmap_or_it_is_said_how_many_are(open_page: OpenPage, strides: Path):
+    page = open_page("layers", strides, "hundred")
+    assert names_drawn(page) == [
+        "eval_loss", "loss", "train_loss", "grad_norm", "learning_rate", "epoch", "eval_runtime", "train_runtime",
+    ]  # fmt: skip
+    assert not any(each.key == "below" for each in page.multiselect)
+
+
+def test_of_500_metrics_some_are_drawn_and_the_others_can_be_chosen(open_page: OpenPage, strides: Path):
+    page = open_page("layers", strides, "many")
+    assert names_drawn(page)[0] == "loss"
+    choice = next(each for each in page.multiselect if each.key == "below")
+    assert choice.placeholder == f"{len(names_drawn(page))} of 500 metrics are drawn: choose others"
+    assert len(choice.options) == 500
+    choice.set_value(["probe3/m402", "probe0/m0"]).run()
+    assert names_drawn(page) == ["probe0/m0", "probe3/m402"]
+    assert "2 of 500 metrics are drawn." in text(page)
+    again = open_page("runs", strides, "many")
+    again.query_params["below"] = ["probe3/m402"]
+    again.switch_page(again._script_path.replace("shell/dashboard.py", "pages/layers.py")).run()
+    assert names_drawn(again) == ["probe3/m402"]
+
+
+def test_a_metric_over_tokens_has_an_axis_of_its_own(open_page: OpenPage, strides: Path):
+    layout = figure(open_page("layers", strides, "tokens"), "heatmap")
+    (loss,) = (trace for trace in layout["data"] if trace["name"] == "loss")
+    assert loss["xaxis"] != "x"
+    own = layout["layout"][f"xaxis{loss['xaxis'][1:]}"]
+    assert own["title"]["text"] == "step, as it was logged"
+    assert list(decoded(loss["x"]))[-1] == 1000 * 4096
+    assert drawn_cells(open_page("layers", strides, "tokens"), "heatmap")[0]["dx"] == 100
+    compared = figure(open_page("compare", strides, "tokens"), "compare")
+    place = {trace["xaxis"]: trace for trace in compared["data"]}
+    axes = {key: axis for key, axis in compared["layout"].items() if key.startswith("xaxis")}
+    (own,) = (key for key, axis in axes.items() if axis["title"].get("text") == "step, as it was logged")
+    assert "matches" not in axes[own]
+    assert max(decoded(place[own.replace("axis", "")]["x"])) == 1000 * 4096
+
+
+def test_compare_has_a_panel_a_metric_those_of_a_prefix_together(open_page: OpenPage, strides: Path):
+    page = open_page("compare", strides, "hundred")
+    titles = [said["text"] for said in figure(page, "compare")["layout"]["annotations"]]
+    assert titles == [
+        "<b>eval_loss</b>", "<b>loss</b>", "<b>train_loss</b>", "<b>Clip hits</b>",
+        "<b>Other metrics</b>", "<b>grad_norm</b>", "<b>learning_rate</b>", "<b>epoch</b>",
+        "<b>eval</b>", "<b>eval_runtime</b>", "<b>train</b>", "<b>train_runtime</b>",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("by", ["epoch", "time"])
+def test_metrics_over_tokens_are_drawn_along_epochs_and_time_too(open_page: OpenPage, strides: Path, by: str):
+    page = open_at(open_page, "compare", strides, "tokens", "hundred", along=by)
+    assert not page.exception
+
+
+def test_a_run_without_an_accuracy_shows_its_loss(open_page: OpenPage, strides: Path):
+    page = open_page("runs", strides, "hundred", "sixtyfour", "tokens")
+    shown = {metric.label: metric.value for metric in page.metric if metric.label != "Clip hits"}
+    assert shown == {
+        "Validation loss": f"{6 / np.log(1000):.4g}",
+        "Validation accuracy": "95.0%",  # logged as 95
+        "Test accuracy": "75.0%",
+    }
+    table = page.dataframe[0].value.set_index("run")
+    assert table.loc["hundred", "loss"] == pytest.approx(6 / np.log(1000))
+    assert pd.isna(table.loc["hundred", "best"])
+    assert table.loc["sixtyfour", "best"] == pytest.approx(0.95)
+
+
+def test_settings_without_an_accuracy_are_compared_by_their_loss(open_page: OpenPage, strides: Path):
+    page = open_page("compare", strides, "hundred", "many")
+    assert {metric.label: metric.value for metric in page.metric} == {
+        "hundred": f"{6 / np.log(1000):.4g}",
+        "many": "2",
+    }
+    assert not any(metric.delta for metric in page.metric)  # validation against training says nothing
+
+
+def test_panels_are_of_a_quantity_and_steps_of_their_own_come_last():
+    names = [metric("lr"), metric("train/loss", own_steps=True), metric("test/loss"), metric("train/loss")]
+    curve = pd.DataFrame({"step": [1, 2], "value": [0.5, 0.6]})
+    stack = curves_below.stacked(dict.fromkeys(in_order(names), curve))
+    assert [[each.name for each in panel] for panel in stack] == [["test/loss", "train/loss"], ["lr"], ["train/loss"]]
+    drawn = heatmap(cells(), layers=LAYERS, curves=dict.fromkeys(names, curve))
+    assert drawn.layout.xaxis.anchor == "y3"  # under the panels that lie along its steps
+    domains = [drawn.layout[f"yaxis{number}"].domain for number in ("", 2, 3, 4)]
+    assert all(above[0] >= below[1] for above, below in itertools.pairwise(domains))
+
+
+def test_names_that_differ_in_case_alone_have_lines_of_their_own():
+    curve = pd.DataFrame({"step": [1, 2], "value": [0.5, 0.6]})
+    names = [Metric(name, "train", "loss", "log") for name in ("Loss", "loss", "LOSS ")]
+    drawn = heatmap(cells(), layers=LAYERS, curves=dict.fromkeys(names, curve))
+    assert [trace.name for trace in drawn.data[1:]] == ["Loss", "loss", "LOSS "]
+    assert len({trace.line.dash for trace in drawn.data[1:]}) == 3
+
+
+@pytest.mark.parametrize(("largest", "written"), [(0.9, ".3~p"), (92.0, "~g")])
+def test_an_accuracy_above_1_is_a_percentage_already(largest: float, written: str):
+    curve = pd.DataFrame({"step": [1, 2], "value": [0.5, largest]})
+    drawn = metric_curves({("a", metric("validation/accuracy")): curve}, lines=lines(["a"]))
+    assert drawn.layout.yaxis.tickformat == written
+
+
+def test_metrics_that_everybody_looks_at_come_first_and_bookkeeping_last():
+    names = ["epoch", "zeta", "m10", "m2", "grad_norm", "train/loss", "eval_runtime", "test/loss", "test/accuracy"]
+    found = [each.name for each in in_order([*map(metric, names)])]
+    assert found == [
+        "test/accuracy",
+        "test/loss",
+        "train/loss",
+        "grad_norm",
+        "m2",
+        "m10",
+        "zeta",
+        "epoch",
+        "eval_runtime",
+    ]
+    assert HITS.name not in found
