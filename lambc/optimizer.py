@@ -218,7 +218,7 @@ class LayerwiseOptimizer(Optimizer):
                 restored[name] = self._zeros(param).copy_(value)
             elif name == "step":
                 device = param.device if self._counts_on_device(group, param.device) else "cpu"
-                restored[name] = torch.as_tensor(value).to(device, torch.float32, copy=True)
+                restored[name] = torch.as_tensor(value, dtype=torch.float32, device=device).clone()
             elif isinstance(value, Tensor):
                 restored[name] = value.to(param.device, copy=True)
         return restored
@@ -319,7 +319,7 @@ class LayerwiseOptimizer(Optimizer):
         if found_inf is not None:
             torch._foreach_add_(steps, 1 - found_inf)
         elif steps[0].is_cpu:  # where a number would be made a tensor for each; without alpha torch makes it a number
-            torch._foreach_add_(steps, torch.ones(()), alpha=1)
+            torch._foreach_add_(steps, torch.ones((), dtype=torch.float32, device="cpu"), alpha=1)
         else:
             torch._foreach_add_(steps, 1)
 
@@ -341,7 +341,8 @@ class LayerwiseOptimizer(Optimizer):
         if self._hooks:
             lr = step.group["lr"]
             if step.found_inf is not None:
-                lr = torch.where(step.found_inf == 1, math.nan, lr)
+                rate = lr if isinstance(lr, Tensor) else torch.full_like(step.found_inf, lr)
+                lr = torch.where(step.found_inf == 1, math.nan, rate)
             rows = [step.kind.first_row + row for row in step.kind.rows]
             self._hooks.write(rows, ratios, step.lower, step.upper, lr)
 
