@@ -1,5 +1,6 @@
 """What commands say: answers on stdout, progress and errors on stderr."""
 
+import io
 import math
 import sys
 from datetime import datetime
@@ -13,6 +14,13 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 out, err = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False)
+
+
+def replace_what_cannot_be_shown() -> None:
+    """From now on print a question mark, and raise nothing, for a character that the terminal's encoding lacks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def print_table(rows: "pa.Table") -> None:
