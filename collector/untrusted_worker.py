@@ -243,8 +243,9 @@ def write_ending(out: BinaryIO, ending: Ending) -> None:
 
 
 def ending_of(error: Exception) -> Ending:
-    """What went wrong, as the first line of what DuckDB, or Arrow for DuckDB, says."""
-    said = str(error).strip().partition("\n")[0]
+    """What went wrong, as the first line of what DuckDB, or Arrow for DuckDB, says, and the names that it suggests."""
+    said, *rest = str(error).strip().split("\n")
+    said = " ".join([said, *(line for line in rest if line.startswith(("Did you mean", "Candidate")))])
     if isinstance(error, MemoryError) or said.startswith("Out of Memory"):
         said = f"{said or 'Out of Memory Error'}; ask for less at once"
     elif isinstance(error, RecursionError):

@@ -20,12 +20,14 @@ has what `Bound` names; a ceiling that follows the largest ratio seen so far, fo
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor
+
+from lambc.options import as_number, as_pair, number
 
 Limit: TypeAlias = float | Tensor
 
@@ -55,6 +57,17 @@ class Bound(Protocol):
         ...
 
 
+def _make_plain(bound: Any) -> None:
+    """Replace the numbers and flags of a bound by Python's own, as they stand in a `state_dict()`."""
+    for field in fields(bound):
+        given = getattr(bound, field.name)
+        if field.type in (int, float):
+            given = number(f"{type(bound).__name__}.{field.name}", given)
+        elif field.type is bool:
+            given = bool(given)
+        object.__setattr__(bound, field.name, given)  # a bound is frozen
+
+
 def _check_limits(lower: float, upper: float, clip: str) -> None:
     if math.isnan(lower) or math.isnan(upper):
         raise ValueError(f"{clip}: a bound is NaN; give numbers, or clip=None for no clipping")
@@ -80,6 +93,7 @@ class Fixed:
     state: ClassVar[Mapping[str, float]] = {}
 
     def __post_init__(self) -> None:
+        _make_plain(self)
         _check_limits(self.lower, self.upper, f"clip=({self.lower}, {self.upper})")
 
     def limits(self, state: Mapping[str, Tensor]) -> tuple[float, float]:
@@ -116,6 +130,7 @@ class Scheduled:
     state: ClassVar[Mapping[str, float]] = {"age": 0.0}
 
     def __post_init__(self) -> None:
+        _make_plain(self)
         for name in ("start", "end"):
             upper = getattr(self, name)
             _check_limits(self.lower, upper, f"Scheduled with lower={self.lower}, {name}={upper}")
@@ -153,6 +168,7 @@ class DynamicBound:
     state: ClassVar[Mapping[str, float]] = {"age": 0.0}
 
     def __post_init__(self) -> None:
+        _make_plain(self)
         for name in ("final", "gamma"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"DynamicBound({name}={getattr(self, name)}): give a finite number above 0")
@@ -181,6 +197,7 @@ class Deviation:
     state: ClassVar[Mapping[str, float]] = {"seen": 0.0, "mean": 0.0, "variance": 0.0}
 
     def __post_init__(self) -> None:
+        _make_plain(self)
         if not 0 < self.n < math.inf:
             raise ValueError(f"Deviation(n={self.n}): give a finite number of standard deviations above 0")
         if not 0 <= self.beta < 1:
@@ -225,6 +242,7 @@ class Quantile:
     state: ClassVar[Mapping[str, float]] = {"level": math.inf}
 
     def __post_init__(self) -> None:
+        _make_plain(self)
         if not 0 < self.q < 1:
             raise ValueError(f"Quantile(q={self.q}): give a share in (0, 1)")
         if not 0 < self.rate < math.inf:
@@ -242,7 +260,7 @@ class Quantile:
 
 
 # What `clip=` takes: an upper bound, a pair (lower, upper), a bound, or None for no clipping.
-Clip: TypeAlias = float | tuple[float, float] | Bound | None
+Clip: TypeAlias = float | Sequence[float] | Bound | None
 
 EXEMPT = Fixed(upper=1.0, lower=1.0)
 """What a layer that is not adapted uses: its ratio is 1, whatever it would have been."""
@@ -255,17 +273,14 @@ def as_bound(clip: Clip) -> Bound:
 
     Raises ValueError where the limits make no sense, TypeError where it is none of the kinds that `clip=` takes.
     """
-    match clip:
-        case None:
-            return Fixed(upper=math.inf)
-        case bool() | type():
-            pass
-        case int() | float():
-            return Fixed(upper=float(clip))
-        case [int() | float() as lower, int() | float() as upper]:
-            return Fixed(upper=float(upper), lower=float(lower))
-        case Bound():
-            return clip
+    if clip is None:
+        return Fixed(upper=math.inf)
+    if (upper := as_number(clip)) is not None:
+        return Fixed(upper=float(upper))
+    if isinstance(clip, Bound) and not isinstance(clip, type):
+        return clip
+    if (limits := as_pair(clip)) is not None:
+        return Fixed(lower=float(limits[0]), upper=float(limits[1]))
     raise TypeError(
         f"clip={clip!r}: give an upper bound, a pair (lower, upper), a bound of lambc.bounds, or None for no clipping"
     )

@@ -6,17 +6,10 @@ Its output is on stdout; progress and errors are on stderr. What a user can mend
 import os
 import shlex
 import shutil
-import signal
-import socket
-import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Sequence
 from contextlib import closing
-from enum import StrEnum
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,29 +18,21 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from lambc import log_commands
+from lambc.answers import Format, ask, show
 from lambc.experiments.settings import RATES, SOURCES, TEXTS, Model, Rule, Run, Stem
 from lambc.experiments.tables import EXPERIMENTS, ReproducedRun, ScaleName, plan
 from lambc.log_commands import RUNS, RunsFolder, RunsToRead, home
-from lambc.terminal import err, fail, first_line, out, percent, print_table, say, write_any_sign
+from lambc.needs import need, refuse_hidden
+from lambc.serving import HOST, PORT, check_server, serve_dashboard
+from lambc.terminal import err, fail, out, percent, print_table, say, write_any_sign
 
 if TYPE_CHECKING:
-    import duckdb
     import pyarrow as pa
 
     from lambc.experiments.data import Data
 
-ROWS_SHOWN = 40
-"""Rows of a table on the terminal; the other formats give all of them."""
-
 ANSWER_BYTES = 4 * 10**9
 """An answer of `lambc sql` is held in memory, and written whole or not at all."""
-
-COPY = {
-    "csv": "COPY answer TO $path (FORMAT csv, HEADER)",
-    "json": "COPY answer TO $path (FORMAT json, ARRAY)",
-    "parquet": "COPY answer TO $path (FORMAT parquet)",
-}
-
 
 RUN_LIST = """
 SELECT run, status, steps, best_accuracy, last_accuracy, last_loss, hit_rate, started, silent
@@ -85,22 +70,12 @@ app = typer.Typer(
 )
 
 
-class Format(StrEnum):
-    """How an answer is written."""
-
-    table = "table"
-    csv = "csv"
-    json = "json"
-    parquet = "parquet"
-
-
 FormatOption = Annotated[Format, typer.Option("--format", help="How the answer is written.")]
 OutputOption = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to this file instead of stdout.")
 ]
 Host = Annotated[str, typer.Option(help="The address to serve at; by default only this machine can reach it.")]
 Port = Annotated[int, typer.Option(min=1, max=65535, help="The port to serve at.")]
-HOST, PORT = "127.0.0.1", 8501
 
 
 def print_version(wanted: bool) -> None:
@@ -117,6 +92,7 @@ def main(
     ] = False,
 ) -> None:
     """Train with clipped trust ratios, and see which layers are clipped, when and how often."""
+    refuse_hidden("collector")
 
 
 @app.command()
@@ -317,6 +293,7 @@ def reproduce(
     folder = Path(home(str(runs or Path("runs") / f"{experiment}-{scale}")))
     reported = Path(home(str(report or Path("reports") / f"{experiment}-{scale}")))
     prepare_training()
+    refuse_hidden("app")
     need("app", "plotly", "pandas")
     check_reproduction(planned, folder)
     failures = train_all(planned, folder, jobs, data_dir)
@@ -333,12 +310,24 @@ def reproduce(
 
 
 @app.command("runs")
-def list_runs(runs: RunsToRead = str(RUNS), format: FormatOption = Format.table, output: OutputOption = None) -> None:
+def list_runs(
+    folder: Annotated[
+        str | None, typer.Argument(metavar="[DIR]", help="The folder of all runs, or its URL.", show_default=str(RUNS))
+    ] = None,
+    given: Annotated[
+        str | None, typer.Option("--runs", metavar="DIR", help="The same, as other commands take it.")
+    ] = None,
+    format: FormatOption = Format.table,
+    output: OutputOption = None,
+) -> None:
     """List the runs: status, steps, accuracy, hit rate.
 
     The hit rate is the share of all layers' steps that were clipped. `silent` is how long ago the last word came from a
     run that has not ended. What is wrong with the log stands below, on stderr.
     """
+    if folder and given:
+        fail(f"the folder is given twice, as {folder} and as --runs {given}: give it once")
+    runs = folder or given or str(RUNS)
     with closing(connect(runs)) as connection:
         check_output(output, runs)
         ask(connection, lambda: show(connection.sql(RUN_LIST), connection, format, output))
@@ -376,13 +365,16 @@ def dashboard(
     runs: Annotated[
         list[str] | None, typer.Argument(help="The folder of all runs or its URL, or several.", show_default=str(RUNS))
     ] = None,
+    given: Annotated[
+        list[str] | None, typer.Option("--runs", metavar="DIR", help="The same, as other commands take it.")
+    ] = None,
     host: Host = HOST,
     port: Port = PORT,
 ) -> None:
     """Serve the dashboard. It goes on showing what comes in, until Ctrl-C."""
     from collector.remote import is_url
 
-    folders = [home(folder) for folder in runs or [str(RUNS)]]
+    folders = [home(folder) for folder in [*(runs or []), *(given or [])] or [str(RUNS)]]
     for folder in folders:
         if is_url(folder):
             continue
@@ -621,121 +613,3 @@ def check_output(output: Path | None, runs: str | Path) -> None:
     for folder in output.resolve().parents:
         if folder in of_runs or (folder / "run.json").exists():
             fail(f"--output {output} lies in the run {folder}, which is kept as it is: give a file outside of it")
-
-
-def ask(connection: "duckdb.DuckDBPyConnection", question: Callable[[], None]) -> None:
-    """Put a question and show its answer. What DuckDB has against it becomes a line, and Ctrl-C ends it."""
-    import duckdb
-
-    with ThreadPoolExecutor(1) as thread:  # this one looks for Ctrl-C, as DuckDB does not while it copies to a file
-        asked = thread.submit(question)
-        try:
-            asked.result()
-        except duckdb.Error as error:
-            fail(first_line(error))
-        except KeyboardInterrupt:
-            while not asked.done():  # again, since it may have been between two queries
-                connection.interrupt()
-                wait([asked], timeout=0.1)
-            raise
-
-
-def show(
-    answer: "duckdb.DuckDBPyRelation", connection: "duckdb.DuckDBPyConnection", format: Format, output: Path | None
-) -> None:
-    """Write an answer as it was asked for; a file's ending says the format if --format does not."""
-    chosen = format.value
-    if output and chosen == "table":
-        chosen = output.suffix.removeprefix(".")
-        if chosen not in COPY:
-            fail(f"--output {output}: give --format csv, json or parquet, or a name that ends so")
-    if chosen == "parquet" and output is None and sys.stdout.isatty():
-        fail("Parquet is not for a terminal: give --output FILE, or pipe it")
-    if chosen == "table":
-        rows = answer.limit(ROWS_SHOWN + 1).to_arrow_table()
-        print_table(rows.slice(0, ROWS_SHOWN))
-        if len(rows) > ROWS_SHOWN:
-            rest = answer.count("*").fetchall()[0][0] - ROWS_SHOWN
-            out.print(f"… {rest:,} more rows; --format csv gives all of them")
-        return
-    (finite(answer) if chosen == "json" else answer).create_view("answer")
-    with tempfile.TemporaryDirectory() as folder:
-        path = output or Path(folder) / "answer"
-        connection.execute(COPY[chosen], {"path": str(path)})
-        if output is None:
-            sys.stdout.flush()
-            with path.open("rb") as file:
-                shutil.copyfileobj(file, sys.stdout.buffer)
-
-
-def finite(answer: "duckdb.DuckDBPyRelation") -> "duckdb.DuckDBPyRelation":
-    """NULL instead of NaN and Inf, which JSON does not have."""
-    from duckdb import CaseExpression, FunctionExpression, SQLExpression
-
-    columns = []
-    for place, (name, kind) in enumerate(zip(answer.columns, answer.types, strict=True), start=1):
-        column = SQLExpression(f"#{place}")  # by its place, since two columns may have one name
-        if str(kind) in ("FLOAT", "DOUBLE"):
-            column = CaseExpression(FunctionExpression("isfinite", column), column)
-        columns.append(column.alias(name))
-    return answer.select(*columns)
-
-
-def check_server(host: str, port: int) -> None:
-    """Fail if the dashboard cannot be served there."""
-    need("app", "streamlit", "plotly", "pandas")
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            if os.name == "posix":  # elsewhere it would allow a port that is in use
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-    except OSError as error:
-        fail(f"cannot serve at {host}, port {port} ({error.strerror}): give another --port or --host")
-
-
-def serve_dashboard(folders: list[str], host: str, port: int) -> None:
-    """Run the dashboard as a process of its own until it ends, or until Ctrl-C or SIGTERM."""
-    from collector.remote import is_url
-
-    package = find_spec("app")
-    assert package is not None  # it comes with lambc
-    assert package.submodule_search_locations is not None
-    options = {
-        "server.address": host,
-        "server.port": port,
-        "server.headless": "true",
-        "server.fileWatcherType": "none",
-        "browser.gatherUsageStats": "false",
-        "client.toolbarMode": "minimal",
-    }
-    command = [sys.executable, "-m", "streamlit", "run", str(Path(package.submodule_search_locations[0]) / "main.py")]
-    command += [word for option, value in options.items() for word in (f"--{option}", str(value))]
-    named = (folder if is_url(folder) else str(Path(folder).absolute()) for folder in folders)
-    environment = {**os.environ, "LAMBC_RUNS": "\n".join(named)}
-    address = f"[{host}]" if ":" in host else host
-    out.print(f"The dashboard is at http://{address}:{port} until Ctrl-C", soft_wrap=True)
-    # A session of its own: a terminal's Ctrl-C then reaches it once, through us, as one that only we were sent does.
-    server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
-    stopped = False
-
-    def stop(signal_number: int, frame: object) -> None:
-        nonlocal stopped
-        stopped = True
-        server.terminate()
-
-    previous = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        code = server.wait()
-    finally:
-        for each, handler in previous.items():
-            signal.signal(each, handler)
-    if code and not stopped:
-        fail(f"the dashboard ended with code {code}; what it said is above")
-
-
-def need(extra: str, *modules: str) -> None:
-    """Fail if a library of an extra is not installed; imports none of them."""
-    missing = [module for module in modules if find_spec(module) is None]
-    if missing:
-        fail(f"this needs {' and '.join(missing)}: pip install 'lambc[{extra}]'")

@@ -1,6 +1,7 @@
 """LAMB, and LAMBC, which clips its trust ratios (Algorithm 1)."""
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from lambc.bounds import LARC, Clip
-from lambc.optimizer import LayerwiseOptimizer, is_pair
+from lambc.optimizer import LayerwiseOptimizer
 from lambc.steps import Path, foreach, fused_adam, loop, triton
 
 
@@ -20,8 +21,9 @@ class LAMBC(LayerwiseOptimizer):
 
         w ← w - lr · clip(φ(‖w‖) / ‖u‖, lower, upper) · u,   u = m̂ / (√v̂ + ε) + λw
 
-    Every option can be set per parameter group. Parameters may be of any floating dtype and lie on several devices;
-    for those of half precision the moments and the arithmetic are float32. No step waits for a device.
+    Every option can be set per parameter group. Numbers may be NumPy's, and pairs any sequence of two; they are kept as
+    Python's own. Parameters may be of any floating dtype and lie on several devices; for those of half precision the
+    moments and the arithmetic are float32. No step waits for a device.
 
     params: `model.named_parameters()`, so that the log knows the layers' names; or parameters, or groups of either.
     lr: η, a float or a tensor of one element (§4.1 uses 1e-2 without a schedule).
@@ -55,12 +57,12 @@ class LAMBC(LayerwiseOptimizer):
         self,
         params: ParamsT,
         lr: float | Tensor = 1e-2,
-        betas: tuple[float, float] = (0.9, 0.999),
+        betas: Sequence[float] = (0.9, 0.999),
         eps: float = 1e-6,
         weight_decay: float = 0.0,
         clip: Clip = 1.0,
         *,
-        phi: tuple[float, float] | None = None,
+        phi: Sequence[float] | None = None,
         bias_correction: bool = True,
         eps_inside_sqrt: bool = False,
         decay_in_ratio: bool = True,
@@ -107,8 +109,6 @@ class LAMBC(LayerwiseOptimizer):
     @staticmethod
     def _check(options: dict[str, Any]) -> None:
         LayerwiseOptimizer._check(options)
-        if not is_pair(options["betas"]):
-            raise ValueError(f"betas={options['betas']}: give two numbers, β1 and β2")
         for index, beta in enumerate(options["betas"], start=1):
             if not 0 <= beta < 1:
                 raise ValueError(f"betas={options['betas']}: β{index} must lie in [0, 1)")

@@ -1,5 +1,6 @@
 """LARS, whose trust ratios can be clipped like LAMB's (Eq. 2)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -43,7 +44,7 @@ class LARS(LayerwiseOptimizer):
         *,
         trust_coefficient: float = 1e-3,
         nesterov: bool = False,
-        phi: tuple[float, float] | None = None,
+        phi: Sequence[float] | None = None,
         adapt: bool = True,
         max_grad_norm: float | None = None,
         master_weights: bool = False,

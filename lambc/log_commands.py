@@ -2,8 +2,8 @@
 
 import os
 import re
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -59,16 +59,19 @@ def check(names: Names = None, runs: RunsFolder = RUNS) -> None:
 
 
 def compact(names: Names = None, runs: RunsFolder = RUNS) -> None:
-    """Merge the files of runs that have ended into as few as may be, so that they take less room and open faster."""
+    """Merge the files of runs that have ended into as few as may be, so that they take less room and open faster.
+
+    Ends with code 1 if a run was left as it is.
+    """
     from collector.maintain import compact_run
 
-    for folder in choose(names, runs):
+    def merge(folder: Path) -> None:
         before = size(folder)
-        with said(folder):
-            files, left = compact_run(folder)
-            out.print(
-                f"{folder.name}: {files:,} files, now {left:,}; {before:,} bytes, now {size(folder):,}", markup=False
-            )
+        files, left = compact_run(folder)
+        sentence = f"{folder.name}: {files:,} files, now {left:,}; {before:,} bytes, now {size(folder):,}"
+        out.print(sentence, markup=False)
+
+    on_each(choose(names, runs), merge)
 
 
 def rm(
@@ -76,14 +79,15 @@ def rm(
     runs: RunsFolder = RUNS,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Remove runs, with all that was recorded of them."""
+    """Remove runs, with all that was recorded of them. Ends with code 1 if one could not be removed."""
     from collector.maintain import remove_run
 
-    for folder in choose(names, runs):
+    def remove(folder: Path) -> None:
         if yes or typer.confirm(f"Remove {folder} ({size(folder):,} bytes)?", err=True):
-            with said(folder):
-                remove_run(folder)
-                out.print(f"{folder.name} is removed", markup=False)
+            remove_run(folder)
+            out.print(f"{folder.name} is removed", markup=False)
+
+    on_each(choose(names, runs), remove)
 
 
 def export(
@@ -135,13 +139,17 @@ def choose(names: list[str] | None, runs: Path) -> list[Path]:
     return [folders[name] for name in dict.fromkeys(names or folders)]
 
 
-@contextmanager
-def said(folder: Path) -> Iterator[None]:
-    """A run that cannot be worked on is said, and the next one is taken."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        say(f"{folder.name} is left as it is: {first_line(error)}")
+def on_each(folders: list[Path], work: Callable[[Path], None]) -> None:
+    """Do `work` on every run. One that cannot be worked on is said and left, and the command ends with code 1."""
+    left = 0
+    for folder in folders:
+        try:
+            work(folder)
+        except (ValueError, OSError) as error:
+            left += 1
+            say(f"{folder.name} is left as it is: {first_line(error)}")
+    if left:
+        raise typer.Exit(1)
 
 
 def size(folder: Path) -> int:

@@ -14,6 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from lambc import rule
 from lambc.bounds import EXEMPT, Bound, as_bound, from_plain, to_plain
 from lambc.norms import layer_norms
+from lambc.options import make_plain, make_saveable
 from lambc.sharded import Meshes, in_parts, is_flattened, local, local_grad
 from lambc.steps import Layers, Path, trust_ratios, working_dtype
 from lambc.trust_ratios import TrustRatioHook, TrustRatioHooks, layer_names
@@ -67,6 +68,7 @@ class LayerwiseOptimizer(Optimizer):
     moments: tuple[str, ...]
 
     def __init__(self, params: ParamsT, defaults: dict[str, Any]) -> None:
+        make_plain(defaults)
         self._check(defaults)
         self._hooks = TrustRatioHooks()
         self._meshes = Meshes()
@@ -86,12 +88,14 @@ class LayerwiseOptimizer(Optimizer):
         if isinstance(lr, Tensor):
             if lr.numel() != 1:
                 raise ValueError(f"lr has {lr.numel()} elements: give a number or a tensor of one element")
+            if lr.dtype == torch.bool or lr.is_complex():
+                raise ValueError(f"lr is a tensor of {lr.dtype}: give a real number or a tensor of one")
         elif not 0 <= lr < math.inf:
             raise ValueError(f"lr={lr}: the learning rate must be 0 or more, and finite")
         if not 0 <= decay < math.inf:
             raise ValueError(f"weight_decay={decay}: λ must be 0 or more, and finite")
-        if phi is not None and not (is_pair(phi) and 0 < phi[0] <= phi[1]):
-            raise ValueError(f"phi={phi}: φ clamps ‖w‖ to (low, high), which needs two numbers, 0 < low <= high")
+        if phi is not None and not 0 < phi[0] <= phi[1]:
+            raise ValueError(f"phi={phi}: φ clamps ‖w‖ to (low, high), which needs 0 < low <= high")
         if options["max_grad_norm"] is not None and not 0 < options["max_grad_norm"] < math.inf:
             raise ValueError(
                 f"max_grad_norm={options['max_grad_norm']}: give a finite norm above 0, or None for no limit"
@@ -104,6 +108,7 @@ class LayerwiseOptimizer(Optimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group, whose own options stand above the defaults (torch.optim.Optimizer.add_param_group)."""
+        make_plain(param_group)
         self._check({**self.defaults, **param_group})
         super().add_param_group(param_group)
         if any(map(is_flattened, self.param_groups[-1]["params"])):
@@ -129,6 +134,7 @@ class LayerwiseOptimizer(Optimizer):
         """As torch.optim.Optimizer.state_dict, in plain numbers and tensors that `torch.load` takes back."""
         state_dict = super().state_dict()
         for group in state_dict["param_groups"]:
+            make_saveable(group)
             group["clip"] = to_plain(group["clip"])
         return state_dict
 
@@ -162,7 +168,7 @@ class LayerwiseOptimizer(Optimizer):
             return  # torch says so
         names = iter(layer_names(self.param_groups))
         for group, saved_group in zip(self.param_groups, saved_groups, strict=True):
-            from_plain(saved_group.get("clip"), group["clip"])
+            make_plain({**saved_group, "clip": from_plain(saved_group.get("clip"), group["clip"])})
             for param, saved_id in zip(group["params"], saved_group["params"], strict=True):
                 saved = state_dict["state"].get(saved_id, {})
                 self._check_layer(next(names), param, saved, counted="step" in saved_group)
@@ -189,6 +195,7 @@ class LayerwiseOptimizer(Optimizer):
         for group, saved_group, old in zip(self.param_groups, state_dict["param_groups"], before, strict=True):
             group |= {option: value for option, value in old.items() if option not in saved_group}
             group["clip"] = from_plain(group["clip"], old["clip"])
+            make_plain(group)
             for param, saved_id in zip(group["params"], saved_group["params"], strict=True):
                 saved = state_dict["state"].get(saved_id)
                 if saved:
@@ -211,7 +218,7 @@ class LayerwiseOptimizer(Optimizer):
                 restored[name] = self._zeros(param).copy_(value)
             elif name == "step":
                 device = param.device if self._counts_on_device(group, param.device) else "cpu"
-                restored[name] = torch.as_tensor(value).to(device, torch.float32, copy=True)
+                restored[name] = torch.as_tensor(value, dtype=torch.float32, device=device).clone()
             elif isinstance(value, Tensor):
                 restored[name] = value.to(param.device, copy=True)
         return restored
@@ -227,6 +234,8 @@ class LayerwiseOptimizer(Optimizer):
         return loss
 
     def _step(self) -> None:
+        for group in self.param_groups:  # schedulers write to them
+            make_plain(group)
         kinds = self._kinds()  # which refuses before anything has moved
         if not kinds:  # a call that moves nothing is no step
             return
@@ -313,7 +322,7 @@ class LayerwiseOptimizer(Optimizer):
         if found_inf is not None:
             torch._foreach_add_(steps, 1 - found_inf)
         elif steps[0].is_cpu:  # where a number would be made a tensor for each; without alpha torch makes it a number
-            torch._foreach_add_(steps, torch.ones(()), alpha=1)
+            torch._foreach_add_(steps, torch.ones((), dtype=torch.float32, device="cpu"), alpha=1)
         else:
             torch._foreach_add_(steps, 1)
 
@@ -335,7 +344,8 @@ class LayerwiseOptimizer(Optimizer):
         if self._hooks:
             lr = step.group["lr"]
             if step.found_inf is not None:
-                lr = torch.where(step.found_inf == 1, math.nan, lr)
+                rate = lr if isinstance(lr, Tensor) else torch.full_like(step.found_inf, lr)
+                lr = torch.where(step.found_inf == 1, math.nan, rate)
             rows = [step.kind.first_row + row for row in step.kind.rows]
             self._hooks.write(rows, ratios, step.lower, step.upper, lr)
 
@@ -409,8 +419,3 @@ def _kind(group: dict[str, Any], rows: list[int], first_row: int) -> _Kind:
 
 def _keeps_masters(group: dict[str, Any], param: Tensor) -> bool:
     return group["master_weights"] and param.dtype != working_dtype(param)
-
-
-def is_pair(value: Any) -> bool:
-    """Whether an option is two numbers."""
-    return isinstance(value, tuple | list) and len(value) == 2 and all(isinstance(each, int | float) for each in value)

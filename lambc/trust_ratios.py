@@ -75,7 +75,7 @@ class TrustRatioHooks:
     def __init__(self) -> None:
         self._hooks: OrderedDict[int, TrustRatioHook] = OrderedDict()
         self._layers: tuple[str, ...] = ()
-        self._table = torch.empty(0)
+        self._table = torch.empty(0, device="cpu")
 
     def __bool__(self) -> bool:
         return bool(self._hooks)

@@ -361,7 +361,7 @@ def test_the_dashboard_says_that_its_folder_is_not_there(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_dashboard_is_served_until_it_is_stopped(runs, stop):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

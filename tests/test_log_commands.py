@@ -55,10 +55,12 @@ def test_a_run_that_is_written_to_is_said_and_left(runs):
     emitter = Emitter(["a"])
     with Collector(emitter, runs, name="live"):
         emitter.say(1)
-        for command in (("compact",), ("rm", "live", "--yes")):
+        for command in (("compact",), ("rm", "live", "two", "--yes")):
             result = lambc(*command, "--runs", runs)
+            assert result.exit_code == 1
             assert "live is left as it is: run 'live' is being written to: wait until it has ended" in result.stderr
-    assert (runs / "live").is_dir()
+            assert "two" in result.stdout  # the others are worked on
+    assert sorted(folder.name for folder in runs.iterdir()) == ["live", "one"]
 
 
 def test_rm_asks_before_it_removes(runs):

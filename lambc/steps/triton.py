@@ -100,20 +100,20 @@ def _one_layout(layers: Layers) -> bool:
 
 @lru_cache(maxsize=64)
 def _integers(values: tuple[int, ...], device: torch.device) -> Tensor:
-    return _to_device(torch.tensor(values, dtype=torch.int64), device)
+    return _to_device(torch.tensor(values, dtype=torch.int64, device="cpu"), device)
 
 
 @lru_cache(maxsize=64)
 def _numbers(values: tuple[float, ...], device: torch.device) -> Tensor:
-    return _to_device(torch.tensor(values, dtype=torch.float64), device)
+    return _to_device(torch.tensor(values, dtype=torch.float64, device="cpu"), device)
 
 
 @lru_cache(maxsize=64)
 def _blocks(sizes: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     """The layer of each block, and the first block of each layer, with one more entry for the end."""
-    counts = torch.tensor([-(-size // BLOCK) for size in sizes])
-    layers = torch.repeat_interleave(torch.arange(len(sizes)), counts)
-    firsts = torch.cat([torch.zeros(1, dtype=torch.int64), counts.cumsum(0)])
+    counts = torch.tensor([-(-size // BLOCK) for size in sizes], device="cpu")
+    layers = torch.repeat_interleave(torch.arange(len(sizes), device="cpu"), counts)
+    firsts = torch.cat([torch.zeros(1, dtype=torch.int64, device="cpu"), counts.cumsum(0)])
     return _to_device(layers, device), _to_device(firsts, device)
 
 

@@ -259,7 +259,9 @@ def test_an_attack_is_one_calm_sentence_and_the_next_query_is_answered(
 
 def test_duckdbs_sentence_is_shown_as_it_is(open_page: OpenPage, log: Path):
     page = ask(open_page("sql", log, "lamb"), "SELECT stepp FROM metrics")
-    assert complaint(page) == 'Binder Error: Referenced column "stepp" not found in FROM clause!'
+    assert complaint(page) == (
+        'Binder Error: Referenced column "stepp" not found in FROM clause! Candidate bindings: "step", "time"'
+    )
 
 
 def test_an_endless_join_is_stopped_and_the_next_query_is_answered(open_page: OpenPage, log: Path):

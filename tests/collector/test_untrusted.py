@@ -208,10 +208,12 @@ def test_every_view_and_macro_of_the_log_may_be_asked(log):
 
 def test_a_typo_is_answered_with_duckdbs_own_sentence(log):
     assert refusal(log, "SELEC 1") == 'Parser Error: syntax error at or near "SELEC"'
-    assert (
-        refusal(log, "SELECT stepp FROM metrics") == 'Binder Error: Referenced column "stepp" not found in FROM clause!'
+    assert refusal(log, "SELECT stepp FROM metrics") == (
+        'Binder Error: Referenced column "stepp" not found in FROM clause! Candidate bindings: "step", "time"'
     )
-    assert refusal(log, "FROM metrix") == "Catalog Error: Table with name metrix does not exist!"
+    assert refusal(log, "FROM metrix") == (
+        'Catalog Error: Table with name metrix does not exist! Did you mean "metrics"?'
+    )
     assert refusal(log, "SELECT 'x'::INT").startswith("Conversion Error")
     assert "only a query that reads" in refusal(log, "DROP TABLE runs")
     assert refusal(log, "FROM glob('*')") == "glob() cannot be asked here: ask the log's views, which SHOW TABLES lists"
