@@ -118,9 +118,9 @@ def train(
         # A step's work is then launched as one; each of the four shapes that there are is compiled on its own.
         state.model.compile(mode="reduce-overhead" if device.type == "cuda" else None, dynamic=False)
     images = images.to(device)
+    if resume and ranks.agreed((folder / CHECKPOINT).exists):
+        _load(state, folder / CHECKPOINT, ranks)
     with _collector(run, state, folder, resume=resume) as collector, _fast_convolutions(device):
-        if resume and ranks.agreed((folder / CHECKPOINT).exists):
-            _load(state, folder / CHECKPOINT, ranks)
         loop = _Loop(run, images, state, collector, ranks, report, checkpoint_seconds)
         while state.epoch <= run.epochs:
             end = loop.epoch()
@@ -148,6 +148,7 @@ def _load(state: State, checkpoint: Path, ranks: Ranks) -> None:
 
 
 def _collector(run: Run, state: State, folder: Path, *, resume: bool) -> Collector:
+    """The run's collector; without a checkpoint to go on from, a run that is there begins anew."""
     config = run.config(str(state.device))
     try:
         return Collector(
@@ -155,7 +156,8 @@ def _collector(run: Run, state: State, folder: Path, *, resume: bool) -> Collect
             folder.parent,
             folder.name,
             config=config,
-            resume=resume,
+            resume=resume and state.step > 0,
+            overwrite=resume and state.step == 0,
             model=state.model,
             when_full="wait",  # a run that goes on promises every row
         )

@@ -2,6 +2,8 @@
 
 import multiprocessing
 import random
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -198,16 +200,23 @@ def test_a_run_of_other_settings_is_refused_and_left_alone(tmp_path):
 
 
 def test_a_run_that_another_process_trains_is_refused(tmp_path):
+    other = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from tests.experiments.test_resume import READING, TEXT, train
+train(replace(READING, epochs=1), TEXT, Path(sys.argv[1]), "run", resume=True)
+"""
     refused = []
 
     def meanwhile(progress):
-        with pytest.raises(FileExistsError, match="is being written") as error:
-            train(run, TEXT, tmp_path, "run", resume=True)
-        refused.append(error)
+        if not refused:
+            done = subprocess.run([sys.executable, "-c", other, tmp_path], capture_output=True, text=True)
+            refused.append(done.stderr.splitlines()[-1])
 
-    run = replace(READING, epochs=1)
-    train(run, TEXT, tmp_path, "run", meanwhile)
-    assert refused
+    train(replace(READING, epochs=1), TEXT, tmp_path, "run", meanwhile)
+    assert refused[0].startswith("FileExistsError: run 'run' in")
+    assert "is being written by another Collector" in refused[0]
 
 
 def test_a_damaged_checkpoint_is_said(tmp_path, monkeypatch):
