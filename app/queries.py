@@ -12,12 +12,11 @@ import duckdb
 import pandas as pd
 import streamlit as st
 
-from app.bound_code import Side
-from app.charts.layers import layer_kind
+from app.charts.layers import Side, layer_kind
 from app.charts.metric import Metric, in_order
 from app.results import Results
-from collector.remote import is_url
-from collector.store import connect, fingerprint
+from collector.log.remote import is_url
+from collector.store.connect import connect, fingerprint
 
 CELLS = 150_000
 """The most cells of an overview; as many again may show a part of it finer. The browser draws 300,000 in its stride."""

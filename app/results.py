@@ -7,7 +7,7 @@ from typing import Any
 import duckdb
 import pandas as pd
 
-from collector import rollups
+from collector.log import rollups
 
 Ask = Callable[..., pd.DataFrame]
 

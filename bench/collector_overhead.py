@@ -34,7 +34,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, interpolate
 
 from collector import Collector
-from collector.environment import device_name
+from collector.recording.environment import device_name
 from lambc import LAMBC
 from lambc.experiments.models import resnet18
 

@@ -25,10 +25,10 @@ import duckdb
 import typer
 from large_log import LAYERS, make_log, names
 
-from collector.compact import merge_all
-from collector.environment import device_name
-from collector.rollups import roll_up
-from collector.schema import ROLLUPS, TRUST_RATIOS
+from collector.log.compact import merge_all
+from collector.log.rollups import roll_up
+from collector.log.schema import ROLLUPS, TRUST_RATIOS
+from collector.recording.environment import device_name
 
 RESULTS = Path(__file__).parent / "results"
 QUERIES = {

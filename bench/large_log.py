@@ -15,10 +15,10 @@ import typer
 from speaker import Speaker
 
 from collector import Collector
-from collector.compact import merge_all
-from collector.parts import write_part
-from collector.rollups import roll_up
-from collector.schema import METRICS, TRUST_RATIOS
+from collector.log.compact import merge_all
+from collector.log.parts import write_part
+from collector.log.rollups import roll_up
+from collector.log.schema import METRICS, TRUST_RATIOS
 
 LAYERS = 300
 STEPS_A_PART = 437  # as many as make a part of the second tier: 16 of them are merged

@@ -30,11 +30,11 @@ from playwright.sync_api import Page
 from speaker import Speaker
 
 from collector import Collector
-from collector.compact import merge_all
-from collector.environment import device_name
-from collector.parts import list_parts
-from collector.rollups import roll_up
-from collector.schema import TRUST_RATIOS
+from collector.log.compact import merge_all
+from collector.log.parts import list_parts
+from collector.log.rollups import roll_up
+from collector.log.schema import TRUST_RATIOS
+from collector.recording.environment import device_name
 from tests.browser.dashboard import serve, settle
 
 RESULTS = Path(__file__).parent / "results" / "layers_page.md"

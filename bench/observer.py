@@ -19,9 +19,9 @@ import torch
 import typer
 from torchvision.models import resnet18
 
-from collector.environment import device_name
-from collector.observer import Observer
-from collector.selection import Selection
+from collector.recording.environment import device_name
+from collector.recording.observer import Observer
+from collector.recording.selection import Selection
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -29,7 +29,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from collector.environment import device_name
+from collector.recording.environment import device_name
 from lambc import LAMBC
 
 RESULTS = Path(__file__).parent / "results"

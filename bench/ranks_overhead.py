@@ -21,7 +21,7 @@ from torch import distributed
 from torch.distributed.fsdp import fully_shard
 
 from collector import Collector
-from collector.environment import device_name
+from collector.recording.environment import device_name
 from lambc import LAMBC
 from lambc.experiments.models import resnet18
 

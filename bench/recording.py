@@ -32,8 +32,8 @@ import typer
 from speaker import Speaker
 
 from collector import Collector
-from collector.environment import device_name
-from collector.schema import TRUST_RATIOS
+from collector.log.schema import TRUST_RATIOS
+from collector.recording.environment import device_name
 
 RESULTS = Path(__file__).parent / "results"
 Record = Callable[[int, torch.Tensor], None]

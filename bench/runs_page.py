@@ -25,12 +25,12 @@ import pyarrow as pa
 import typer
 from browsing import busy, chromium, drawn, opened, resident, server_of, spread, unwatched
 
-from collector.environment import device_name
-from collector.parts import write_part
-from collector.rollups import roll_up
-from collector.run import Layer, Run
-from collector.schema import METRICS, TRUST_RATIOS
-from collector.store import fingerprint
+from collector.log.parts import write_part
+from collector.log.rollups import roll_up
+from collector.log.run import Layer, Run
+from collector.log.schema import METRICS, TRUST_RATIOS
+from collector.recording.environment import device_name
+from collector.store.connect import fingerprint
 from tests.browser.dashboard import serve
 
 RESULTS = Path(__file__).parent / "results" / "runs_page.md"

@@ -9,19 +9,19 @@ needs no duckdb and a laptop that only reads needs no torch.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collector.collector import Collector
-    from collector.store import connect
+    from collector.recording.collector import Collector
+    from collector.store.connect import connect
 
 __all__ = ["Collector", "connect"]
 
 
 def __getattr__(name: str) -> object:
     if name == "Collector":
-        from collector.collector import Collector
+        from collector.recording.collector import Collector
 
         return Collector
     if name == "connect":
-        from collector.store import connect
+        from collector.store.connect import connect
 
         return connect
     raise AttributeError(f"module 'collector' has no attribute {name!r}")

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from collector import Collector, connect
-from collector.documentation import describe
-from collector.store import STATEMENTS
-from lambc.terminal import cell
+from collector.store.documentation import describe
+from collector.store.views import STATEMENTS
+from lambc.commands.terminal import cell
 
 PAGE = Path(__file__).with_name("sql.md")
 LAYERS = {"conv.weight": (8, 1, 3, 3), "bn.weight": (8,), "fc.weight": (10, 8), "fc.bias": (10,)}

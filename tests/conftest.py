@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from lambc.experiments import data
+from lambc.experiments.data import sources as data
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported, by whatever test
 

@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 
 from collector import Collector, connect
 from lambc import cli
-from lambc.experiments import data, demo
+from lambc.experiments import demo
+from lambc.experiments.data import sources as data
 from lambc.experiments.settings import Run
 from tests.collector.emitter import Emitter
 from tests.experiments.parquet_images import encode, write

@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from app.bound_code import Side
 from app.charts.cells import layer_axis
-from app.charts.layers import KINDS
+from app.charts.layers import KINDS, Side
 from app.charts.text import escape, label_margin, ratio_text, ratio_ticks
 from app.charts.theme import LIGHT, Theme
 

@@ -3,6 +3,10 @@
 import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
+from typing import Literal, TypeAlias
+
+Side: TypeAlias = Literal["upper", "lower"]
+"""An upper bound cuts the ratios above it, a lower one those below it."""
 
 KINDS = ("convolution", "linear", "embedding", "norm", "bias", "other")
 

@@ -28,7 +28,7 @@ Curves = dict[tuple[str, Metric], pd.DataFrame]
 
 @dataclass(frozen=True)
 class Mean:
-    """One metric of the runs of a setting (app.seeds.mean_curve)."""
+    """One metric of the runs of a setting (app.compare.seeds.mean_curve)."""
 
     setting: str
     metric: Metric

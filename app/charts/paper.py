@@ -17,7 +17,7 @@ UNBOUNDED = 6
 
 @dataclass(frozen=True)
 class Curve:
-    """Accuracy of the seeds of one bound and batch size (app.seeds.mean_curve by epoch)."""
+    """Accuracy of the seeds of one bound and batch size (app.compare.seeds.mean_curve by epoch)."""
 
     batch_size: int
     bound: str

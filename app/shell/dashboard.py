@@ -6,11 +6,9 @@ import streamlit as st
 
 from app.plotly_view import preload
 from app.shell import notices, sidebar
+from app.shell.pages import PAGES
 
 HERE = Path(__file__).parent
-
-# The pages do not lie beside this file: Streamlit would take the folder for pages of its own until navigation has run.
-PAGES = HERE.parent / "pages"
 
 st.set_page_config(page_title="LAMBC", page_icon=str(HERE / "icon.svg"), layout="wide")
 st.logo(str(HERE / "logo.svg"), icon_image=str(HERE / "icon.svg"), size="large")
@@ -18,12 +16,12 @@ st.html(HERE / "style.css")
 
 page = st.navigation(
     [
-        st.Page(PAGES / "runs.py", title="Runs", icon=":material/list_alt:", default=True),
-        st.Page(PAGES / "layers.py", title="Layers", icon=":material/grid_on:"),
-        st.Page(PAGES / "clipping.py", title="Clipping", icon=":material/content_cut:"),
-        st.Page(PAGES / "bounds.py", title="Bounds", icon=":material/vertical_align_top:"),
-        st.Page(PAGES / "compare.py", title="Compare", icon=":material/compare_arrows:"),
-        st.Page(PAGES / "sql.py", title="SQL", icon=":material/database_search:"),
+        st.Page(PAGES["runs"], title="Runs", url_path="runs", icon=":material/list_alt:", default=True),
+        st.Page(PAGES["layers"], title="Layers", url_path="layers", icon=":material/grid_on:"),
+        st.Page(PAGES["clipping"], title="Clipping", url_path="clipping", icon=":material/content_cut:"),
+        st.Page(PAGES["bounds"], title="Bounds", url_path="bounds", icon=":material/vertical_align_top:"),
+        st.Page(PAGES["compare"], title="Compare", url_path="compare", icon=":material/compare_arrows:"),
+        st.Page(PAGES["sql"], title="SQL", url_path="sql", icon=":material/database_search:"),
     ]
 )
 with st.sidebar:

@@ -11,7 +11,7 @@ import streamlit as st
 from app import queries, words
 from app.charts.text import shorten
 from app.shell.selection import Selection
-from collector.remote import is_url
+from collector.log.remote import is_url
 
 FIRST_STEPS = """
 lambc demo --serve    # trains three small runs in about two minutes, then serves this page

@@ -1,5 +1,5 @@
 -- No row: takes from a new connection what a stranger's SQL could do harm with. The order matters; lock_configuration
--- follows once the views are there. The variable allowed_paths has every file that they read (collector.store).
+-- follows once the views are there. The variable allowed_paths has every file that they read (collector.store.connect).
 --   SELECT name, value FROM duckdb_settings() WHERE name = 'enable_external_access';
 SET temp_directory = '';
 SET memory_limit = '512MB';

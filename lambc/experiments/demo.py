@@ -8,7 +8,7 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
-from collector.run import read_run
+from collector.log.run import read_run
 from lambc.experiments.settings import Run
 
 _setting = partial(Run, data="digits", batch_size=64, epochs=3, lr=5e-3)

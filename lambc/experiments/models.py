@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from torchvision.models import ResNet
 from torchvision.models import resnet18 as torchvision_resnet18
 
-from lambc.experiments.data import Data
-from lambc.experiments.images import Images
+from lambc.experiments.data.images import Images
+from lambc.experiments.data.sources import Data
 from lambc.experiments.settings import Run, Stem
 
 SMALL = 64

@@ -12,9 +12,9 @@ from typing import NoReturn
 
 import torch
 
-from lambc.experiments import data
-from lambc.experiments.images import DataError, Images
-from lambc.experiments.tables import ReproducedRun
+from lambc.experiments.catalogue import ReproducedRun
+from lambc.experiments.data import sources as data
+from lambc.experiments.data.images import DataError, Images
 from lambc.experiments.train import Progress, train
 
 

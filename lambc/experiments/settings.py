@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from lambc.experiments.clip_text import Clip, parse_clip, spell, spell_number
 
 SOURCES = ("digits", "fashion-mnist", "cifar10", "topics", "parquet:FOLDER", "folder:FOLDER", "imagenet64:FOLDER")
-"""What `lambc.experiments.data.load` knows."""
+"""What `lambc.experiments.data.sources.load` knows."""
 
 Stem: TypeAlias = Literal["auto", "3x3", "torchvision"]
 Rule: TypeAlias = Literal["lamb", "lars", "adamw"]

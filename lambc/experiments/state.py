@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lambc.experiments import tensor_file
-from lambc.experiments.data import Data
+from lambc.experiments.data.sources import Data
 from lambc.experiments.models import initialised
 from lambc.experiments.optimizers import make_optimizer
 from lambc.experiments.settings import Run

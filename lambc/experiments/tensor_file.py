@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from collector import atomic
+from collector.log import atomic
 
 
 def write(path: Path, contents: dict[str, Any]) -> None:

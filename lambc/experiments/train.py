@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from collector import Collector
-from collector.atomic import clear_leftovers
+from collector.log.atomic import clear_leftovers
 from lambc.experiments import tensor_file
-from lambc.experiments.data import Data
-from lambc.experiments.earlier import status
-from lambc.experiments.images import DataError
+from lambc.experiments.data.images import DataError
+from lambc.experiments.data.sources import Data
 from lambc.experiments.optimizers import make_optimizer
 from lambc.experiments.ranks import ALONE, Ranks, join, share_batch_norms
+from lambc.experiments.resumable import status
 from lambc.experiments.settings import Run
 from lambc.experiments.state import State
 from lambc.experiments.tallies import Tally

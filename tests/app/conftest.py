@@ -25,7 +25,7 @@ def open_page(monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
         if runs:
             test.query_params["runs"] = list(runs)
         if name != "runs":
-            test.switch_page(str(SCRIPT.parent.parent / "pages" / f"{name}.py"))
+            test.switch_page(str(SCRIPT.parent.parent / name / "page.py"))
         return test.run()
 
     return open_page

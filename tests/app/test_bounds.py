@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 
-from app import bound_code
+from app.bounds import code as bound_code
 from app.charts.bounds import layer_ranges, survival_curves
 from app.charts.theme import LIGHT
 from collector import Collector, connect
@@ -234,7 +234,7 @@ def test_nonsense_in_the_address_is_ignored(open_page: OpenPage, log: Path, quer
     page = open_page("runs", log, "lamb")
     for key, value in query.items():
         page.query_params[key] = value
-    page.switch_page(page._script_path.replace("shell/dashboard.py", "pages/bounds.py")).run()
+    page.switch_page(page._script_path.replace("shell/dashboard.py", "bounds/page.py")).run()
     assert not page.exception
     assert answer(page)
 

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from app.charts.hit_map import MOST_MARKED, hit_map
 from app.charts.theme import DARK, LIGHT
-from app.views.events import sentence, table, together
+from app.clipping.events import sentence, table, together
 from collector import connect
 from tests import unusual_log
 from tests.app.figures import LAYERS, texts

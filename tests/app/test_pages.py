@@ -113,8 +113,8 @@ def test_a_layer_is_opened_by_name(open_page: OpenPage, log: Path):
 def test_a_switch_outlives_a_visit_to_another_page(open_page: OpenPage, log: Path):
     page = open_page("layers", log, "clipped", "lamb")
     page.selectbox(key="run").set_value("lamb").run()
-    page.switch_page(page._script_path.replace("shell/dashboard.py", "pages/compare.py")).run()
-    page.switch_page(page._script_path.replace("shell/dashboard.py", "pages/layers.py")).run()
+    page.switch_page(page._script_path.replace("shell/dashboard.py", "compare/page.py")).run()
+    page.switch_page(page._script_path.replace("shell/dashboard.py", "layers/page.py")).run()
     assert page.selectbox(key="run").value == "lamb"
 
 
@@ -128,7 +128,7 @@ def test_nonsense_in_the_address_is_ignored(
     for key, value in query.items():
         page.query_params[key] = value
     for name in ("layers", "compare"):
-        page.switch_page(page._script_path.replace("shell/dashboard.py", f"pages/{name}.py")).run()
+        page.switch_page(page._script_path.replace("shell/dashboard.py", f"{name}/page.py")).run()
         assert not page.exception
 
 

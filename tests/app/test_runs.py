@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app import health, run_list
 from app.results import Results, thinned, widths
+from app.runs import health
+from app.runs import rows as run_list
 from collector import connect
 from tests import dashboard_log
 
@@ -171,7 +172,7 @@ def test_a_search_leaves_the_runs_it_means_and_stands_in_the_address(open_page: 
 def test_a_filter_stays_when_no_run_is_like_it_any_more(open_page: OpenPage, log: Path):
     page = open_page("bounds", log, "lamb")
     page.query_params["only"] = ["status: ▶ live", "<b>nonsense</b>"]
-    page.switch_page(page._script_path.replace("shell/dashboard.py", "pages/runs.py")).run()
+    page.switch_page(page._script_path.replace("shell/dashboard.py", "runs/page.py")).run()
     assert not page.exception
     assert page.multiselect(key="only").value == ["status: ▶ live"]
     assert "No run is like that." in page.info[-1].value

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from app.experiments import experiments
-from app.seeds import common_name, mean_curve, settings, spread
+from app.compare.experiments import experiments
+from app.compare.seeds import common_name, mean_curve, settings, spread
 
 CONFIG = {"model": "resnet18", "batch_size": 64, "clip": 1.0, "optimizer": "lambc"}
 

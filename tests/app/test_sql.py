@@ -14,15 +14,15 @@ import pyarrow.parquet as pq
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app import answers
 from app.charts.answer import BARS, POINTS, SERIES, Drawing, answer_chart, first_drawing, what_is_drawn
 from app.charts.theme import LIGHT, lines
-from app.inquiry import Inquiry
-from app.questions import Cast, questions
-from app.sandboxes import Sandboxes
+from app.sql import tables as answers
+from app.sql.examples import Names, questions
+from app.sql.running_query import Inquiry
+from app.sql.sandboxes import Sandboxes
 from collector import connect
-from collector.documentation import describe
-from collector.store import STATEMENTS
+from collector.store.documentation import describe
+from collector.store.views import STATEMENTS
 from tests.app.figures import texts
 from tests.app.test_pages import figure, text
 from tests.dashboard_log import HOSTILE, Training
@@ -75,7 +75,7 @@ def workers() -> set[int]:
             parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
         except (OSError, ValueError):
             continue
-        if b"collector.untrusted_worker" in command and parent == os.getpid():
+        if b"collector.store.sandbox_worker" in command and parent == os.getpid():
             found.add(int(process.name))
     return found
 
@@ -126,7 +126,7 @@ def test_a_link_asks_its_query_and_draws_as_its_sender_did(open_page: OpenPage, 
     page.query_params["sql"] = "SELECT run, step, value FROM metrics WHERE name = 'train/loss' ORDER BY run, step"
     page.query_params["sql-draw"] = "points"
     page.query_params["sql-colour"] = ""
-    page.switch_page(page._script_path.replace("shell/dashboard.py", "pages/sql.py"))
+    page.switch_page(page._script_path.replace("shell/dashboard.py", "sql/page.py"))
     settled(page.run())
     assert page.text_area(key="sql").value == page.query_params["sql"]
     (trace,) = figure(page, "sql-chart")["data"]
@@ -380,12 +380,14 @@ def test_a_folder_that_is_gone_is_a_sentence(tmp_path: Path, sandboxes: Sandboxe
 
 
 def test_an_example_is_about_the_runs_that_are_chosen_and_names_are_quoted():
-    cast = Cast(("it's", "b"), "fc'1", 70)
+    cast = Names(("it's", "b"), "fc'1", 70)
     example = (
         "FROM compare_layers('demo-clip1', 'demo-clip10') WHERE run = 'demo' AND layer = 'fc.weight' AND step < 1000"
     )
-    assert cast.play(example) == ("FROM compare_layers('it''s', 'b') WHERE run = 'b' AND layer = 'fc''1' AND step < 70")
-    assert cast.play("run IN ('demo', 'demo-clip1', 'demo-clip10')") == "run IN ('it''s', 'b')"
+    assert cast.fill_in(example) == (
+        "FROM compare_layers('it''s', 'b') WHERE run = 'b' AND layer = 'fc''1' AND step < 70"
+    )
+    assert cast.fill_in("run IN ('demo', 'demo-clip1', 'demo-clip10')") == "run IN ('it''s', 'b')"
 
 
 ODD = """

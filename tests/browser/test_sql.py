@@ -49,7 +49,7 @@ def workers(address: str) -> dict[int, int]:
             command = (process / "cmdline").read_bytes()
         except OSError:
             continue
-        if b"collector.untrusted_worker" in command and port in server:
+        if b"collector.store.sandbox_worker" in command and port in server:
             found[int(process.name)] = int(numbers[11]) + int(numbers[12])
     return found
 

@@ -7,7 +7,8 @@ from threading import Event
 
 import pytest
 
-from collector import Collector, writer
+from collector import Collector
+from collector.recording import writer
 from tests.collector.disks import unwritable
 
 SLOTS = 4
@@ -17,8 +18,8 @@ BLOCK = SLOTS * 7 * 2 * 4  # bytes of a full ring of two layers
 @pytest.fixture(autouse=True)
 def short_rings(monkeypatch):
     """Rings of four steps, so that a few steps are many blocks."""
-    monkeypatch.setattr("collector.ring._MOST_SLOTS", SLOTS)
-    monkeypatch.setattr("collector.ring._FEWEST_SLOTS", SLOTS)
+    monkeypatch.setattr("collector.recording.ring._MOST_SLOTS", SLOTS)
+    monkeypatch.setattr("collector.recording.ring._FEWEST_SLOTS", SLOTS)
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def slow_disk(monkeypatch):
         let_go.wait(20)
         return write_part(*args)
 
-    monkeypatch.setattr("collector.writer.write_part", wait_and_write)
+    monkeypatch.setattr("collector.recording.writer.write_part", wait_and_write)
     return let_go
 
 
@@ -72,7 +73,7 @@ def test_the_oldest_rows_go_and_are_counted_while_the_run_goes_on(emitter, tmp_p
 
 def test_training_waits_for_the_writer_and_nothing_is_lost(emitter, tmp_path, monkeypatch, steps_of):
     write_part = writer.write_part
-    monkeypatch.setattr("collector.writer.write_part", lambda *args: time.sleep(0.02) or write_part(*args))
+    monkeypatch.setattr("collector.recording.writer.write_part", lambda *args: time.sleep(0.02) or write_part(*args))
     with Collector(emitter, tmp_path, name="r", memory_limit=BLOCK, when_full="wait", flush_seconds=3600) as collector:
         with pytest.warns(UserWarning, match="run 'r' falls behind: .* so training waits with them") as said:
             say(emitter, 1, 100)
@@ -84,8 +85,8 @@ def test_training_waits_for_the_writer_and_nothing_is_lost(emitter, tmp_path, mo
 def test_training_waits_no_longer_than_a_minute_for_a_disk_that_takes_nothing(
     emitter, tmp_path, monkeypatch, slow_disk, steps_of
 ):
-    monkeypatch.setattr("collector.backlog.PATIENCE_SECONDS", 0.2)
-    monkeypatch.setattr("collector.backlog._ASK_SECONDS", 0.02)
+    monkeypatch.setattr("collector.recording.backlog.PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr("collector.recording.backlog._ASK_SECONDS", 0.02)
     collector = Collector(emitter, tmp_path, name="r", memory_limit=BLOCK, when_full="wait", flush_seconds=3600)
     start = time.monotonic()
     with pytest.warns(UserWarning, match="run 'r' falls behind"):
@@ -108,7 +109,7 @@ def test_training_waits_no_longer_for_a_thread_that_ended(emitter, tmp_path, mon
         raise SystemExit("out of luck")
 
     with monkeypatch.context() as patch:
-        patch.setattr("collector.writer.write_part", end)
+        patch.setattr("collector.recording.writer.write_part", end)
         collector = Collector(emitter, tmp_path, name="r", memory_limit=2 * BLOCK, when_full="wait", flush_seconds=3600)
         start = time.monotonic()
         with pytest.warns(UserWarning, match="run 'r'") as said:
@@ -174,11 +175,11 @@ def test_lost_rows_of_all_attempts_add_up(emitter, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:run 'r' cannot be written")
 def test_what_waited_is_written_in_parts_of_bounded_size(emitter, tmp_path, monkeypatch, steps_of):
-    monkeypatch.setattr("collector.writer._PART_BYTES", 2 * BLOCK)
+    monkeypatch.setattr("collector.recording.writer._PART_BYTES", 2 * BLOCK)
     most = []
     write_part = writer.write_part
     monkeypatch.setattr(
-        "collector.writer.write_part", lambda rows, *args: most.append(len(rows)) or write_part(rows, *args)
+        "collector.recording.writer.write_part", lambda rows, *args: most.append(len(rows)) or write_part(rows, *args)
     )
     collector = Collector(emitter, tmp_path, name="r", flush_seconds=3600)
     with unwritable(collector):

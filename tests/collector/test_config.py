@@ -22,7 +22,7 @@ import pytest
 import torch
 
 from collector import Collector, connect
-from collector.config import plain_config
+from collector.log.config import plain_config
 
 
 class Net(Enum):

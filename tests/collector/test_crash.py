@@ -107,7 +107,7 @@ c.close()
 
 
 def test_the_heartbeat_goes_on_though_no_step_comes(emitter, tmp_path, monkeypatch):
-    monkeypatch.setattr("collector.writer._HEARTBEAT_SECONDS", 0.02)
+    monkeypatch.setattr("collector.recording.writer._HEARTBEAT_SECONDS", 0.02)
     with Collector(emitter, tmp_path, name="r") as collector:
         heartbeat = collector.folder / "heartbeat"
         emitter.say(7)

@@ -196,7 +196,7 @@ def end_by(error):
 def test_a_writer_thread_that_ends_is_told_once_and_close_saves_all(emitter, tmp_path, monkeypatch, steps_of, error):
     collector = Collector(emitter, tmp_path, name="r", flush_seconds=0.02)
     with monkeypatch.context() as patch:
-        patch.setattr("collector.writer.write_part", end_by(error))
+        patch.setattr("collector.recording.writer.write_part", end_by(error))
         emitter.say(1)
         collector._writer._thread.join(10)
     what = f"run 'r' is written by no thread any more, .*: {type(error).__name__}: out of luck"
@@ -214,7 +214,7 @@ def test_a_writer_thread_that_ends_is_told_once_and_close_saves_all(emitter, tmp
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_so_is_one_that_is_ended_from_outside_while_it_sleeps(emitter, tmp_path, monkeypatch, steps_of):
-    monkeypatch.setattr("collector.writer._HEARTBEAT_SECONDS", 0.02)
+    monkeypatch.setattr("collector.recording.writer._HEARTBEAT_SECONDS", 0.02)
     collector = Collector(emitter, tmp_path, name="r", flush_seconds=3600)
     thread = collector._writer._thread
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
@@ -228,7 +228,7 @@ def test_so_is_one_that_is_ended_from_outside_while_it_sleeps(emitter, tmp_path,
 def test_a_want_of_memory_is_tried_again(emitter, tmp_path, monkeypatch, steps_of):
     with Collector(emitter, tmp_path, name="r", flush_seconds=0.02) as collector:
         with monkeypatch.context() as patch:
-            patch.setattr("collector.writer.write_part", end_by(MemoryError("no room")))
+            patch.setattr("collector.recording.writer.write_part", end_by(MemoryError("no room")))
             emitter.say(1)
             wait_for_trouble(collector)
             with pytest.warns(UserWarning, match="its rows wait in memory for the next try: MemoryError: no room"):

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 
 from collector import Collector, connect
-from collector.parts import list_parts, write_part
-from collector.rollups import roll_up, rollup_path
-from collector.schema import ROLLUPS, TRUST_RATIOS
+from collector.log.parts import list_parts, write_part
+from collector.log.rollups import roll_up, rollup_path
+from collector.log.schema import ROLLUPS, TRUST_RATIOS
 from tests.collector.emitter import Emitter
 
 LAYERS = ["calm", "broken", "dead", "odd", "exempt", "gaps", "noisy"]

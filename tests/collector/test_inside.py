@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LinearLR, OneCycleLR, ReduceLROnPlateau
 
 from collector import Collector
-from collector.inside import optimizers_inside
+from collector.recording.inside import optimizers_inside
 from lambc import LAMBC
 
 OPTIMIZERS = {"LAMBC": LAMBC, "AdamW": torch.optim.AdamW, "SGD": torch.optim.SGD}

@@ -97,7 +97,7 @@ def drive(root: Path) -> None:
     import pyarrow.parquet  # noqa: F401
     import torch
 
-    import collector.collector  # noqa: F401
+    import collector.recording.collector  # noqa: F401
     import tests.collector.emitter  # noqa: F401
 
     torch.set_num_threads(1)

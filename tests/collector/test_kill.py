@@ -21,8 +21,9 @@ def train(root: Path, *, until: int, compact_first: bool) -> None:
     """Go on from the checkpoint. Flushes, merges and rollups come so often that a kill hits one more often than not."""
     import torch
 
-    from collector import Collector, compact, rollups
-    from collector.schema import TRUST_RATIOS
+    from collector import Collector
+    from collector.log import compact, rollups
+    from collector.log.schema import TRUST_RATIOS
     from tests.collector.emitter import Emitter
 
     compact.TIERS, compact.ENOUGH = (0, 60, 240), 3
@@ -49,7 +50,7 @@ def check(root: Path) -> None:
     """Nothing is damaged, and every row that was flushed is there once."""
     import duckdb
 
-    from collector.check import check_run
+    from collector.log.check import check_run
 
     assert check_run(root / "r") == []
     checkpoint = root / "checkpoint"
@@ -81,8 +82,8 @@ def drive(root: Path) -> None:
     import duckdb  # noqa: F401
     import torch
 
-    import collector.check
-    import collector.collector  # noqa: F401
+    import collector.log.check
+    import collector.recording.collector  # noqa: F401
     import tests.collector.emitter  # noqa: F401
 
     torch.set_num_threads(1)
@@ -104,8 +105,13 @@ def drive(root: Path) -> None:
 
 
 @pytest.mark.slow
-def test_kills_at_any_moment_leave_the_log_of_an_undisturbed_run(tmp_path):
+def test_kills_at_any_moment_leave_the_log_of_an_undisturbed_run(tmp_path, monkeypatch):
     import subprocess
+
+    from collector.log import compact
+
+    for name in ("TIERS", "ENOUGH"):  # which `train` sets: for this test alone
+        monkeypatch.setattr(compact, name, getattr(compact, name))
 
     done = subprocess.run(
         [sys.executable, "-c", f"from tests.collector.test_kill import drive, Path; drive(Path({str(tmp_path)!r}))"],

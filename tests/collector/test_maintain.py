@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from collector import Collector, connect
-from collector.check import check_run
-from collector.maintain import compact_run, remove_run
-from collector.parts import list_parts, write_part
-from collector.schema import ROLLUPS, TRUST_RATIOS
+from collector.log.check import check_run
+from collector.log.maintain import compact_run, remove_run
+from collector.log.parts import list_parts, write_part
+from collector.log.schema import ROLLUPS, TRUST_RATIOS
 from tests.collector.emitter import Emitter
 
 

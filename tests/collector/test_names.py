@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from collector import Collector, connect
-from collector.names import LayerNames, layer_names
+from collector.recording.names import LayerNames, layer_names
 from lambc import LAMBC
 
 

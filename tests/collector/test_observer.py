@@ -8,8 +8,8 @@ import timm.optim
 import torch
 
 from collector import Collector, connect
-from collector.observer import Observer
-from collector.selection import Selection
+from collector.recording.observer import Observer
+from collector.recording.selection import Selection
 
 
 def tables(optimizer, selection=None) -> list[tuple]:
@@ -198,7 +198,7 @@ def test_only_recorded_steps_copy_the_weights(monkeypatch):
     optimizer = torch.optim.SGD(model.named_parameters(), lr=1e-2)
     copied = []
     monkeypatch.setattr(
-        "collector.observer._flat", lambda param: copied.append(param.shape) or param.detach().reshape(-1)
+        "collector.recording.observer._flat", lambda param: copied.append(param.shape) or param.detach().reshape(-1)
     )
     seen = tables(optimizer, Selection(every=3, exclude="*.weight"))
     looked_at = []

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from collector import Collector, connect
-from collector.beginning import move_aside
+from collector.recording.beginning import move_aside
 
 
 def run_once(emitter, root, steps, **options):

@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from collector import Collector, connect
-from collector.compact import ENOUGH, clear_replaced, finish_merge, merge_all, merge_small, merge_tail, read_part
-from collector.parts import in_order, list_files, list_parts, replaced_folder, write_part
-from collector.schema import METRICS, TRUST_RATIOS
+from collector.log.compact import ENOUGH, clear_replaced, finish_merge, merge_all, merge_small, merge_tail, read_part
+from collector.log.parts import in_order, list_files, list_parts, replaced_folder, write_part
+from collector.log.schema import METRICS, TRUST_RATIOS
 from tests.collector.emitter import Emitter
 
 any_float32 = st.integers(0, 2**32 - 1)
@@ -157,7 +157,7 @@ def test_replaced_parts_are_kept_for_a_while(tmp_path):
 
 
 def test_a_part_that_is_large_is_left_alone_when_a_run_ends(tmp_path, monkeypatch):
-    monkeypatch.setattr("collector.compact.TIERS", (0, 10, 100))
+    monkeypatch.setattr("collector.log.compact.TIERS", (0, 10, 100))
     for number, count in enumerate((1, 20, 1, 2, 3), start=1):
         write_part(trust_ratios(list(range(100 * number, 100 * number + count)), ["a"]), TRUST_RATIOS, tmp_path, number)
     before = rows_in(tmp_path)
@@ -168,7 +168,7 @@ def test_a_part_that_is_large_is_left_alone_when_a_run_ends(tmp_path, monkeypatc
 
 def test_a_row_is_merged_with_its_tier_alone(tmp_path, monkeypatch):
     """16 small parts become one of the next tier, and 16 of those one of the last, which stays."""
-    monkeypatch.setattr("collector.compact.TIERS", (0, ENOUGH, ENOUGH**2))
+    monkeypatch.setattr("collector.log.compact.TIERS", (0, ENOUGH, ENOUGH**2))
     folder = tmp_path / "trust_ratios"
     folder.mkdir()
     for step in range(1, 2 * ENOUGH**2 + ENOUGH + 2):
@@ -182,8 +182,8 @@ def test_a_row_is_merged_with_its_tier_alone(tmp_path, monkeypatch):
 
 
 def test_all_parts_become_one_with_row_groups_that_hold_few_layers(tmp_path, monkeypatch):
-    monkeypatch.setattr("collector.parts.ROW_GROUP", 100)
-    monkeypatch.setattr("collector.compact.ROW_GROUP", 100)
+    monkeypatch.setattr("collector.log.parts.ROW_GROUP", 100)
+    monkeypatch.setattr("collector.log.compact.ROW_GROUP", 100)
     layers = ["a", "b", "c", "d"]
     for number in range(4):
         steps = list(range(50 * number, 50 * number + 50))
@@ -211,8 +211,8 @@ def test_merging_changes_no_row_wherever_it_is_cut_short(sizes, enough, data):
     """However parts and merges follow each other, and whichever replaced parts are still there."""
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         folder = Path(name)
-        patch.setattr("collector.compact.TIERS", (0, 60, 120))
-        patch.setattr("collector.compact.ENOUGH", enough)
+        patch.setattr("collector.log.compact.TIERS", (0, 60, 120))
+        patch.setattr("collector.log.compact.ENOUGH", enough)
         expected = []
         for step, size in enumerate(sizes, start=1):
             layers = [f"l{number}" for number in range(size)]
@@ -234,9 +234,9 @@ def test_merging_changes_no_row_wherever_it_is_cut_short(sizes, enough, data):
 KILLED = """
 import os, shutil, sys
 from pathlib import Path
-from collector.compact import merge_tail
-from collector.supersede import supersede
-from collector.schema import TRUST_RATIOS
+from collector.log.compact import merge_tail
+from collector.log.supersede import supersede
+from collector.log.schema import TRUST_RATIOS
 
 template, root = Path(sys.argv[1]), Path(sys.argv[2])
 for fatal in range(1, 100):

@@ -16,11 +16,12 @@ import pytest
 from typer.testing import CliRunner
 
 from app import queries
-from collector import Collector, atomic, connect
-from collector.check import check_run
-from collector.log_files import read_runs, run_folders, run_version
-from collector.run import Run, read_run
-from collector.store import fingerprint
+from collector import Collector, connect
+from collector.log import atomic
+from collector.log.check import check_run
+from collector.log.listing import read_runs, run_folders, run_version
+from collector.log.run import Run, read_run
+from collector.store.connect import fingerprint
 from lambc.cli import app
 from tests.collector.emitter import Emitter
 
@@ -147,7 +148,7 @@ def test_jobs_that_begin_unnamed_runs_together_get_one_each(tmp_path):
 
 
 def test_an_unnamed_run_passes_over_whatever_has_its_name(tmp_path, monkeypatch):
-    monkeypatch.setattr("collector.collector.name_of_now", lambda *, unique: f"now{'!' * unique}")
+    monkeypatch.setattr("collector.recording.collector.name_of_now", lambda *, unique: f"now{'!' * unique}")
     (tmp_path / "now").touch()
     (tmp_path / "now-2").symlink_to("nowhere")
     assert record(tmp_path, None).name == "now-3"
@@ -160,7 +161,7 @@ def test_a_run_that_cannot_begin_leaves_no_folder_behind(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("collector.atomic.write_text", full)
+        patch.setattr("collector.log.atomic.write_text", full)
         with pytest.raises(OSError, match=r"cannot write a run to .*: No space left on device; choose another root"):
             record(tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -64,7 +64,14 @@ def record_sharded(root):
         take_steps(model, optimizer, collector)
         collector.flush()
         threads = sum(thread.name.startswith("collector") for thread in threading.enumerate())
-        return collector.run, collector.folder, collector.step, collector.epoch, threads, len(optimizer._hooks._hooks)
+        return (
+            collector.log.run,
+            collector.folder,
+            collector.step,
+            collector.epoch,
+            threads,
+            len(optimizer._hooks._hooks),
+        )
 
 
 def rows(root, columns="step, layer, epoch, outcome, lower, upper, lr"):

@@ -74,9 +74,10 @@ def test_layers_are_chosen_by_patterns(training, tmp_path, patterns, kept):
 def test_only_chosen_layers_leave_the_device(new_emitter, tmp_path, monkeypatch):
     shapes = []
     monkeypatch.setattr(
-        "collector.recorder.Ring", lambda shape, dtype, device: shapes.append(shape) or Ring(shape, dtype, device)
+        "collector.recording.recorder.Ring",
+        lambda shape, dtype, device: shapes.append(shape) or Ring(shape, dtype, device),
     )
-    from collector.ring import Ring
+    from collector.recording.ring import Ring
 
     emitter = new_emitter([f"layer{n}.weight" for n in range(10)])
     with Collector(emitter, tmp_path, name="r", include="layer[1-3].*"):
@@ -155,7 +156,7 @@ def test_the_captured_step_is_recorded_when_it_is_replayed(emitter, tmp_path, mo
     with Collector(emitter, tmp_path, name="r") as collector:
         emitter.say(1, table)
         with monkeypatch.context() as patch:
-            patch.setattr("collector.recorder.is_captured", lambda table: True)
+            patch.setattr("collector.recording.recorder.is_captured", lambda table: True)
             emitter.say(2, table)  # the optimizer counts it, but nothing was computed
         assert collector.step == 1
         for value in (2.0, 3.0, 4.0):

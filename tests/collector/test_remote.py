@@ -18,8 +18,9 @@ from typer.testing import CliRunner
 
 from app import queries
 from collector import Collector, connect
-from collector.remote import Place, _not_found_if_gone, fetch, versions
-from collector.store import fingerprint
+from collector.log.remote import Place, _not_found_if_gone, fetch, versions
+from collector.recording import open_runs
+from collector.store.connect import fingerprint
 from lambc.cli import app
 from tests.collector import s3_server
 from tests.collector.s3_server import S3Server
@@ -201,6 +202,9 @@ def test_what_was_left_here_is_not_put_over_what_went_on_elsewhere(server, new_e
     left = Collector(emitter, URL, name="r", flush_seconds=3600)
     emitter.say(1)
     left.flush()
+    left._writer.abandon()  # as if its process had ended
+    left._held.close()
+    open_runs.remove(left)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
     emitter = new_emitter(["a"])
     with Collector(emitter, URL, name="r", resume=True):
@@ -211,17 +215,15 @@ def test_what_was_left_here_is_not_put_over_what_went_on_elsewhere(server, new_e
     ):
         Collector(new_emitter(["a"]), URL, name="r", resume=True)
     assert steps(URL) == [1, 2]
-    left._writer._stopping = True  # its process has ended
-    left._closed = True
 
 
 def test_a_name_that_is_there_is_refused(server, new_emitter):
     with Collector(new_emitter(["a"]), URL, name="r"):
-        with pytest.raises(FileExistsError, match="run 'r' is there already in s3://bucket/runs; take another name"):
+        with pytest.raises(FileExistsError, match="run 'r' is open in this process"):
             Collector(new_emitter(["a"]), URL, name="r")
         with Collector(new_emitter(["a"]), URL) as first, Collector(new_emitter(["a"]), URL) as second:
             assert first.run != second.run
-    with pytest.raises(FileExistsError, match="run 'r' is there already"):
+    with pytest.raises(FileExistsError, match="run 'r' is there already in s3://bucket/runs; take another name"):
         Collector(new_emitter(["a"]), URL, name="r")
 
 
@@ -438,8 +440,8 @@ def test_the_dashboard_looks_at_folders_and_urls(server, emitter, tmp_path, monk
 
 
 def test_a_heartbeat_reaches_its_readers(server, emitter, monkeypatch):
-    monkeypatch.setattr("collector.writer._HEARTBEAT_SECONDS", 0.05)
-    monkeypatch.setattr("collector.remote._BEAT_NS", 1)
+    monkeypatch.setattr("collector.recording.writer._HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr("collector.log.remote._BEAT_NS", 1)
     with Collector(emitter, URL, name="r", flush_seconds=3600):
         first = fingerprint(URL)
         wait_for(lambda: fingerprint(URL) != first)

@@ -7,9 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from collector import Collector, compact, connect
-from collector.schema import TRUST_RATIOS
-from collector.supersede import supersede
+from collector import Collector, connect
+from collector.log import compact
+from collector.log.schema import TRUST_RATIOS
+from collector.log.supersede import supersede
 
 
 def attempts(collector: Collector) -> list[int]:

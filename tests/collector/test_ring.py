@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from collector import Collector, connect
-from collector.ring import Ring
+from collector.recording.ring import Ring
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no accelerator")
 

@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from collector import Collector, connect
-from collector.compact import merge_all
-from collector.parts import list_parts, write_part
-from collector.rollups import COARSEST, FINEST, roll_up, rollup_path
-from collector.schema import ROLLUPS, TRUST_RATIOS
-from collector.supersede import supersede
+from collector.log.compact import merge_all
+from collector.log.parts import list_parts, write_part
+from collector.log.rollups import COARSEST, FINEST, roll_up, rollup_path
+from collector.log.schema import ROLLUPS, TRUST_RATIOS
+from collector.log.supersede import supersede
 from tests.collector.emitter import Emitter
 
 LAYERS = ["conv", "bias", "fc"]

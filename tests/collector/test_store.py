@@ -16,9 +16,10 @@ import pytest
 import torch
 
 from collector import Collector, connect
-from collector.compact import ENOUGH
-from collector.schema import METRICS, TRUST_RATIOS
-from collector.store import STATEMENTS, fingerprint
+from collector.log.compact import ENOUGH
+from collector.log.schema import METRICS, TRUST_RATIOS
+from collector.store.connect import fingerprint
+from collector.store.views import STATEMENTS
 from tests.collector.emitter import Emitter
 
 VIEWS = ("runs", "layers", "trust_ratios", "metrics", "clip_hits", "problems")

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from collector import Collector, connect
-from collector.schema import METRICS
+from collector.log.schema import METRICS
 from tests.collector.emitter import Emitter
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -11,11 +11,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from collector import Collector, connect, landlock
-from collector.compact import ENOUGH
-from collector.store import STATEMENTS
-from collector.untrusted import QueryError, Sandbox, cut_off
-from collector.untrusted_worker import ADDRESS_SPACE
+from collector import Collector, connect
+from collector.log.compact import ENOUGH
+from collector.store import landlock
+from collector.store.sandbox import QueryError, Sandbox, cut_off
+from collector.store.sandbox_worker import ADDRESS_SPACE
+from collector.store.views import STATEMENTS
 from tests.collector.emitter import Emitter
 
 ENDLESS = "WITH RECURSIVE r AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM r) SELECT count(*) FROM r"
@@ -425,7 +426,7 @@ log.execute({ENDLESS!r})
 
 CONFINED = """
 import os, socket, sys
-from collector import landlock
+from collector.store import landlock
 allowed, secret = sys.argv[1:]
 landlock.confine([allowed, "/nowhere"])
 for attempt in (
@@ -466,8 +467,8 @@ def test_a_library_that_could_write_is_kept_from_it_by_the_kernel(root, part, un
     """Even if a query could run any SQL: the process of a sandbox, in which everything but Landlock is left out."""
     code = f"""
 import sys; sys.path += sys.argv[1:]
-from collector import landlock, untrusted_worker
-landlock.confine([*sys.path, *untrusted_worker.SYSTEM, {str(root)!r}])
+from collector.store import landlock, sandbox_worker
+landlock.confine([*sys.path, *sandbox_worker.SYSTEM, {str(root)!r}])
 import duckdb
 print(duckdb.sql("SELECT count(*) FROM '{part}'").fetchall())
 for sql in (
@@ -480,7 +481,7 @@ for sql in (
     except duckdb.Error:
         print("refused")
 """
-    from collector.untrusted import _package_folders
+    from collector.store.sandbox import _package_folders
 
     command = [sys.executable, "-I", "-S", "-c", code, *_package_folders()]
     said = subprocess.run(command, capture_output=True, text=True).stdout.split()

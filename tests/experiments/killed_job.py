@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from lambc.experiments import data
 from lambc.experiments import train as training
+from lambc.experiments.data import sources as data
 from lambc.experiments.reproduce import take
 from lambc.experiments.settings import Run
 

@@ -1,6 +1,6 @@
 """What the demo trains, and what it leaves alone."""
 
-from collector.run import Run
+from collector.log.run import Run
 from lambc.experiments.demo import RUNS, finished_or_free
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lambc.experiments import data
-from lambc.experiments.images import DataError
+from lambc.experiments.data import sources as data
+from lambc.experiments.data.images import DataError
 
 
 @pytest.fixture

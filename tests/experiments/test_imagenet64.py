@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from lambc.experiments import data
-from lambc.experiments.imagenet64 import TEST, TRAIN
-from lambc.experiments.images import DataError
+from lambc.experiments.data import sources as data
+from lambc.experiments.data.imagenet64 import TEST, TRAIN
+from lambc.experiments.data.images import DataError
 
 
 def batch(number, rows=3):

@@ -16,11 +16,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from collector import Collector, connect
-from lambc.experiments import report
+from lambc.experiments.catalogue import plan
 from lambc.experiments.models import resnet18
 from lambc.experiments.optimizers import make_optimizer
-from lambc.experiments.pages import cell
-from lambc.experiments.tables import plan
+from lambc.experiments.report import report
+from lambc.experiments.report.rendering import cell
 
 COMMAND = ["lambc", "reproduce", "table1", "--data", "digits"]
 FAILED = "the device has too little memory for batch_size=60: give fewer --jobs"

@@ -12,12 +12,12 @@ import pytest
 from typer.testing import CliRunner
 
 from collector import connect
-from collector.run import read_run
+from collector.log.run import read_run
 from lambc import cli
-from lambc.experiments import data
+from lambc.experiments.catalogue import EXPERIMENTS, ReproducedRun, plan
+from lambc.experiments.data import sources as data
+from lambc.experiments.data.text import topics
 from lambc.experiments.reproduce import Ended, Stopped, _train, reproduce, take
-from lambc.experiments.tables import EXPERIMENTS, ReproducedRun, plan
-from lambc.experiments.text import topics
 from lambc.experiments.train import Progress, check
 from tests.collector.disks import small_disk
 

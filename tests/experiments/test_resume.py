@@ -12,8 +12,8 @@ import torch
 
 from collector import connect
 from lambc.experiments import train as training
+from lambc.experiments.data.text import Text
 from lambc.experiments.settings import Run
-from lambc.experiments.text import Text
 from lambc.experiments.train import train
 
 SHORT_TEXT = torch.arange(14 * 17).reshape(14, 17) * 7 % 40

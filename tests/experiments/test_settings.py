@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.run import check_name
+from collector.log.run import check_name
 from lambc.experiments.settings import Run
 
 

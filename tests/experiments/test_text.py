@@ -5,10 +5,10 @@ from pydoc_data.topics import topics as by_name
 import pytest
 import torch
 
-from lambc.experiments import data
+from lambc.experiments.data import sources as data
+from lambc.experiments.data.text import Text
 from lambc.experiments.models import Transformer
 from lambc.experiments.settings import Run
-from lambc.experiments.text import Text
 from lambc.experiments.train import train
 
 

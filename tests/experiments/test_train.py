@@ -10,11 +10,11 @@ import torch
 from collector import connect
 from lambc import LAMBC
 from lambc.experiments import train as training
-from lambc.experiments.images import DataError
+from lambc.experiments.data.images import DataError
+from lambc.experiments.data.text import Text
 from lambc.experiments.models import initialised
 from lambc.experiments.settings import Run
 from lambc.experiments.state import split_batches
-from lambc.experiments.text import Text
 
 RUN = Run(batch_size=32, epochs=2, clip=1.0, device="cpu")
 

@@ -1,0 +1,140 @@
+"""What was unusual in a run: NaN, Inf, zero norms and ratios that jump, each with a way to the place."""
+
+import pandas as pd
+import streamlit as st
+
+from app import queries, words
+from app.charts.text import ratio_text, shorten
+from app.layers.heatmap import CHART, LAYER
+from app.shell.pages import PAGES
+
+KINDS = {"nan": "✕ NaN", "inf": "✕ Inf", "jump": "⇅ jump", "zero norm": "○ zero norm"}
+"""As the table says them."""
+
+WEIGHTS = {"nan": 0, "inf": 0, "jump": 1, "zero norm": 2}
+"""What comes first in the table; where Inf and NaN are, one breeds the other."""
+
+NORMS = {"weight_norm": "‖w‖", "update_norm": "‖update‖", "trust_ratio": "the ratio"}
+VALUES = {"nan": "NaN", "inf": "infinite", "zero norm": "0"}
+
+TABLE = "events"
+MOST_ROWS = 1000
+
+AROUND = 30
+"""Recorded steps before and after an event that the page Layers shows with it."""
+
+MOST_SHOWN = 120
+"""Of an event that goes on for longer, the beginning is shown."""
+
+
+def draw(state: queries.RunState) -> None:
+    """A row an event; what begins in several layers at the same step is one."""
+    st.subheader("Unusual in this run", anchor=False)
+    found = queries.events(state)
+    listed, more = found[found["kind"] != "more"], found[found["kind"] == "more"]
+    looked_at = f"{int(queries.hit_rates(state)['rows'].sum()):,} layer-steps"
+    if listed.empty:
+        st.success(
+            f"Nothing unusual in {looked_at}: no NaN, no Inf, no norm of zero, and no ratio that jumped tenfold.",
+            icon=":material/check_circle:",
+        )
+    else:
+        events = together(listed)
+        st.caption(f"{_count(listed)} in {looked_at}. Choose a row to see the place on the page Layers.")
+        chosen = st.dataframe(
+            table(events.head(MOST_ROWS), state.steps),
+            hide_index=True,
+            height="auto" if len(events) <= 8 else 318,
+            key=TABLE,
+            on_select="rerun",
+            selection_mode="single-row",
+            column_config={
+                "step": st.column_config.NumberColumn(format="localized", width=70),
+                "event": st.column_config.TextColumn(width=110),
+                "layers": st.column_config.NumberColumn(
+                    format="localized", width=64, help="In so many at the same step"
+                ),
+                "layer": st.column_config.TextColumn("layer, or the first of them", width=220),
+                "what": st.column_config.TextColumn("what happened", width=400),
+            },
+        )
+        if len(events) > MOST_ROWS:
+            st.caption(f"The first {MOST_ROWS:,} of {len(events):,} rows.")
+        if chosen["selection"]["rows"]:
+            _show(state, events.iloc[chosen["selection"]["rows"][0]])
+    if len(more):
+        st.caption(_more(more))
+
+
+def together(events: pd.DataFrame) -> pd.DataFrame:
+    """A row for each kind of event and step: the layers that have it there, the first of them, and the largest jump."""
+    sizes = (events["after"] / events["before"]).map(lambda factor: max(factor, 1 / factor) if factor else float("inf"))
+    ordered = events.assign(size=sizes, weight=events["kind"].map(WEIGHTS))
+    ordered = ordered.sort_values(["weight", "step", "position"], kind="stable")
+    keys = ["weight", "step", "kind", "quantity"]
+    groups = ordered.groupby(keys, sort=False)
+    found = groups.agg(layer=("layer", "first"), layers=("layer", "size"), last_step=("last_step", "max"))
+    largest = ordered.sort_values("size", ascending=False, kind="stable").drop_duplicates(keys).set_index(keys)
+    return found.join(largest[["before", "after", "steps"]]).reset_index()
+
+
+def table(events: pd.DataFrame, last: int) -> pd.DataFrame:
+    """Events in words."""
+    return pd.DataFrame(
+        {
+            "step": events["step"],
+            "event": events["kind"].map(KINDS),
+            "layers": events["layers"],
+            "layer": [shorten(layer, 48) for layer in events["layer"]],
+            "what": [sentence(event, last) for _, event in events.iterrows()],
+        }
+    )
+
+
+def sentence(event: pd.Series, last: int) -> str:
+    """What happened: ‖w‖ is NaN from then on; the ratio goes from 0.9 to 18 and back."""
+    if event["kind"] != "jump":
+        return f"{NORMS[event['quantity']]} is {VALUES[event['kind']]} {_lasting(event, last)}"
+    before, after = event["before"], event["after"]
+    ending = {1: "", 2: " and back"}.get(event["steps"], f", and on for {event['steps']:,} steps")
+    ratios = f"the ratio goes from {ratio_text(before)} to {ratio_text(after)}{ending}"
+    return ratios if event["layers"] == 1 else f"the furthest: {ratios}"
+
+
+def _lasting(event: pd.Series, last: int) -> str:
+    if event["last_step"] == event["step"]:
+        return "for one step"
+    steps = event["last_step"] - event["step"] + 1
+    return "from then on" if event["last_step"] >= last else f"for {steps:,} steps"
+
+
+def _count(events: pd.DataFrame) -> str:
+    counts = events["kind"].value_counts()
+    kinds = [(kind.split(" ", 1)[1], int(counts[name])) for name, kind in KINDS.items() if name in counts]
+    return ", ".join(f"{count:,} × {kind}" for kind, count in kinds)
+
+
+def _more(more: pd.DataFrame) -> str:
+    """That not all was looked at, and where."""
+    said = []
+    for rows, what in ((more[more["quantity"].isna()], "norms"), (more[more["quantity"].notna()], "ratios")):
+        if len(rows) == 1:
+            said.append(f"The {what} of {words.plain(shorten(rows['layer'].iloc[0], 40))}")
+        elif len(rows):
+            said.append(f"The {what} of {len(rows):,} layers")
+    since = int(more["step"].min())
+    return (
+        f"{' and the '.join([said[0], *(each[4:] for each in said[1:])])} go on like this; from step {since:,} on not "
+        "every place was looked at. `lambc sql` with `WHERE kind = 'more'` says where."
+    )
+
+
+def _show(state: queries.RunState, event: pd.Series) -> None:
+    """Go to the page Layers, with the event's layer and the steps around it."""
+    step, last_step = int(event["step"]), int(event["last_step"])
+    stride = queries.stride(state, step, last_step)
+    first = max(1, step - AROUND * stride)
+    last = min(state.steps, step + MOST_SHOWN * stride, last_step + AROUND * stride)
+    st.session_state[LAYER] = event["layer"]
+    st.session_state.pop(CHART, None)  # the zoom of an earlier visit
+    st.switch_page(PAGES["layers"], query_params={"run": state.run, LAYER: event["layer"], "steps": f"{first}-{last}"})

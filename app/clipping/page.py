@@ -1,0 +1,34 @@
+"""Clipping: how often each layer is clipped, when, and what was unusual."""
+
+import streamlit as st
+
+from app.clipping import always_clipped as throughout
+from app.clipping import events, hit_map, hit_rates
+from app.shell import notices
+from app.shell.selection import selection
+
+chosen = selection()
+states = chosen.states()
+st.header("Clipping", anchor=False)
+if notices.something_to_draw(chosen, states):
+    with notices.panel():
+        hit_rates.draw_numbers(states)
+        throughout.draw(chosen, states)
+    clipped = hit_rates.any_clipped(states)
+    if clipped:
+        with notices.panel():
+            hit_rates.draw_over_time(chosen, states)
+    run = hit_map.choose_run(states)
+    if notices.has_ratios(states[run]):
+        if clipped:
+            with notices.panel():
+                hit_map.draw(chosen, states[run])
+        with notices.panel():
+            events.draw(states[run])
+    if clipped:
+        with notices.panel():
+            hit_rates.draw_by_layer(chosen, states)
+        with notices.panel():
+            hit_rates.draw_table(chosen, states)
+    with st.expander("How to read this", icon=":material/help:"):
+        st.markdown(hit_rates.GUIDE)

@@ -1,0 +1,117 @@
+"""The columns of a log, written down once: writer, views, documentation and tests read them here."""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+FORMAT = 1
+"""What run.json says under "format"; it changes when a reader of today could not read the log of tomorrow."""
+
+
+@dataclass(frozen=True)
+class LogTable:
+    """A table of the log: the files `<run>/<folder>/*.parquet`, all of one schema.
+
+    series: the column that names a series; the rows of a file are sorted by series, then by step.
+    measured: the columns with measured values.
+    pruned_by: columns, beside the run, the series and the step, by which a reader passes over row groups.
+    """
+
+    folder: str
+    series: str
+    schema: pa.Schema
+    measured: tuple[str, ...]
+    pruned_by: tuple[str, ...] = ()
+
+
+TRUST_RATIOS = LogTable(
+    folder="trust_ratios",
+    series="layer",
+    schema=pa.schema(
+        [
+            ("run", pa.string()),
+            ("step", pa.int64()),
+            ("epoch", pa.int32()),
+            ("layer", pa.string()),
+            ("weight_norm", pa.float32()),
+            ("update_norm", pa.float32()),
+            ("trust_ratio", pa.float32()),
+            ("clipped_ratio", pa.float32()),
+            ("lower", pa.float32()),
+            ("upper", pa.float32()),
+            ("lr", pa.float32()),
+        ]
+    ),
+    # In the order of the rows of an optimizer's `record.table`.
+    measured=("weight_norm", "update_norm", "trust_ratio", "clipped_ratio", "lower", "upper", "lr"),
+)
+"""A row is a layer in a step."""
+
+METRICS = LogTable(
+    folder="metrics",
+    series="name",
+    schema=pa.schema(
+        [
+            ("run", pa.string()),
+            ("step", pa.int64()),
+            ("epoch", pa.int32()),
+            ("time", pa.timestamp("us", tz="UTC")),
+            ("name", pa.string()),
+            ("value", pa.float64()),
+        ]
+    ),
+    measured=("value",),
+)
+"""A row is a value that was logged."""
+
+LOG_TABLES = (TRUST_RATIOS, METRICS)
+"""What is recorded, and nowhere else to be had."""
+
+_MEASURED_IN_CELLS = (
+    "weight_norm_min",
+    "weight_norm_max",
+    "update_norm_min",
+    "update_norm_max",
+    "trust_ratio_min",
+    "trust_ratio_max",
+    "trust_ratio_mean",
+    "trust_ratio_log_mean",
+    "clipped_ratio_min",
+    "clipped_ratio_max",
+    "clipped_ratio_log_mean",
+    "relative_step_max",
+    "lower",
+    "upper",
+)
+
+ROLLUPS = LogTable(
+    folder="rollups",
+    series="layer",
+    schema=pa.schema(
+        [
+            ("run", pa.string()),
+            ("level", pa.int32()),
+            ("last_level", pa.int32()),
+            ("layer", pa.string()),
+            ("step", pa.int64()),
+            ("last_step", pa.int64()),
+            ("epoch", pa.int32()),
+            ("rows", pa.int64()),
+            ("adapted", pa.int64()),
+            ("upper_hits", pa.int64()),
+            ("lower_hits", pa.int64()),
+            ("fallbacks", pa.int64()),
+            ("not_finite", pa.int64()),
+            ("first_hit", pa.int64()),
+            ("last_hit", pa.int64()),
+            *((name, pa.float32()) for name in _MEASURED_IN_CELLS),
+            ("ratio_bins", pa.list_(pa.int16())),
+            ("ratio_rows", pa.list_(pa.int32())),
+        ]
+    ),
+    measured=_MEASURED_IN_CELLS,
+    pruned_by=("level", "last_level"),
+)
+"""A row is a cell: a layer in the 2^level steps from `step` on, which is the cell of all levels up to
+`last_level`, with a histogram of its ratios where the cell is large
+(collector.log.rollups)."""

@@ -1,0 +1,68 @@
+"""Taking rows out of a log that a resumed run writes anew."""
+
+import math
+from collections.abc import Sequence
+from itertools import chain, count
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from collector.log.arrays import numbers, strings
+from collector.log.compact import clear_replaced, finish_merge, read_part
+from collector.log.parts import list_parts, replace_part
+from collector.log.rollups import forget
+from collector.log.schema import LogTable
+
+
+def supersede(
+    table: LogTable,
+    folder: Path,
+    destination: Path,
+    first_step: int,
+    series: Sequence[str] | None = None,
+    *,
+    but: Sequence[str] = (),
+) -> None:
+    """Move the rows of `folder` with a step of `first_step` or later to `destination`.
+
+    series: the layers, or the metrics, whose rows move; None for all. but: those whose rows stay.
+
+    The rows that stay are rewritten in one motion, after those that go were written. Killed in between, a row is still
+    in the log, once, and the next resume moves it. The newest go first, so that what is left then has no gap.
+    """
+    finish_merge(folder)
+    clear_replaced(folder, seconds=-math.inf)  # their names are given anew: a reader would find both
+    for part in reversed(list_parts(folder)):
+        if last_step(part.path) < first_step:
+            continue
+        rows = read_part(part.path, table)
+        goes = pc.greater_equal(rows["step"], numbers([first_step], pa.int64())[0])
+        if series is not None:
+            goes = pc.and_(goes, pc.is_in(rows[table.series], value_set=strings(series)))
+        if but:
+            goes = pc.and_(goes, pc.invert(pc.is_in(rows[table.series], value_set=strings(but))))
+        if not pc.any(goes).as_py():
+            continue
+        destination.mkdir(parents=True, exist_ok=True)
+        forget(part.path)
+        kept = _free(destination / part.path.name)
+        if pc.all(goes).as_py():
+            part.path.rename(kept)
+        else:
+            replace_part(rows.filter(goes), table, kept)
+            replace_part(rows.filter(pc.invert(goes)), table, part.path)
+
+
+def _free(path: Path) -> Path:
+    """A path that is not taken: each of several optimizers takes its own layers' rows out of the same parts."""
+    others = (path.with_name(f"{path.stem}-{number}.parquet") for number in count(2))
+    return next(each for each in chain([path], others) if not each.exists())
+
+
+def last_step(path: Path) -> int:
+    """The last step in a part, from its footer."""
+    metadata = pq.read_metadata(path)
+    step = metadata.schema.names.index("step")
+    return max(metadata.row_group(group).column(step).statistics.max for group in range(metadata.num_row_groups))

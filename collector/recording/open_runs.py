@@ -1,0 +1,95 @@
+"""The collectors of this process that are open, and what ends them when nobody closes them: its end, or SIGTERM."""
+
+import atexit
+import multiprocessing
+import os
+import signal
+import threading
+from contextlib import ExitStack
+from multiprocessing.util import Finalize
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from collector.recording.apart import Apart
+
+if TYPE_CHECKING:
+    from collector.recording.collector import Collector
+
+_open: list["Collector"] = []
+_being_made: list[tuple[Apart, ExitStack]] = []
+
+_process: int | None = None
+"""The process that `_open` is of: a forked child has a copy of its parent's list, and none of its runs."""
+
+
+def all_open() -> tuple["Collector", ...]:
+    """Returns the collectors that this process made and has not closed, in the order in which they were made."""
+    return tuple(_open) if _process == os.getpid() else ()
+
+
+def taken_back_at_exit(apart: Apart) -> ExitStack:
+    """Returns a stack for what takes back a run that is being made, should two Ctrl-C keep that from being done."""
+    global _process
+    if _process != os.getpid():
+        _open.clear()
+        _being_made.clear()
+        if _process is None:
+            atexit.register(_close_all)
+        _process = os.getpid()
+        if multiprocessing.parent_process() is not None:  # a worker that was forked ends without atexit
+            Finalize(None, _close_all, exitpriority=0)
+    stack = ExitStack()
+    _being_made.append((apart, stack))
+    return stack
+
+
+def made(stack: ExitStack) -> None:
+    """Note that the run of a stack has been made, or taken back."""
+    stack.pop_all()
+    _being_made[:] = [each for each in _being_made if each[1] is not stack]
+
+
+def add(collector: "Collector") -> None:
+    """Have `collector` closed at the process's end, and by SIGTERM if nothing else of this process deals with it."""
+    _open.append(collector)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if in_main_thread and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
+
+
+def remove(collector: "Collector") -> None:
+    """Forget a collector that was closed; after the last one SIGTERM is as it was."""
+    if collector in _open:
+        _open.remove(collector)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not _open and in_main_thread and signal.getsignal(signal.SIGTERM) is _terminate:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _close_all() -> None:
+    try:
+        _close_each()
+    except KeyboardInterrupt:  # a further Ctrl-C is no reason to lose what the first has kept
+        _close_each()
+
+
+def _close_each() -> None:
+    if _process == os.getpid():
+        for apart, stack in _being_made:
+            apart.finish(stack.close)
+    for collector in all_open():
+        collector.end("interrupted")
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """Close all runs, then end as if there had been no handler."""
+    runs = all_open()
+    if not runs:
+        _end_by_sigterm()
+    for run in runs:
+        run.end("interrupted", "SIGTERM", then=_end_by_sigterm if run is runs[-1] else None)
+
+
+def _end_by_sigterm() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,421 @@
+"""What was recorded and is not on the disk yet: rings on the device, blocks on the host."""
+
+import math
+import operator
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from numbers import Real
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.parameter import is_lazy
+
+from collector.log.run import Layer
+from collector.recording.backlog import Backlog
+from collector.recording.blocks import Block, MetricBlock, MetricRewind, MetricRow, Rewind, TrustRatioBlock
+from collector.recording.cuda_graphs import is_captured
+from collector.recording.names import LayerNames, layer_names
+from collector.recording.ring import Ring
+from collector.recording.selection import Selection
+
+_MOST_ENTRIES = 4096
+"""How many values wait, at most, until they are a block, which counts towards the limit."""
+
+
+class Bell:
+    """What wakes the writer. `threading.Event` stays locked for ever if Ctrl-C strikes within it; this does not."""
+
+    def __init__(self) -> None:
+        self._rings: SimpleQueue[None] = SimpleQueue()
+
+    def ring(self) -> None:
+        """Have `wait` return."""
+        self._rings.put(None)
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it rang within so many seconds, or since the last call."""
+        try:
+            self._rings.get(timeout=seconds)
+        except Empty:
+            return False
+        while not self._rings.empty():
+            self._rings.get()
+        return True
+
+
+class _Source:
+    """One optimizer, and the steps of it that are in its ring."""
+
+    def __init__(self, number: int, optimizer: Any, names: LayerNames, *, resumed: bool) -> None:
+        self.optimizer = optimizer
+        self._number, self._names = number, names
+        self.names = self.names_of(layer_names(optimizer.param_groups))
+        self.record: Any = None  # the last; a replayed graph writes into its table
+        self.layers: tuple[str, ...] | None = None  # record.layers; the same object until a group is added
+        self.params = self.params_now()  # of these layers
+        self.kept: tuple[str, ...] = ()  # the names of those that are recorded
+        self.columns: Tensor | None = None  # where in the table they are; None if all of it is kept
+        self.ring: Ring  # there from the first step that is recorded on
+        self.rows: list[tuple[int, int]] = []  # step and epoch of each slot of the ring that is in use
+        # A step that is not above this one is a step that comes anew; the first step of a resumed run always is.
+        self.last_step: float = math.inf if resumed else -math.inf
+        self._said = self._counted = -1
+
+    @property
+    def has_stepped(self) -> bool:
+        """Whether a step was seen."""
+        return math.isfinite(self.last_step)
+
+    def names_of(self, layers: tuple[str, ...]) -> tuple[str, ...]:
+        """The names in the log of what the optimizer calls `layers`."""
+        return self._names.of(self._number, self.optimizer.param_groups, layers)
+
+    def params_now(self) -> list[int]:
+        """The parameters in the groups' lists, by identity."""
+        return [id(param) for group in self.optimizer.param_groups for param in group["params"]]
+
+    def shapes(self) -> list[tuple[int, ...]]:
+        """The parameters' shapes."""
+        return [_shape(param) for group in self.optimizer.param_groups for param in group["params"]]
+
+    def count(self, said: int) -> int:
+        """The number of the step that the optimizer says is `said`, which does not know of replayed graphs."""
+        self._counted = self._counted + 1 if 0 <= self._said == said - 1 else said
+        self._said = said
+        return self._counted
+
+    def count_replay(self) -> int:
+        """The number of a step that a replayed graph took."""
+        self._counted += 1
+        return self._counted
+
+    def capture(self, said: int) -> None:
+        """Take note of a step that was only captured: the first replay is that step."""
+        self._counted = self.count(said) - 1
+
+
+class Recorder:
+    """Takes records and metrics from the training thread, and gives them as blocks to whoever writes them.
+
+    optimizers: what offers `register_trust_ratio_hook`. models: for the layers' depth order. names: the layers' names.
+    selection: which steps and layers are recorded. resumed_after: the last step that the log of a resumed run holds;
+    None for a new run. memory_limit: the most bytes that wait on the host. waits: whether training waits for the writer
+    when there are more; else the oldest rows go.
+
+    Every method may be called from any thread. Raises ValueError if the selection does not fit the layers.
+    """
+
+    def __init__(
+        self,
+        optimizers: Sequence[Any],
+        models: Sequence[torch.nn.Module],
+        names: LayerNames,
+        selection: Selection,
+        *,
+        resumed_after: int | None,
+        memory_limit: int,
+        waits: bool,
+    ) -> None:
+        self.epoch = 0
+        self._resumed_after = resumed_after or 0
+        self.filled = Bell()  # rings when there is so much that it should be written before its time
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._backlog = Backlog(self._lock, memory_limit, waits=waits)
+        self._selection = selection
+        resumed = resumed_after is not None
+        self._sources = [_Source(number, each, names, resumed=resumed) for number, each in enumerate(optimizers)]
+        # Until a resumed run has taken a step, nobody knows from where on it goes: metrics are held until then.
+        self._holding = resumed
+        # Metrics with an axis of their own, whose earlier values, if any, lie before those that come.
+        self._own_axis: set[str] | None = set() if resumed else None
+        self._metrics_go_back = False
+        self._models = models
+        self._entries: list[MetricRow] = []
+        self._scalars: Ring | None = None
+        self._scalar_slots = 0  # that are in use
+        selection.check([name for source in self._sources for name in source.names])
+        self._shapes = [source.shapes() for source in self._sources]
+        self.layers = self._layer_table()
+
+    @property
+    def step(self) -> int:
+        """The last step of the optimizer that is furthest; before the first, the last that the log holds."""
+        steps = [int(source.last_step) for source in self._sources if source.has_stepped]
+        return max(steps, default=self._resumed_after)
+
+    @property
+    def never_stepped(self) -> list[int]:
+        """The places of the optimizers of which no step was seen."""
+        return [number for number, source in enumerate(self._sources) if source.record is None]
+
+    @property
+    def lost_rows(self) -> int:
+        """How many rows went because too many waited."""
+        return self._backlog.lost_rows
+
+    @property
+    def waiting_rows(self) -> int:
+        """How many rows wait for the writer, as far as they are blocks."""
+        return self._backlog.waiting_rows
+
+    @property
+    def full(self) -> bool:
+        """Whether as much as may wait for the writer ever did."""
+        return self._backlog.full
+
+    def hooks(self) -> Iterator[tuple[Any, Callable[[Any], None]]]:
+        """Each optimizer, and the trust-ratio hook that records it."""
+        for source in self._sources:
+            yield source.optimizer, partial(self._record, source)
+
+    def log(self, metrics: Mapping[str, float | Tensor], step: int | None, epoch: float | None) -> None:
+        """Take values (Collector.log). Either all of `metrics` is taken, or an error is raised and none is."""
+        checked = {_metric_name(name): _metric_value(name, value) for name, value in metrics.items()}
+        if step is not None:
+            step = _whole("step", step, most=2**63 - 1)
+        if epoch is not None:
+            self.set_epoch(epoch)
+        now = time.time_ns() // 1000
+        with self._lock:
+            own_axis = step is not None
+            if step is not None:
+                self._rewind_own_axis(checked, step)
+            elif not self._holding:
+                step = self.step
+                self._rewind_metrics(step)
+            row = MetricRow(step, self.epoch, now, "", None, own_axis=own_axis)
+            for name, value in checked.items():
+                if isinstance(value, Tensor):
+                    slot = self._push_scalar(value)
+                    self._entries.append(row._replace(name=name, slot=slot))
+                else:
+                    self._entries.append(row._replace(name=name, value=value))
+            if len(self._entries) >= _MOST_ENTRIES and not self._holding:
+                self._take_entries()
+                self._make_room()
+
+    def set_epoch(self, epoch: float) -> None:
+        """Have `epoch`, rounded down, hold for all rows that follow.
+
+        Raises ValueError for what is no number of 0 or more that an int32 holds.
+        """
+        self.epoch = _whole("epoch", epoch, most=2**31 - 1, floored=True)
+
+    def take(self, *, closing: bool = False) -> list[Block]:
+        """All that was recorded and not yet taken, in its order; the copies from the device may still be under way."""
+        with self._lock:
+            self._look_for_new_shapes()
+            for source in self._sources:
+                self._take_steps(source)
+            if closing or not self._holding:
+                self._take_entries()
+            return self._backlog.take()
+
+    def give_back(self, blocks: list[Block]) -> None:
+        """Keep what could not be written of what was taken; each `take` but the last is followed by it."""
+        with self._lock:
+            self._backlog.give_back(blocks)
+
+    def stop_waiting(self) -> None:
+        """Have training never again wait for the writer: there is none any more."""
+        with self._lock:
+            self._backlog.stop_waiting()
+
+    def record_replay(self, number: int) -> None:
+        """Record one further step of the optimizer at place `number`, of which its last record's table tells.
+
+        Raises RuntimeError if there is no such record.
+        """
+        with self._lock:
+            source = self._sources[number]
+            if source.record is None:
+                raise RuntimeError(
+                    "record() needs the table of an earlier step: make the Collector before the graph is captured"
+                )
+            self._enter(source, source.count_replay())
+
+    def _record(self, source: _Source, record: Any) -> None:
+        if os.getpid() != self._process:  # nobody writes what a forked child does, and the lock may be held for ever
+            return
+        with self._lock:
+            source.record = record
+            if is_captured(record.table):
+                source.capture(record.step)
+            else:
+                self._enter(source, source.count(record.step))
+
+    def _enter(self, source: _Source, step: int) -> None:
+        recorded = self._selection.has_step(step)
+        if source.record.layers is not source.layers or (recorded and source.params != source.params_now()):
+            self._adopt(source)
+        if step <= source.last_step:
+            self._rewind(source, step)
+        source.last_step = step
+        if not (source.kept and recorded):
+            return
+        table = source.record.table
+        table = table if source.columns is None else table.index_select(1, source.columns)
+        source.ring.write(len(source.rows), table)
+        source.rows.append((step, self.epoch))  # only now is the slot in use: Ctrl-C may end this call anywhere
+        if len(source.rows) == len(source.ring):
+            self._take_steps(source)
+            self._make_room()
+
+    def _adopt(self, source: _Source) -> None:
+        """Take over the layers of the first record, or of the first after the groups' lists changed."""
+        self._take_steps(source)
+        table = source.record.table
+        source.names = source.names_of(source.record.layers)
+        columns = [column for column, name in enumerate(source.names) if self._selection.has_layer(name)]
+        source.kept = tuple(source.names[column] for column in columns)
+        everything = len(columns) == len(source.names)
+        source.columns = None if everything else torch.tensor(columns, device="cpu").to(table.device, non_blocking=True)
+        source.ring = Ring((len(table), len(columns)), table.dtype, table.device)
+        self.layers = self._layer_table()
+        source.layers, source.params = source.record.layers, source.params_now()
+
+    def _look_for_new_shapes(self) -> None:
+        """Take over what a lazy layer has become; other parameters than before come with the next recorded step."""
+        shapes = [source.shapes() for source in self._sources]
+        if shapes != self._shapes and all(source.params == source.params_now() for source in self._sources):
+            self._shapes = shapes
+            self.layers = self._layer_table()
+
+    def _rewind(self, source: _Source, step: int) -> None:
+        leading = source is self._sources[0]
+        if leading and self._holding:
+            # What was logged before the first step of a resumed run belongs to the step before it.
+            self._entries = [row if row.step is not None else row._replace(step=step - 1) for row in self._entries]
+            self._holding = False
+        else:
+            self._take_steps(source)
+            if leading:
+                self._take_entries()
+        several = len(self._sources) > 1
+        self._backlog.append(Rewind(step, source.names if several else None, leading=leading))
+        if leading:
+            self._own_axis = set()
+            self._metrics_go_back = True
+        if not several:
+            self._rewind_metrics(step)
+
+    def _rewind_metrics(self, step: int) -> None:
+        """Of several optimizers another may be further, so only the next value says from where on they come anew."""
+        if self._metrics_go_back:
+            self._metrics_go_back = False
+            self._backlog.append(MetricRewind(step, None))
+
+    def _rewind_own_axis(self, names: Iterable[str], step: int) -> None:
+        """Of metrics with an axis of their own, the first value after a resume says from where on they come anew."""
+        if self._own_axis is not None and (back := tuple(name for name in names if name not in self._own_axis)):
+            self._own_axis.update(back)
+            self._backlog.append(MetricRewind(step, back))
+
+    def _take_steps(self, source: _Source) -> None:
+        if rows := source.rows:
+            steps, epochs = (list(column) for column in zip(*rows, strict=True))
+            block = TrustRatioBlock(source.kept, self.layers, steps, epochs, source.ring.take(len(rows)))
+            source.rows = []
+            self._backlog.append(block)
+
+    def _take_entries(self) -> None:
+        if self._entries:
+            entries = [row if row.step is not None else row._replace(step=self.step) for row in self._entries]
+            block = MetricBlock(entries, self._scalars.take(self._scalar_slots) if self._scalars else None)
+            self._entries = []
+            self._backlog.append(block)
+        self._scalar_slots = 0
+
+    def _push_scalar(self, value: Tensor) -> int:
+        """Copy a value into the ring; returns its slot, which is in use whatever comes."""
+        if self._scalars is None:
+            dtype = torch.float32 if value.device.type == "mps" else torch.float64  # mps has no float64
+            self._scalars = Ring((), dtype, value.device)
+        if self._scalar_slots == len(self._scalars):
+            self._take_entries()
+            self._make_room()
+        slot = self._scalar_slots
+        self._scalar_slots += 1
+        self._scalars.write(slot, value.reshape(()))
+        return slot
+
+    def _make_room(self) -> None:
+        self.filled.ring()
+        self._backlog.make_room(self.filled.ring)
+
+    def _layer_table(self) -> tuple[Layer, ...]:
+        depth = {id(param): depth for depth, param in enumerate(each for m in self._models for each in m.parameters())}
+        found = []
+        groups = 0
+        for source in self._sources:
+            of_group = [
+                (param, number)
+                for number, group in enumerate(source.optimizer.param_groups, start=groups)
+                for param in group["params"]
+            ]
+            groups += len(source.optimizer.param_groups)
+            for name, (param, number) in zip(source.names, of_group, strict=False):
+                found.append((depth.get(id(param), math.inf), name, param, number))
+        found = [layer for layer in found if self._selection.has_layer(layer[1])]
+        found.sort(key=lambda layer: layer[0])
+        return tuple(
+            Layer(name, position, _shape(param), math.prod(_shape(param)), group)
+            for position, (_, name, param, group) in enumerate(found)
+        )
+
+
+def _shape(param: Tensor) -> tuple[int, ...]:
+    """A parameter's shape; that of a lazy one, which has none yet, is (0,)."""
+    return (0,) if is_lazy(param) else tuple(param.shape)
+
+
+def _whole(name: str, value: Any, most: int, *, floored: bool = False) -> int:
+    """`value` as an int: any kind of whole number but a bool, or a float that is whole or may be `floored`."""
+    try:
+        number = -1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = _whole_float(value, floored=floored)
+    if not 0 <= number <= most:
+        raise ValueError(f"{name}={value!r}: give a whole number from 0 to {most}")
+    return number
+
+
+def _whole_float(value: Any, *, floored: bool) -> int:
+    """A float as an int; -1 for what is none."""
+    try:
+        number = math.floor(value) if isinstance(value, Real) or (isinstance(value, Tensor) and value.is_cpu) else -1
+    except (ValueError, OverflowError, TypeError, RuntimeError):
+        return -1
+    return number if floored or number == value else -1
+
+
+def _metric_name(name: str) -> str:
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"metric {name!r}: a metric's name is a string of at least one character")
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"metric {name!r}: the name is not valid Unicode") from error
+    return name
+
+
+def _metric_value(name: str, value: Any) -> float | Tensor:
+    """A float, or a tensor that stays on its device."""
+    if isinstance(value, Tensor):
+        if value.numel() != 1:
+            raise ValueError(f"metric {name!r} is a tensor of shape {tuple(value.shape)}: log one element, as its mean")
+        if value.is_complex():
+            raise TypeError(f"metric {name!r} is complex: log its absolute value")
+        value = value.detach()
+        return float(value) if value.device.type == "cpu" else value
+    if not isinstance(value, Real):
+        raise TypeError(
+            f"metric {name!r} is {value!r}, a {type(value).__name__}: log a number or a tensor of one element"
+        )
+    return float(value)

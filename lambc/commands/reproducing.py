@@ -1,0 +1,130 @@
+"""`lambc reproduce`: the paper's experiments."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from lambc.commands.keeping import home
+from lambc.commands.needs import need, refuse_hidden
+from lambc.commands.terminal import err, fail, out, percent, say
+from lambc.commands.training import prepare_training
+from lambc.experiments.catalogue import EXPERIMENTS, ReproducedRun, ScaleName, plan
+from lambc.experiments.settings import Run
+
+if TYPE_CHECKING:
+    pass
+
+
+def reproduce(
+    experiment: Annotated[
+        str, typer.Argument(help=f"One of {', '.join(f'`{name}`' for name in EXPERIMENTS)}.", show_default=False)
+    ],
+    scale: Annotated[
+        ScaleName, typer.Option(help="`small` takes minutes on two CPU cores; `full` is the paper's.")
+    ] = "small",
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="SOURCE", help="Other data, as `lambc train` takes.", show_default="the paper's"),
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the files of `fashion-mnist` or `cifar10` lie.", show_default="data"),
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(help="How many, from 0 on.", show_default="the scale's")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the images.", show_default="the scale's")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, which share the device; on a CPU, one a core.")] = 1,
+    device: Annotated[str, typer.Option(help="As `lambc train` takes.")] = Run.device,
+    runs: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the log is.", show_default="runs/EXPERIMENT-SCALE")
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the report is put.", show_default="reports/EXPERIMENT-SCALE"),
+    ] = None,
+) -> None:
+    """Run an experiment of the paper, and report what the log says.
+
+    `table1` (Figure 1 too), `figure2` and `figure3` are the paper's; `bounds`, `large-batch` and `language-model` are
+    what it leaves open. The same command goes on where it stopped, and keeps what has finished. A run that fails is
+    reported, and the others go on; the exit code is then 1.
+
+    The report is `report.md`, and `report.html` with figures. It states what was scaled down, and has the SQL with
+    which anyone can get its numbers from the log.
+    """
+    if experiment not in EXPERIMENTS:
+        fail(f"there is no experiment {experiment!r}: give one of {', '.join(EXPERIMENTS)}")
+    try:
+        planned = plan(experiment, scale, data=data, seeds=seeds, epochs=epochs, device=device)
+    except ValueError as error:
+        fail(str(error))
+    folder = Path(home(str(runs or Path("runs") / f"{experiment}-{scale}")))
+    reported = Path(home(str(report or Path("reports") / f"{experiment}-{scale}")))
+    prepare_training()
+    refuse_hidden("app")
+    need("app", "plotly", "pandas")
+    check_reproduction(planned, folder)
+    failures = train_all(planned, folder, jobs, data_dir)
+
+    from lambc.experiments.report.report import write
+
+    try:
+        written = write(folder, reported, experiment=experiment, command=["lambc", *sys.argv[1:]], failures=failures)
+    except OSError as error:
+        fail(f"the report cannot be written ({error}): give another --report")
+    out.print(f"The report is {escape(str(written))}, the log in {escape(str(folder))}.")
+    if failures:
+        fail(f"{len(failures)} of {len(planned)} runs failed; the same command tries them again", code=1)
+
+
+def check_reproduction(planned: Sequence[ReproducedRun], folder: Path) -> None:
+    """Fail now for a setting that makes no sense, and for a log that has other runs: the report is on all of it."""
+    from collector.log.listing import run_folders
+    from lambc.experiments.train import check
+
+    try:
+        for run in planned:
+            check(run)
+        there = {path.name for path in run_folders(folder)} if folder.exists() else set()
+    except (ValueError, OSError) as error:
+        fail(str(error))
+    # More seeds than are asked for are welcome.
+    known = {run.name.rpartition("-s")[0] for run in planned}
+    if strange := sorted(name for name in there if name.rpartition("-s")[0] not in known):
+        fail(f"{folder} has {strange[0]!r}, which this command would not make: give another --runs")
+
+
+def train_all(planned: Sequence[ReproducedRun], folder: Path, jobs: int, data_dir: Path | None) -> dict[str, str]:
+    """Train with a progress bar, and a line after each run; what failed, by the run's name."""
+    from rich.progress import MofNCompleteColumn, Progress
+
+    from lambc.experiments.reproduce import Ended, Stopped
+    from lambc.experiments.reproduce import reproduce as train_runs
+
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    bar = Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
+    task = bar.add_task("Runs", total=len(planned))
+    accuracies: dict[str, float] = {}
+
+    def report(run: ReproducedRun, now: Any) -> None:
+        if not isinstance(now, Ended):
+            accuracies[run.name] = now.test_accuracy
+            bar.update(task, description=f"{escape(run.name)}  epoch {now.epoch}/{run.epochs}")
+            return
+        bar.advance(task)
+        if now.failure:
+            say(f"{run.name} failed: {now.failure}")
+        else:
+            done = f"test {percent(accuracies[run.name])}" if run.name in accuracies else "was there already, finished"
+            out.print(f"{escape(run.name)}  {done}", soft_wrap=True)
+
+    try:
+        with bar:
+            return train_runs(planned, folder, jobs=jobs, data_dir=data_dir, report=report)
+    except Stopped as error:
+        fail(f"{error}; runs that have finished are kept in {folder}")
+    except KeyboardInterrupt:
+        fail(f"interrupted; the same command goes on with what is in {folder}", code=130)

@@ -1,0 +1,276 @@
+"""`lambc train` and `lambc demo`."""
+
+import os
+import shlex
+import shutil
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from lambc.commands.asking import connect, statement
+from lambc.commands.keeping import RUNS, RunsFolder
+from lambc.commands.needs import need
+from lambc.commands.serving import HOST, PORT, Host, Port, check_server, serve_dashboard
+from lambc.commands.terminal import err, fail, out, percent, print_table
+from lambc.experiments.settings import RATES, SOURCES, TEXTS, Model, Rule, Run, Stem
+
+if TYPE_CHECKING:
+    from lambc.experiments.data.sources import Data
+
+
+def train(
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="SOURCE",
+            help=f"One of {', '.join(f'`{source}`' for source in SOURCES)}.",
+        ),
+    ] = Run.data,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the files of `fashion-mnist` or `cifar10` lie.", show_default="data"),
+    ] = None,
+    model: Annotated[
+        Model | None, typer.Option(help="The network.", show_default="resnet18, or transformer for text")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Images a step.")] = Run.batch_size,
+    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = Run.epochs,
+    rule: Annotated[Rule, typer.Option(help="What takes the step.")] = Run.rule,
+    clip: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BOUND",
+            help="What the trust ratios are clipped to: an upper bound (`1`), a lower and an upper one (`0.5,3`), "
+            "`none`, or a bound that moves; see above.",
+            show_default=f"{Run.clip}, or none for adamw",
+        ),
+    ] = None,
+    lr: Annotated[
+        float | None,
+        typer.Option(
+            help="Learning rate.", show_default=", ".join(f"{rate:g} for {rule}" for rule, rate in RATES.items())
+        ),
+    ] = None,
+    warmup_epochs: Annotated[
+        float, typer.Option(help="Over so many epochs the learning rate grows to its value, where it stays.")
+    ] = Run.warmup_epochs,
+    weight_decay: Annotated[float, typer.Option(help="λ: decay as part of the step.")] = Run.weight_decay,
+    exempt_1d: Annotated[
+        bool, typer.Option("--exempt-1d", help="Take the steps of biases and normalisation at a ratio of 1.")
+    ] = Run.exempt_1d,
+    bias_correction: Annotated[bool, typer.Option(help="Of LAMB's moments.")] = Run.bias_correction,
+    reset_optimizer_each_epoch: Annotated[
+        bool, typer.Option("--reset-optimizer-each-epoch", help="Begin each epoch with fresh moments and bounds.")
+    ] = Run.reset_optimizer_each_epoch,
+    seed: Annotated[int, typer.Option(help="Of initial weights, order of images, augmentation.")] = Run.seed,
+    device: Annotated[
+        str, typer.Option(help="`cpu`, `cuda`, `cuda:1`, …; `auto` takes the first accelerator there is.")
+    ] = Run.device,
+    stem: Annotated[
+        Stem,
+        typer.Option(
+            help="The first layer: `3x3` for small images, `torchvision`'s 7×7; `auto` takes 3×3 up to 64 pixels."
+        ),
+    ] = Run.stem,
+    augment: Annotated[bool, typer.Option(help="Flip and move the training images, if in colour.")] = Run.augment,
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Compile the network, which takes a minute, for faster steps.")
+    ] = Run.compile,
+    runs: RunsFolder = RUNS,
+    name: Annotated[str | None, typer.Option(help="The run's name.", show_default="made of its settings")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run if it is there, from its last checkpoint.")
+    ] = False,
+    keep_weights: Annotated[
+        bool, typer.Option("--keep-weights", help="Leave the final weights beside the log, as `weights.pt`.")
+    ] = False,
+) -> None:
+    """Train a network and record every layer's trust ratio at every step.
+
+    Accuracy on the test set is measured after each epoch. The log is a folder of Parquet files, `DIR/NAME`; Ctrl-C
+    leaves it as far as it came. `lambc dashboard` shows it while the training goes on. Every minute a checkpoint is
+    written beside the log, until the run has finished: the same command with `--resume` goes on from there, also after
+    the process was killed, and leaves a finished run as it is.
+
+    The data `digits` comes with scikit-learn, and the text `topics`, whose next bytes a transformer learns to say, with
+    Python. `fashion-mnist` and `cifar10` are downloaded to `--data-dir` unless they lie there. `parquet:FOLDER` has the
+    layout of Hugging Face's image data sets: `train*.parquet` and `test*.parquet` (or `val*.parquet`), in which `img`
+    (or `image`) holds encoded images and `label` their numbers. `folder:FOLDER` holds images as `train/CLASS/…` and
+    `test/CLASS/…` (or `val/CLASS/…`), all of one size, and `imagenet64:FOLDER` the files of downsampled ImageNet.
+
+    A bound can move: `scheduled:10:1` goes from 10 to 1 over the run (`scheduled:10:1:500` over 500 steps), `dynamic:1`
+    is AdaBound's around 1, `deviation:3` three standard deviations around a layer's mean ratio, `quantile:0.95` a
+    layer's running quantile, and `larc`, with `--rule lars`, NVCaffe's. `1-d:10,other:1` bounds biases and
+    normalisation by 10, and all else by 1.
+    """
+    try:
+        run = Run(
+            data=data, model=model or ("transformer" if data in TEXTS else "resnet18"), batch_size=batch_size,
+            epochs=epochs, rule=rule, clip=clip or (None if rule == "adamw" else Run.clip),
+            lr=RATES[rule] if lr is None else lr,
+            weight_decay=weight_decay, warmup_epochs=warmup_epochs, exempt_1d=exempt_1d,
+            bias_correction=bias_correction, reset_optimizer_each_epoch=reset_optimizer_each_epoch, stem=stem,
+            augment=augment, seed=seed, device=device, compile=compile,
+        )  # fmt: skip
+    except ValueError as error:
+        fail(str(error))
+    prepare_training()
+    from lambc.experiments.ranks import join
+    from lambc.experiments.train import WEIGHTS
+
+    try:
+        ranks = join(run.device)
+    except ValueError as error:
+        fail(str(error))
+    name = run.name if name is None else name
+    if ranks.agreed(lambda: check_run(run, runs, name, resume=resume)):
+        if not ranks.rank:
+            lost = keep_weights and not (runs / name / WEIGHTS).exists()
+            kept = "is kept; its weights were not" if lost else "is kept"
+            out.print(f"{escape(name)} in {escape(str(runs))} has finished already, and {kept}.")
+        return
+    train_run(run, load(run.data, data_dir), runs, name, resume=resume, keep_weights=keep_weights)
+    if not ranks.rank:
+        out.print(f"The log is in {escape(str(runs / name))}. Look at it with: lambc dashboard {escape(str(runs))}")
+
+
+def demo(
+    runs: RunsFolder = RUNS,
+    serve: Annotated[bool, typer.Option("--serve/--no-serve", help="Serve the dashboard afterwards.")] = False,
+    host: Host = HOST,
+    port: Port = PORT,
+) -> None:
+    """Train three small runs, say what they show, and serve the dashboard.
+
+    They are LAMB and LAMBC with the bounds 10 and 1, ResNet-18 on scikit-learn's digits, and take two minutes at most
+    on two CPU cores. A run that is there already, finished, is kept; nothing is overwritten.
+    """
+    prepare_training()
+    if serve:
+        check_server(host, port)
+    from lambc.experiments.demo import RUNS as demo_runs
+    from lambc.experiments.demo import finished_or_free
+
+    images, names = None, []
+    for wanted, run in demo_runs.items():
+        name, finished = finished_or_free(runs, wanted)
+        names.append(name)
+        if finished:
+            out.print(f"{name} is in {escape(str(runs))} already, finished, and is kept.")
+            continue
+        if name != wanted:
+            out.print(f"{wanted} in {escape(str(runs))} did not finish; it stays as it is, and {name} takes its place.")
+        check_run(run, runs, name)
+        images = images or load(run.data, None)
+        train_run(run, images, runs, name)
+    say_what_demo_found(runs, names)
+    if serve:
+        serve_dashboard([str(runs)], host, port)
+
+
+def prepare_training() -> None:
+    """Fail if what training needs is not installed; to be called before torch is imported."""
+    need("train", "torch", "torchvision", "sklearn")
+    # GNU OpenMP's threads wait for each other by spinning, on cores that another process may need. Spinning this long,
+    # then sleeping, costs 6 % of a step on two idle cores, and takes 30 % off where two such processes share them.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+
+def check_run(run: Run, runs: Path, name: str, *, resume: bool = False) -> bool:
+    """Fail now for what would fail once the data are read; whether the run has finished, so that none are needed."""
+    from collector.log.run import check_name
+    from lambc.experiments.train import check, has_finished
+
+    try:
+        check_name(name)
+        check(run)
+        if resume:
+            return has_finished(run, runs, name)
+    except (ValueError, OSError) as error:
+        fail(str(error))
+    if (runs / name).exists():
+        fail(f"there is a run {name!r} in {runs} already: give --resume to go on with it, or another --name or --runs")
+    return False
+
+
+def draws_bars() -> bool:
+    """Whether this process shows how far it is: on a terminal, the first of those that torchrun started."""
+    return err.is_terminal and os.environ.get("RANK", "0") == "0"
+
+
+def load(source: str, data_dir: Path | None) -> "Data":
+    """The data set, with a progress bar if it has to be decoded."""
+    from rich.progress import MofNCompleteColumn, Progress
+
+    from lambc.experiments.data import sources as data
+
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    try:
+        with Progress(*columns, console=err, transient=True, disable=not draws_bars()) as bar:
+            task = bar.add_task(f"Reading {escape(source)}", total=None)
+            return data.load(source, data_dir, lambda done, total: bar.update(task, completed=done, total=total))
+    except data.DataError as error:
+        fail(str(error))
+
+
+def train_run(
+    run: Run, images: "Data", runs: Path, name: str, *, resume: bool = False, keep_weights: bool = False
+) -> None:
+    """Train with a progress bar, and a line after each epoch."""
+    import torch
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from lambc.experiments import train as training
+    from lambc.experiments.data import sources as data
+
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.fields[state]}"))
+    bar = Progress(*columns, TimeRemainingColumn(compact=True), console=err, transient=True, disable=not draws_bars())
+    task = bar.add_task(escape(name), total=None, state="")
+
+    def report(now: training.Progress) -> None:
+        state = f"epoch {now.epoch}/{run.epochs}  {describe(now)}"
+        bar.update(task, completed=now.step, total=now.steps, state=state)
+        if now.ends_epoch:
+            out.print(f"{escape(name)}  {state}  test {percent(now.test_accuracy)}", soft_wrap=True)
+
+    try:
+        with bar:
+            training.train(run, images, runs, name, report, resume, keep_weights=keep_weights)
+    except (data.DataError, OSError, ValueError) as error:
+        fail(str(error))
+    except torch.OutOfMemoryError:
+        fail(f"the device has too little memory for batch_size={run.batch_size}: give a smaller --batch-size")
+    except KeyboardInterrupt:
+        fail(f"interrupted; what was recorded until then is in {runs / name}, and --resume goes on", code=130)
+
+
+def describe(now: Any) -> str:
+    """Loss, accuracy, speed and hit rate of a `Progress`."""
+    return (
+        f"loss {now.loss:.3f}  accuracy {percent(now.accuracy)}  {now.examples_per_second:,.0f} {now.unit}/s  "
+        f"clipped {percent(now.hit_rate)}"
+    )
+
+
+def say_what_demo_found(runs: Path, names: list[str]) -> None:
+    """The results of the demo's runs, where the log is, and a question to put to it."""
+    with closing(connect(runs)) as connection:
+        results = connection.sql(statement("demo_results"), params={"names": names}).to_arrow_table()
+        rows = connection.execute(
+            "SELECT count(*) FROM trust_ratios WHERE run IN (SELECT unnest($names))", {"names": names}
+        ).fetchall()[0][0]
+    print_table(results)
+    size = sum(file.stat().st_size for name in names for file in (runs / name / "trust_ratios").glob("*.parquet"))
+    sentence = f"The log is in {escape(str(runs))}: {rows:,} trust ratios, {size / max(rows, 1):.1f} bytes each."
+    out.print(sentence, soft_wrap=True)
+    out.print("hit_rate is the share of all layers' steps that were clipped. In which layers? Ask:\n", soft_wrap=True)
+    folder = "" if runs == RUNS else f" --runs {shlex.quote(str(runs))}"
+    question = f"SELECT layer, hit_rate FROM clip_hits WHERE run = '{names[-1]}' ORDER BY hit_rate DESC LIMIT 10"
+    # Who typed `make demo` has activated no environment.
+    program = "lambc" if shutil.which("lambc") else os.path.relpath(Path(sys.executable).with_name("lambc"))
+    out.print(f'  {shlex.quote(program)} sql "{question}"{folder}\n', markup=False, soft_wrap=True)

@@ -1,0 +1,320 @@
+"""What the log of an experiment says, as report.md and as report.html, which needs nothing but itself.
+
+Every table is the answer to one statement in `statements/`, and the statement is printed: whoever has the log can
+ask it again with `lambc sql`.
+"""
+
+import hashlib
+import json
+import os
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from app.charts.hit_rates import hit_rates_by_layer
+from app.charts.paper import Curve, accuracy_by_epoch
+from app.charts.theme import lines
+from collector import connect
+from collector.log.listing import run_folders
+from collector.log.run import read_run
+from collector.store.documentation import description
+from lambc.experiments.catalogue import EXPERIMENTS, Experiment
+from lambc.experiments.report import rendering as pages
+from lambc.experiments.report.rendering import Report, Section, code
+
+if TYPE_CHECKING:
+    import duckdb
+
+CHOICES = (
+    "The paper names no seeds and shows no spread: here each seed has its own initial weights and order of images.",
+    "The paper names no augmentation: none. It names no weight decay: 0. It names no schedule: lr stays as it is.",
+    "The paper does not say which first layer its ResNet-18 has: 3×3 with stride 1 for images of up to 64 pixels, "
+    "unless `stem` among the settings says otherwise.",
+    "The paper does not say whether a table's accuracy is the last epoch's or the best: both are shown, and what is "
+    "compared is the last, since the best is chosen on the test set itself.",
+    "The printed Algorithm 1 divides by 1-β, not 1-β^t: this is read as bias correction, as in Adam and LAMB. The "
+    "authors' published code leaves it out and makes a new optimizer every epoch, under which a bound of 1 is one of "
+    "3.2 to 6.6 on the corrected scale; arms called `authors' code` do the same.",
+    "Every parameter tensor is a layer, biases and normalisation too, but in arms called `1-D exempt`.",
+)
+"""What the paper leaves open, and what was chosen, in all experiments."""
+
+CARDS = {"H200": 989e12, "H100": 989e12, "A100": 312e12}
+"""Peak dense bfloat16 operations a second, as NVIDIA states them (SXM)."""
+
+CIFAR_OPERATIONS = 3 * 2 * 0.556e9
+"""Of one 32×32 image in ResNet-18 with a 3×3 stem: 0.556 G multiply-adds forward, and twice as many backward."""
+
+
+class Questions:
+    """Puts statements to a log, and keeps what it has asked."""
+
+    def __init__(self, connection: "duckdb.DuckDBPyConnection") -> None:
+        self._connection = connection
+        self.asked: dict[str, str] = {}
+
+    def ask(self, name: str) -> pa.Table:
+        """The answer to `statements/<name>.sql`."""
+        self.asked[name] = statement(name)
+        return self._connection.sql(self.asked[name]).to_arrow_table()
+
+    def section(
+        self, title: str, name: str, text: Callable[[list[dict[str, Any]]], Sequence[str]] | None = None
+    ) -> Section:
+        """A section with the answer as its table. text: what to say of its rows."""
+        table = self.ask(name)
+        said = text(table.to_pylist()) if text and len(table) else []
+        return Section(title, [*said, description(_read(name)).text], name, table)
+
+
+def statement(name: str) -> str:
+    """`statements/<name>.sql` as it is put to the log: it asks `arms`, which it therefore brings with it."""
+    question = "\n".join(line for line in _read(name).splitlines() if not line.startswith("--"))
+    return question if name == "arms" else f"WITH arms AS (\n{statement('arms').strip()}\n)\n\n{question.strip()}"
+
+
+def write(
+    runs: Path,
+    folder: Path,
+    *,
+    experiment: str,
+    command: Sequence[str],
+    failures: Mapping[str, str] = MappingProxyType({}),
+) -> Path:
+    """Write the report on the log in `runs` into `folder`, and say where report.md is.
+
+    failures: why runs failed, by their names; one that failed before its first step is in no log.
+
+    Beside it are report.html, command.sh with the command line, and SHA256SUMS of the log's files.
+
+    Raises OSError if it cannot be written.
+    """
+    made = make(runs, experiment, command, failures)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.md").write_text(pages.markdown(made), encoding="utf-8")
+    (folder / "report.html").write_text(pages.html(made), encoding="utf-8")
+    (folder / "command.sh").write_text(shlex.join(command) + "\n", encoding="utf-8")
+    (folder / "SHA256SUMS").write_text(checksums(runs, folder), encoding="utf-8")
+    return folder / "report.md"
+
+
+def checksums(runs: Path, folder: Path) -> str:
+    """A line for each Parquet file and run.json of the log, as `sha256sum -c` in `folder` reads them."""
+    lines = []
+    for run in run_folders(runs):
+        for file in sorted([*run.glob("run.json"), *run.glob("*/*.parquet")]):
+            with file.open("rb") as opened:
+                digest = hashlib.file_digest(opened, "sha256").hexdigest()
+            lines.append(f"{digest}  {os.path.relpath(file, folder)}\n")
+    return "".join(lines)
+
+
+def make(runs: Path, experiment: str, command: Sequence[str], failures: Mapping[str, str]) -> Report:
+    """The report on the log in `runs`, which holds runs of this experiment alone."""
+    described = EXPERIMENTS[experiment]
+    run_files = _read_runs(runs)
+    configs = [run["config"] for run in run_files]
+    with connect(runs) as connection:
+        questions = Questions(connection)
+        sections = _sections(questions, run_files, failures)
+    choices = [*described.choices, *CHOICES]
+    sections.append(Section("What the paper leaves open, and what was chosen", [f"- {choice}" for choice in choices]))
+    text = [described.question, f"Made by {code(shlex.join(command))}."]
+    return Report(described.title, text, _notice(configs, described), sections, questions.asked)
+
+
+def _read_runs(runs: Path) -> list[dict[str, Any]]:
+    """Each run.json that can be read; the log names the others among its problems."""
+    read = []
+    for folder in run_folders(runs):
+        with suppress(ValueError):
+            read.append(read_run(folder))
+    return read
+
+
+def _sections(
+    questions: Questions, run_files: Sequence[Mapping[str, Any]], failures: Mapping[str, str]
+) -> list[Section]:
+    accuracy = questions.section("Accuracy on the test set", "accuracy")
+    differences = questions.section("The differences, seed by seed", "differences", _say_differences)
+    touched = questions.section("Which layers does the bound touch?", "touched", _say_touched)
+    said = [f"- {line}" for section in (differences, touched) for line in section.text[:-1]]
+    return [
+        Section("What is seen", [*_say_failures(questions, failures), *(said or ["- No comparison can be made yet."])]),
+        _as_in_the_paper(accuracy),
+        accuracy,
+        replace(differences, text=differences.text[-1:]),
+        *_if_any(questions.section("Which reading of the method is nearer to the paper?", "readings", _say_readings)),
+        _curves(questions),
+        replace(touched, text=touched.text[-1:]),
+        questions.section("Which kinds of layers", "kinds"),
+        _layers(questions),
+        questions.section("What the trust ratios are without a bound", "ratios"),
+        _speed(questions, run_files),
+        questions.section("Settings", "settings"),
+        questions.section("Runs", "runs"),
+        *[Section("Runs that failed", [f"- {code(run)}: {code(why)}" for run, why in failures.items()])][
+            : len(failures)
+        ],
+        *_if_any(questions.section("Files that were left out", "problems")),
+        Section("Hardware and versions", [f"- {line}" for line in _environments(run_files)]),
+    ]
+
+
+def _if_any(section: Section) -> list[Section]:
+    return [section] if section.table else []
+
+
+def _say_failures(questions: Questions, failures: Mapping[str, str]) -> list[str]:
+    statuses = questions.ask("arms")["status"].to_pylist()
+    unfinished = sum(status != "finished" for status in statuses)
+    said = []
+    if failures:
+        said.append(f"- **{len(failures)} runs failed** when the command ran last: see the end.")
+    if unfinished:
+        said.append(
+            f"- **{unfinished} of {len(statuses)} runs did not finish**; they count nowhere, and are listed below."
+        )
+    return said
+
+
+def _say_differences(rows: list[dict[str, Any]]) -> Sequence[str]:
+    said = []
+    for row in rows:
+        interval = "" if row["from"] is None else f" [{row['from']:+.2f}, {row['to']:+.2f}]"
+        paper = f"; in the paper {row['paper']:+.2f}" if row["paper"] is not None else ""
+        said.append(
+            f"Batch size {_size(row)}: {code(row['arm'])} against {code(row['against'])} "
+            f"{row['difference']:+.2f} points{interval}, {row['what is seen']}{paper}."
+        )
+    return said
+
+
+def _size(row: Mapping[str, Any]) -> str:
+    """A batch size, and the paper's that it stands for."""
+    size, stands_for = row["batch size"], row["stands for"]
+    return f"{size:,}" if size == stands_for else f"{size:,} (for {stands_for:,})"
+
+
+def _say_touched(rows: list[dict[str, Any]]) -> Sequence[str]:
+    return [
+        f"Batch size {_size(row)}, {code(row['arm'])}: {row['hits that are 1-D %']} % of what is clipped is in tensors "
+        f"of one dimension; these are clipped in {row['1-D clipped %']} % of their steps, all others in "
+        f"{row['others clipped %']} %."
+        for row in rows
+        if row["hits"] and row["1-D clipped %"] is not None and row["others clipped %"] is not None
+    ]
+
+
+def _say_readings(rows: list[dict[str, Any]]) -> Sequence[str]:
+    return [
+        f"Read as {row['reading']}, the method is {row['points from the paper']} points from Table 1 on average over "
+        f"{row['cells']} of its 6 cells, and clipping at 1 is ahead at {row['clip 1 ahead']} of {row['batch sizes']} "
+        "batch sizes; in the paper at 3 of 3."
+        for row in rows
+    ]
+
+
+def _as_in_the_paper(accuracy: Section) -> Section:
+    """Batch sizes as columns, arms as rows, as Table 1 has it."""
+    cells: dict[str, dict[str, str | None]] = {}
+    rows = accuracy.table.to_pylist() if accuracy.table else []
+    sizes = list(dict.fromkeys(map(_size, rows)))
+    for row in rows:
+        std = "" if row["± std"] is None else f" ± {row['± std']:.2f}"
+        paper = f" (paper {row['paper %']:.2f})" if row["paper %"] is not None else ""
+        there = cells.setdefault(row["arm"], {"arm": row["arm"]} | dict.fromkeys(sizes))
+        there[_size(row)] = f"{row['accuracy %']:.2f}{std}{paper}"
+    text = [
+        "Test accuracy in percent after the last epoch by batch size: mean ± sample standard deviation over the seeds."
+    ]
+    return Section(
+        "As the paper has it", text, "accuracy", pa.Table.from_pylist(list(cells.values())) if cells else None
+    )
+
+
+def _curves(questions: Questions) -> Section:
+    section = questions.section("Accuracy by epoch", "progress")
+    rows = questions.ask("curves").to_pandas()
+    if rows.empty:
+        return section
+    curves = [
+        Curve(int(size), arm, training=False, seeds=int(some["n"].max()), rows=some.reset_index(drop=True))
+        for (size, arm), some in rows.groupby(["batch_size", "arm"])
+    ]
+    bounds = sorted({curve.bound for curve in curves}, key=lambda arm: ("," in arm, arm))
+    figure = accuracy_by_epoch(curves, bounds=bounds, unbounded="no clipping")
+    return replace(section, figure=figure)
+
+
+def _layers(questions: Questions) -> Section:
+    section = questions.section("Which layers", "layers")
+    rows = questions.ask("hits").to_pandas()
+    if rows.empty:
+        return section
+    rates = {str(arm): some for arm, some in rows.groupby("arm", sort=False)}
+    figure = hit_rates_by_layer(rates, layers=list(dict.fromkeys(rows["layer"])), lines=lines(list(rates)))
+    return replace(section, figure=figure)
+
+
+def _speed(questions: Questions, run_files: Sequence[Mapping[str, Any]]) -> Section:
+    section = questions.section("Speed", "speed")
+    return replace(section, text=[*section.text, *_limits(run_files)])
+
+
+def _limits(run_files: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a card could do at its best, where the card and the work of an image are known."""
+    known = [run for run in run_files if run["config"].get("data") == "cifar10" and run["config"].get("stem") == "auto"]
+    names = " ".join({str(run["environment"].get("device_name")) for run in known})
+    return [
+        f"The arithmetic limit of an {card} is {operations / CIFAR_OPERATIONS:,.0f} images a second: in bfloat16 "
+        f"{operations / 1e12:.0f} T operations a second, over {CIFAR_OPERATIONS / 1e9:.2f} G an image."
+        for card, operations in CARDS.items()
+        if card in names
+    ]
+
+
+def _environments(run_files: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What run.json says of machines and versions, each once, and how many runs had it."""
+    found = [json.dumps(run.get("environment", {}), sort_keys=True) for run in run_files]
+    return [
+        f"{found.count(one)} of {len(found)} runs: "
+        + ", ".join(f"{key} {code(str(value))}" for key, value in json.loads(one).items() if key != "optimizers")
+        for one in dict.fromkeys(found)
+    ]
+
+
+def _notice(configs: Sequence[Mapping[str, Any]], described: Experiment) -> str:
+    """In what the runs are not the experiment at its full scale; empty if in nothing."""
+
+    def values(setting: str) -> list[Any]:
+        return sorted({config[setting] for config in configs if config.get(setting) is not None})
+
+    def listed(setting: str) -> str:
+        return ", ".join(f"{value:,}" if isinstance(value, int) else str(value) for value in values(setting))
+
+    said = []
+    if values("data") != [described.data]:
+        said.append(f"data {code(listed('data'))} for {code(described.data)}")
+    if any(each != 1 for each in values("divided")):
+        said.append(f"batch sizes divided by {listed('divided')}")
+    if values("images"):
+        said.append(f"at most {listed('images')} images to train on and as many to test with")
+    if values("epochs") != [described.full.epochs]:
+        said.append(f"epochs {listed('epochs')} for {described.full.epochs}")
+    if "torchvision" in values("stem"):
+        said.append("ResNet-18 with torchvision's 7×7 stem")
+    return (
+        f"Not the full experiment: {'; '.join(said)}. Do not hold its accuracies against the paper's." if said else ""
+    )
+
+
+def _read(name: str) -> str:
+    return resources.files("lambc.experiments.report").joinpath("statements", f"{name}.sql").read_text(encoding="utf-8")
