@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from contextlib import ExitStack
+from functools import partial
 from multiprocessing.util import Finalize
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -83,11 +84,19 @@ def _close_each() -> None:
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     """Close all runs, then end as if there had been no handler."""
-    runs = all_open()
-    if not runs:
+    left = list(all_open())
+    if not left:
         _end_by_sigterm()
-    for run in runs:
-        run.end("interrupted", "SIGTERM", then=_end_by_sigterm if run is runs[-1] else None)
+    with ExitStack() as each_is_closed:  # also after an error of another
+        for run in reversed(all_open()):
+            each_is_closed.callback(run.end, "interrupted", "SIGTERM", then=partial(_end_after_the_last, left, run))
+
+
+def _end_after_the_last(left: list["Collector"], run: "Collector") -> None:
+    """`run` has ended: one that the signal interrupted in a call ends later than the others."""
+    left.remove(run)
+    if not left:
+        _end_by_sigterm()
 
 
 def _end_by_sigterm() -> None:

@@ -15,19 +15,42 @@ class Calls:
     """
 
     def __init__(self) -> None:
-        self._thread = threading.local()
+        self._thread = _Thread()
 
     def make(self, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        """Returns what `call` returns; None if it is put off."""
+        """Returns what `call` returns; None if it is put off. Raises what it raises, or what one put off does."""
         thread = self._thread
-        if getattr(thread, "busy", False):
+        if thread.busy:
             thread.put_off.append(partial(call, *args, **options))
             return None
-        put_off: deque[Callable[[], Any]] = deque()
-        thread.put_off, thread.busy = put_off, True
+        thread.busy = True
         try:
             return call(*args, **options)
         finally:
             thread.busy = False
-            while put_off:
-                self.make(put_off.popleft())
+            if thread.put_off:
+                self._make_up(thread)
+
+    def _make_up(self, thread: "_Thread") -> None:
+        """Make what was put off, and what is put off meanwhile; an error is raised when all of it has been made."""
+        errors: list[BaseException] = []
+        while thread.put_off:
+            thread.busy = True
+            try:
+                if thread.put_off:  # a handler may have made it before `busy` was set
+                    thread.put_off.popleft()()
+            except BaseException as error:
+                errors.append(error)
+            finally:
+                thread.busy = False
+        if errors:
+            raise errors[0]
+
+
+class _Thread(threading.local):
+    """What each thread has of its own. busy: whether it is in a call. put_off: the calls to be made after it."""
+
+    busy = False
+
+    def __init__(self) -> None:
+        self.put_off: deque[Callable[[], Any]] = deque()

@@ -87,7 +87,7 @@ def create_views(connection: duckdb.DuckDBPyConnection, runs: Sequence[RunFiles]
     """Make the views over the files of `runs` in a new connection."""
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET parquet_metadata_cache = true")  # a part never changes under its name but for a resume
-    connection.execute("SET enable_progress_bar = false")  # after two seconds it would be written into an answer
+    _set_no_progress_bar(connection)
     run_statement(connection, "log")
     connection.execute("SET VARIABLE silent = ?", [SILENT])
     _set_rows(connection, "runs", [_run_row(run) for run in runs])
@@ -117,6 +117,12 @@ def create_views(connection: duckdb.DuckDBPyConnection, runs: Sequence[RunFiles]
     _create_heartbeats(connection, runs)
     for name in STATEMENTS:
         run_statement(connection, name)
+
+
+def _set_no_progress_bar(connection: duckdb.DuckDBPyConnection) -> None:
+    """Have no bar written into an answer after two seconds; in a notebook without ipywidgets DuckDB lets nobody ask."""
+    if connection.sql("SELECT current_setting('enable_progress_bar')").fetchall() != [(False,)]:
+        connection.execute("SET enable_progress_bar = false")
 
 
 def files_read(runs: Sequence[RunFiles]) -> list[str]:
