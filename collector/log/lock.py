@@ -29,6 +29,6 @@ def lock(folder: Path) -> FileLock:
         warnings.warn(
             f"the file system of {folder} has no locks ({error.strerror}), so nothing keeps a second process from "
             f"writing into run {folder.name!r}: see to it that there is one",
-            stacklevel=4,
+            stacklevel=5,
         )
     return held

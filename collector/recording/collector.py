@@ -1,11 +1,7 @@
 """The collector: what a user holds while a model trains."""
 
 import os
-import shutil
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -14,28 +10,13 @@ import torch
 from torch import Tensor
 
 from collector.log.config import plain_config
-from collector.log.lock import lock
-from collector.log.remote import Spool, is_url, local_folder
-from collector.log.run import Run, check_name, name_of_now
 from collector.recording import open_runs
-from collector.recording.apart import Apart
-from collector.recording.beginning import (
-    finish_moving_aside,
-    keep_aside,
-    last_step_of,
-    move_aside,
-    remove_unfinished,
-    writable,
-)
-from collector.recording.environment import environment
+from collector.recording.attempt import Attempt
+from collector.recording.elsewhere import Elsewhere
 from collector.recording.inside import optimizers_inside
-from collector.recording.names import LayerNames
-from collector.recording.observer import Observer, steps_taken
-from collector.recording.recorder import Recorder
+from collector.recording.options import Options, as_models
 from collector.recording.reentry import Calls
 from collector.recording.selection import Selection
-from collector.recording.unseen import UnseenTraining
-from collector.recording.writer import Writer
 
 
 class Collector:
@@ -117,131 +98,20 @@ class Collector:
         when_full: Literal["drop", "wait"] = "drop",
         process_group: Any = None,
     ) -> None:
-        config = plain_config(config)
-        self._given = optimizer
-        self._optimizers = optimizers_inside(optimizer)
-        _check_options(name, resume, overwrite, flush_seconds, memory_limit, when_full)
-        selection = Selection(every, include, exclude)
-        models = _models(model)
-        self._closed = True  # until all of it is there
-        self._calls, self._apart = Calls(), Apart()
-        self._rank = _rank(process_group)
-        if self._rank:
-            self._elsewhere = None if name is None or is_url(root) else local_folder(root) / name
-            self._epoch = 0
-            return
-        self._said: set[str] = set()
-        self._unseen = UnseenTraining(self._optimizers)
-        self._process = os.getpid()
-        self._full = f"as many rows wait for the disk as may (memory_limit={memory_limit} bytes), so " + (
-            "training waits with them" if when_full == "wait" else "the oldest are lost"
-        )
-        self._spool = Spool(str(root)) if is_url(root) else None
-        if self._spool and overwrite:
-            raise ValueError(f"overwrite=True: a run at a URL ({root}) stays as it is; give another name")
-        runs = self._spool.folder if self._spool else local_folder(root)
-        self._numbered = name is None and not self._spool  # several jobs may begin in one second
-        name = name or name_of_now(unique=not self._numbered)
-        folder = runs / name
-        if not self._numbered:
-            self._take_over_from_this_process(folder, resume=resume, overwrite=overwrite)
-        if self._spool:
-            self._spool.begin(name, resume=resume)
-        undo = open_runs.taken_back_at_exit(self._apart)
-        try:
-            self._make(
-                folder, config, undo, flush_seconds, memory_limit, when_full, selection, models, resume, overwrite
-            )
-        except BaseException:  # no folder, no lock, no thread and no hook is left
-            self._apart.finish(undo.close)
-            open_runs.made(undo)
-            raise
-        open_runs.made(undo)
-        if overwrite:
-            self._apart.finish(partial(keep_aside, folder))
-
-    def _make(
-        self,
-        folder: Path,
-        config: Any,
-        undo: ExitStack,
-        flush_seconds: float,
-        memory_limit: int,
-        when_full: str,
-        selection: Selection,
-        models: list[torch.nn.Module],
-        resume: bool,
-        overwrite: bool,
-    ) -> None:
-        """Begin or resume the run, and have each step recorded. `undo` takes all of it back."""
-        self._held = undo.enter_context(ExitStack())
-        with writable(folder):
-            finish_moving_aside(folder)
-            if resume or overwrite:
-                remove_unfinished(folder)
-            if overwrite and folder.exists():
-                self._apart.finish(lambda: undo.callback(os.rename, move_aside(folder), folder))
-            if resumed := resume and folder.is_dir():
-                self._held.callback(lock(folder).release)
-        last = self._resumed_after = last_step_of(folder) if resumed else None
-        names = LayerNames(models, self._optimizers)
-        self._sources = [
-            each
-            if hasattr(each, "register_trust_ratio_hook")
-            else Observer(each, selection, last or 0, partial(names.of, number))
-            for number, each in enumerate(self._optimizers)
-        ]
-        self._recorder = Recorder(
-            self._sources,
-            models,
-            names,
-            selection,
-            resumed_after=last,
-            memory_limit=memory_limit,
-            waits=when_full == "wait",
-        )
-        where = environment(self._optimizers)  # what goes wrong here is not the folder's fault
-        with writable(folder):
-            if resumed:
-                undo.callback((folder / "run.json").write_bytes, (folder / "run.json").read_bytes())
-                self._run = Run.resume(folder, config, where)
-            else:
-                self._apart.finish(partial(self._create, folder, config, where, undo))
-                self._held.callback(lock(self._run.folder).release)
-            self._run.contents["every"] = selection.every
-            self._apart.finish(partial(self._start_writer, flush_seconds, undo))
-        self._handles: list[Any] = []
-        for each, hook in self._hooks():
-            self._handles.append(each.register_trust_ratio_hook(hook))
-            undo.callback(self._handles[-1].remove)
-        undo.callback(open_runs.remove, self)
-        open_runs.add(self)
-        self._closed = False
-
-    def _take_over_from_this_process(self, folder: Path, *, resume: bool, overwrite: bool) -> None:
-        """Close a collector of this process that still writes the run, as when the cell of a notebook is run again."""
-        for other in open_runs.all_open():
-            if other.folder == folder:
-                if not (resume or overwrite):
-                    raise FileExistsError(
-                        f"run {folder.name!r} is open in this process: close it (Collector.open_runs() has it), give "
-                        "resume=True to go on with it, or overwrite=True to begin it anew"
-                    )
-                other.end("interrupted", "the run was opened again by the same process")
-
-    def _create(self, folder: Path, config: Any, where: dict[str, Any], undo: ExitStack) -> None:
-        self._run = Run.create(folder, config, where, numbered=self._numbered)
-        undo.callback(self._spool.remove if self._spool else partial(shutil.rmtree, self._run.folder))
-
-    def _start_writer(self, flush_seconds: float, undo: ExitStack) -> None:
-        send = self._spool.send if self._spool else lambda: None
-        self._writer = Writer(self._run, self._recorder, flush_seconds, send, self._apart)
-        undo.callback(self._writer.abandon)
-
-    def _hooks(self) -> Iterator[tuple[Any, Callable[[Any], None]]]:
-        for number, (optimizer, record) in enumerate(self._recorder.hooks()):
-            hook = partial(self._calls.make, self._on_step, number, record)
-            yield optimizer, _not_compiled(optimizer, hook)
+        plain = plain_config(config)
+        optimizers = optimizers_inside(optimizer)
+        options = Options(
+            name, plain, resume, overwrite, as_models(model), Selection(every, include, exclude),
+            flush_seconds, memory_limit, when_full,
+        )  # fmt: skip
+        self._calls = Calls()
+        rank = _rank(process_group)
+        self._attempt: Attempt | Elsewhere
+        if rank:
+            self._attempt = Elsewhere(rank, optimizers[0], root, name)
+        else:
+            self._attempt = attempt = Attempt(optimizer, optimizers, options, self._calls, self)
+            attempt.begin(root)
 
     @staticmethod
     def open_runs() -> tuple["Collector", ...]:
@@ -262,30 +132,21 @@ class Collector:
 
         Raises RuntimeError on a rank that does not write, where the run has no name that was given, or lies at a URL.
         """
-        if not self._rank:
-            return self._run.folder
-        if self._elsewhere is None:
-            raise RuntimeError(f"rank {self._rank} does not know where rank 0 writes: ask there, or give a name=")
-        return self._elsewhere
+        return self._attempt.folder
 
     @property
     def step(self) -> int:
         """The last step that was taken, recorded or not; 0 before the first."""
-        if self._rank:
-            return steps_taken(self._optimizers[0]) or 0
-        return self._recorder.step
+        return self._attempt.step
 
     @property
     def epoch(self) -> int:
         """The epoch of all rows that follow; 0 until it is set here or by `log`."""
-        return self._epoch if self._rank else self._recorder.epoch
+        return self._attempt.epoch
 
     @epoch.setter
     def epoch(self, epoch: float) -> None:
-        if self._rank:
-            self._epoch = int(epoch)
-        else:
-            self._recorder.set_epoch(epoch)
+        self._attempt.set_epoch(epoch)
 
     def log(
         self, metrics: Mapping[str, float | Tensor], *, step: int | None = None, epoch: float | None = None
@@ -299,17 +160,8 @@ class Collector:
         Raises TypeError for a value that is no number, ValueError for a tensor of several elements, RuntimeError after
         `close` and in a forked process.
         """
-        if self._rank:
-            self._epoch = self._epoch if epoch is None else int(epoch)
-            return
-        self._check_open()
-        self._calls.make(self._log, metrics, step, epoch)
-
-    def _log(self, metrics: Mapping[str, float | Tensor], step: int | None, epoch: float | None) -> None:
-        self._say_what_is_wrong()
-        self._recorder.log(metrics, step, epoch)
-        if self._recorder.never_stepped == [*range(len(self._sources))] and self._unseen.goes_on(step):
-            self._say_once(self._no_step_was_seen(self._optimizers))
+        self._attempt.check_open()
+        self._calls.make(self._attempt.log, metrics, step, epoch)
 
     def record(self, optimizer: Any = None) -> None:
         """Record one further step: call it after each replay of a CUDA graph that has the optimizer's step in it.
@@ -322,27 +174,8 @@ class Collector:
         Raises RuntimeError if no step has shown its table yet, after `close` and in a forked process, and ValueError
         for an optimizer that this collector does not record.
         """
-        if self._rank:
-            return
-        self._check_open()
-        numbers = [*range(len(self._optimizers))] if optimizer is None else self._numbers_of(optimizer)
-        self._calls.make(self._record, numbers)
-
-    def _numbers_of(self, optimizer: Any) -> list[int]:
-        try:
-            wanted = set(map(id, optimizers_inside(optimizer)))
-        except TypeError:
-            wanted = set()
-        if numbers := [number for number, each in enumerate(self._optimizers) if id(each) in wanted]:
-            return numbers
-        raise ValueError(f"this collector does not record {optimizer!r}: give one of the optimizers it was made with")
-
-    def _record(self, numbers: list[int]) -> None:
-        for number in numbers:
-            self._recorder.record_replay(number)
-            if isinstance(observer := self._sources[number], Observer):
-                observer.step += 1
-        self._say_what_is_wrong()
+        self._attempt.check_open()
+        self._calls.make(self._attempt.record, optimizer)
 
     def flush(self) -> None:
         """Return when all that was recorded is on the disk, or at the URL.
@@ -350,8 +183,7 @@ class Collector:
         In a signal handler that interrupted another call of this collector, it returns at once, and all is brought to
         the disk when that call has ended. Raises OSError if it cannot be; the rows are kept.
         """
-        if not self._closed and not self._forked:
-            self._calls.make(self._writer.save)
+        self._calls.make(self._attempt.save)
 
     def close(self) -> None:
         """Bring everything to the disk and note that the run finished. What follows is not recorded.
@@ -369,14 +201,13 @@ class Collector:
 
     def _end(self, status: str, failure: str | None, then: Callable[[], None] | None) -> None:
         try:
-            self._close(status, failure)
+            self._attempt.close(status, failure)
         finally:
             if then:
                 then()
 
     def __enter__(self) -> Self:
-        if not self._rank:
-            self._check_open()
+        self._attempt.check_open()
         return self
 
     def __exit__(
@@ -390,125 +221,6 @@ class Collector:
             self.end(status, f"{type(error).__name__}: {error}")
         except Exception as second:
             error.add_note(f"closing the collector failed too: {second}")
-
-    @property
-    def _forked(self) -> bool:
-        """Whether this is a forked child, which has a copy of the collector but no writer: the run is its parent's."""
-        return os.getpid() != self._process
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise RuntimeError(f"run {self.run!r} is closed; make a new Collector, with resume=True to go on")
-        if self._forked:
-            raise RuntimeError(
-                f"run {self.run!r} is recorded by process {self._process}, of which this one was forked; log from there"
-            )
-
-    def _close(self, status: str, failure: str | None) -> None:
-        if self._rank or self._forked or self not in open_runs.all_open():
-            return
-        self._closed = True
-        while self._handles:  # some may be gone: an interrupted call is made again
-            self._handles.pop().remove()
-        trouble = None
-        try:
-            self._writer.close(status, failure)
-            if self._spool:
-                self._spool.remove()
-        except Exception as error:
-            trouble = f"{type(error).__name__}: {error}"
-        finally:
-            if self._writer.closed:
-                self._held.close()
-                open_runs.remove(self)
-        self._say_how_it_ended(trouble)
-        if failure is None and (unseen := self._recorder.never_stepped):
-            self._say_once(self._no_step_was_seen([self._optimizers[number] for number in unseen]))
-
-    def _say_how_it_ended(self, trouble: str | None) -> None:
-        again = "call close() again to try again"
-        if waiting := self._recorder.waiting_rows:
-            lost = self._recorder.lost_rows + waiting
-            self._warn(f": {lost} rows were lost; {trouble}; {again}")
-        elif lost := self._recorder.lost_rows:
-            self._warn(f": {lost} rows were lost; {trouble or self._writer.trouble or self._full}")
-        elif self._spool and self._spool.behind:
-            self._warn(f" was not sent to its end: {trouble}; {self._spool.left}")
-        elif trouble:
-            self._warn(f": all rows are saved, but closing it failed; {trouble}; {again}")
-
-    def _on_step(self, number: int, record: Callable[[Any], None], said: Any) -> None:
-        if self._resumed_after and said.step <= 1 and number in self._recorder.never_stepped:
-            self._say_once(
-                f"was resumed, and its log reaches step {self._resumed_after}, but the optimizer begins again at step "
-                f"{said.step}, so the rows from there on move to superseded/: load the optimizer's state first, or "
-                "give overwrite=True to begin anew"
-            )
-        record(said)
-        self._say_what_is_wrong()
-
-    def _no_step_was_seen(self, optimizers: Sequence[Any]) -> str:
-        kinds = ", ".join(dict.fromkeys(type(each).__name__ for each in optimizers))
-        wrapped = hasattr(self._given, "param_groups") and all(each is not self._given for each in optimizers)
-        inside = f" (inside of {type(self._given).__name__})" if wrapped else ""
-        return (
-            f"has no layers, since no step of {kinds}{inside} was seen: give Collector the very optimizer whose step() "
-            "your loop or trainer calls, before training begins"
-        )
-
-    def _say_what_is_wrong(self) -> None:
-        """Warn once of each trouble: on the training thread, where the user's filters hold."""
-        writer = self._writer
-        if writer.ended:
-            self._say_once(f"is written by no thread any more, so its rows wait for flush() or close(): {writer.ended}")
-        elif trouble := writer.trouble:
-            where = self.folder if self._spool and self._spool.behind else "memory"
-            self._say_once("cannot be written", f", so its rows wait in {where} for the next try: {trouble}")
-        if self._recorder.full:
-            self._say_once(f"falls behind: {self._full}")
-
-    def _say_once(self, what: str, why: str = "") -> None:
-        if what not in self._said:
-            self._said.add(what)
-            warnings.warn(f"run {self.run!r} {what}{why}", stacklevel=6)
-
-    def _warn(self, what: str) -> None:
-        warnings.warn(f"run {self.run!r}{what}", stacklevel=8)
-
-
-def _not_compiled(optimizer: Any, hook: Callable[[Any], None]) -> Callable[[Any], None]:
-    """A hook that torch.compile does not look into, where it may compile the optimizer's step.
-
-    That imports torch's compiler, which takes seconds, and which a torch optimizer has imported already.
-    """
-    return torch.compiler.disable(hook) if isinstance(optimizer, torch.optim.Optimizer) else hook
-
-
-def _models(model: Any) -> list[torch.nn.Module]:
-    models = [] if model is None else [model] if isinstance(model, torch.nn.Module) else list(model)
-    for each in models:
-        if not isinstance(each, torch.nn.Module):
-            raise TypeError(f"model={type(each).__name__}: give the torch.nn.Module that is trained, or a list of them")
-    return models
-
-
-def _check_options(
-    name: str | None, resume: bool, overwrite: bool, flush_seconds: float, memory_limit: int, when_full: str
-) -> None:
-    if resume and overwrite:
-        raise ValueError("resume=True goes on with a run, and overwrite=True begins it anew: give one of them")
-    if overwrite and name is None:
-        raise ValueError("overwrite=True needs the name of the run to begin anew")
-    if resume and name is None:
-        raise ValueError("resume=True needs the name of the run to go on with")
-    if name is not None:
-        check_name(name)
-    if not flush_seconds > 0:
-        raise ValueError(f"flush_seconds={flush_seconds!r}: the seconds between two flushes are above 0")
-    if not memory_limit > 0:
-        raise ValueError(f"memory_limit={memory_limit!r}: the bytes that may wait for the disk are above 0")
-    if when_full not in ("drop", "wait"):
-        raise ValueError(f"when_full={when_full!r}: give 'drop' or 'wait'")
 
 
 def _rank(process_group: Any) -> int:

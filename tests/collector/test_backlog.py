@@ -55,7 +55,7 @@ def until(condition) -> None:
 def test_the_oldest_rows_go_and_are_counted_while_the_run_goes_on(emitter, tmp_path, slow_disk, steps_of):
     collector = Collector(emitter, tmp_path, name="r", memory_limit=3 * BLOCK, flush_seconds=3600)
     say(emitter, 1, 4)
-    until(lambda: collector._recorder._backlog._taken)  # the writer is at the disk with steps 1 to 4
+    until(lambda: collector._attempt.recorder._backlog._taken)  # the writer is at the disk with steps 1 to 4
     say(emitter, 5, 12)
     with pytest.warns(
         UserWarning, match=rf"run 'r' falls behind: .*memory_limit={3 * BLOCK} bytes\), so the oldest"
@@ -93,7 +93,7 @@ def test_training_waits_no_longer_than_a_minute_for_a_disk_that_takes_nothing(
         say(emitter, 1, 100)
     assert 0.2 < time.monotonic() - start < 10  # once, not at each of 25 blocks
     slow_disk.set()
-    until(lambda: not collector._recorder._backlog._gave_up)
+    until(lambda: not collector._attempt.recorder._backlog._gave_up)
     with pytest.warns(UserWarning, match=r"\d+ rows were lost"):
         collector.close()
     steps = steps_of(collector.folder)

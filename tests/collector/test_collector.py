@@ -55,7 +55,7 @@ def test_the_step_is_the_optimizers(training, tmp_path):
         assert collector.step == 0
         training.steps()
         assert collector.step == 4
-        assert collector.log.run == "r"
+        assert collector.run == "r"
         assert collector.folder == tmp_path / "r"
 
 
@@ -247,7 +247,7 @@ def test_runs_without_a_name_get_one_each(emitter, tmp_path):
     runs = []
     for _ in range(2):
         with Collector(emitter, tmp_path) as collector:
-            runs.append(collector.log.run)
+            runs.append(collector.run)
     assert len(set(runs)) == 2
 
 

@@ -13,7 +13,7 @@ from tests.collector.disks import remount, small_disk, unwritable
 
 def wait_for_trouble(collector: Collector) -> None:
     deadline = time.monotonic() + 10
-    while collector._writer.trouble is None:
+    while collector._attempt.writer.trouble is None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
@@ -130,7 +130,7 @@ def test_a_disk_that_fills_up_keeps_what_it_took_and_training_ends_as_it_should(
     with small_disk(tmp_path / "disk") as root:
         collector = Collector(wide, root, name="r", flush_seconds=0.05)
         with pytest.warns(UserWarning, match=r"run 'r' cannot be written.*No space left on device"):
-            step = train_until(lambda: collector._said, wide, 0)
+            step = train_until(lambda: collector._attempt.said, wide, 0)
         seen = whole_steps(root)
         assert seen == list(range(1, len(seen) + 1))
         assert len(seen) > 10
@@ -149,7 +149,7 @@ def test_rows_that_waited_for_room_are_all_written_when_there_is_some(wide, tmp_
         with Collector(wide, root, name="r", flush_seconds=0.05) as collector:
             (root / "ballast").write_bytes(bytes(900 * 1024))
             with pytest.warns(UserWarning, match="No space left on device"):
-                step = train_until(lambda: collector._said, wide, 0)
+                step = train_until(lambda: collector._attempt.said, wide, 0)
             (root / "ballast").unlink()
             collector.flush()
         assert whole_steps(root) == list(range(1, step + 1))
@@ -162,10 +162,10 @@ def test_a_disk_that_becomes_read_only_says_so_and_keeps_what_it_has(wide, tmp_p
         collector = Collector(wide, root, name="r", flush_seconds=0.05)
         wide.say(1, torch.rand(7, 100))
         collector.flush()
-        collector._held.close()  # a disk with a file open, as the lock's is, becomes read-only by a fault alone
+        collector._attempt.held.close()  # a disk with a file open, as the lock's is, becomes read-only by a fault alone
         remount(root, "ro")
         with pytest.warns(UserWarning, match=r"run 'r' cannot be written.*Read-only file system"):
-            step = train_until(lambda: collector._said, wide, 1)
+            step = train_until(lambda: collector._attempt.said, wide, 1)
         assert whole_steps(root) == [1]
         remount(root, "rw")
         collector.close()
@@ -198,7 +198,7 @@ def test_a_writer_thread_that_ends_is_told_once_and_close_saves_all(emitter, tmp
     with monkeypatch.context() as patch:
         patch.setattr("collector.recording.writer.write_part", end_by(error))
         emitter.say(1)
-        collector._writer._thread.join(10)
+        collector._attempt.writer._thread.join(10)
     what = f"run 'r' is written by no thread any more, .*: {type(error).__name__}: out of luck"
     with pytest.warns(UserWarning, match=what) as said:
         emitter.say(2)
@@ -216,7 +216,7 @@ def test_a_writer_thread_that_ends_is_told_once_and_close_saves_all(emitter, tmp
 def test_so_is_one_that_is_ended_from_outside_while_it_sleeps(emitter, tmp_path, monkeypatch, steps_of):
     monkeypatch.setattr("collector.recording.writer._HEARTBEAT_SECONDS", 0.02)
     collector = Collector(emitter, tmp_path, name="r", flush_seconds=3600)
-    thread = collector._writer._thread
+    thread = collector._attempt.writer._thread
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
     thread.join(10)
     with pytest.warns(UserWarning, match="is written by no thread any more"):

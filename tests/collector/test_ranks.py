@@ -65,7 +65,7 @@ def record_sharded(root):
         collector.flush()
         threads = sum(thread.name.startswith("collector") for thread in threading.enumerate())
         return (
-            collector.log.run,
+            collector.run,
             collector.folder,
             collector.step,
             collector.epoch,

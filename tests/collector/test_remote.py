@@ -156,7 +156,7 @@ def test_a_connection_outlives_a_merge(server, emitter):
             emitter.say(step)
             collector.flush()
         before = connect(URL)
-        collector._writer._merge()
+        collector._attempt.writer._merge()
         collector.flush()
         assert steps(URL) == list(range(1, 17))
         assert before.sql("SELECT count(*) FROM trust_ratios").fetchall() == [(32,)]
@@ -185,7 +185,7 @@ from tests.collector.emitter import Emitter
 emitter = Emitter(["a"])
 c = Collector(emitter, sys.argv[1], name="r", flush_seconds=3600)
 emitter.say(1); c.flush()
-emitter.say(2); c._writer._save()
+emitter.say(2); c._attempt.writer._save()
 os.kill(os.getpid(), 9)
 """
     assert subprocess.run([sys.executable, "-c", code, URL], timeout=60).returncode == -signal.SIGKILL
@@ -202,8 +202,8 @@ def test_what_was_left_here_is_not_put_over_what_went_on_elsewhere(server, new_e
     left = Collector(emitter, URL, name="r", flush_seconds=3600)
     emitter.say(1)
     left.flush()
-    left._writer.abandon()  # as if its process had ended
-    left._held.close()
+    left._attempt.writer.abandon()  # as if its process had ended
+    left._attempt.held.close()
     open_runs.remove(left)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
     emitter = new_emitter(["a"])
@@ -233,7 +233,7 @@ def test_training_goes_on_while_the_server_is_away_and_every_row_arrives_when_it
         collector.flush()
         server.stop()
         emitter.say(2)
-        wait_for(lambda: collector._writer.trouble)
+        wait_for(lambda: collector._attempt.writer.trouble)
         with pytest.warns(
             UserWarning, match=r"so its rows wait in .*/spool/.*/r for the next try: .* be reached"
         ) as caught:

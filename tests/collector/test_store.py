@@ -361,7 +361,7 @@ def test_files_that_are_merged_stay_readable_also_from_two_roots(tmp_path):
             emitter.say(step)
             collector.flush()
         one, both = connect(tmp_path / "y"), connect([tmp_path / "x", tmp_path / "y"])
-        collector._writer._merge()
+        collector._attempt.writer._merge()
         assert len(list((collector.folder / "trust_ratios").iterdir())) == 1
         assert one.sql("SELECT run, step FROM trust_ratios").fetchall() == [("same", n + 1) for n in range(ENOUGH)]
         query = "SELECT run, max(step) FROM trust_ratios GROUP BY run ORDER BY run"

@@ -316,7 +316,7 @@ def test_parts_that_are_merged_meanwhile_stay_readable(tmp_path):
             query = "SELECT run, count(*) AS n FROM trust_ratios GROUP BY run"
             assert log.execute(query).to_pylist() == [{"run": "a*[b]", "n": ENOUGH}]
             process = log._worker._process
-            collector._writer._merge()
+            collector._attempt.writer._merge()
             assert len(list((collector.folder / "trust_ratios").iterdir())) == 1
             assert log.execute(query).to_pylist() == [{"run": "a*[b]", "n": ENOUGH}]
             assert log._worker._process is process

@@ -1,0 +1,305 @@
+"""One collector's writing of a run: how it begins, takes steps and metrics, and ends."""
+
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from collector.log.lock import lock
+from collector.log.remote import Spool, is_url, local_folder
+from collector.log.run import Run, name_of_now
+from collector.recording import open_runs
+from collector.recording.apart import Apart
+from collector.recording.beginning import (
+    finish_moving_aside,
+    keep_aside,
+    last_step_of,
+    move_aside,
+    remove_unfinished,
+    writable,
+)
+from collector.recording.environment import environment
+from collector.recording.inside import optimizers_inside
+from collector.recording.names import LayerNames
+from collector.recording.observer import Observer
+from collector.recording.options import Options
+from collector.recording.recorder import Recorder
+from collector.recording.reentry import Calls
+from collector.recording.unseen import UnseenTraining
+from collector.recording.writer import Writer
+
+
+class Attempt:
+    """A run that this process records, from the constructor of a collector to its end.
+
+    given: what the collector was given as its optimizer. optimizers: those inside of it. calls: of the collector, by
+    which a step's hook is called, too. owner: the collector.
+    """
+
+    def __init__(
+        self,
+        given: Any,
+        optimizers: Sequence[Any],
+        options: Options,
+        calls: Calls,
+        owner: Any,
+    ) -> None:
+        self._given, self._optimizers, self._options, self._calls = given, optimizers, options, calls
+        self._owner = owner
+        self.closed = True  # until all of it is there
+        self.said: set[str] = set()
+        self._unseen = UnseenTraining(optimizers)
+        self._process = os.getpid()
+        self._apart = Apart()
+
+    def begin(self, root: str | os.PathLike[str]) -> None:
+        """Begin or resume the run, and have each step recorded; what fails leaves nothing behind."""
+        options = self._options
+        self._spool = Spool(str(root)) if is_url(root) else None
+        if self._spool and options.overwrite:
+            raise ValueError(f"overwrite=True: a run at a URL ({root}) stays as it is; give another name")
+        runs = self._spool.folder if self._spool else local_folder(root)
+        self._numbered = options.name is None and not self._spool  # several jobs may begin in one second
+        name = options.name or name_of_now(unique=not self._numbered)
+        if not self._numbered:
+            self._take_over_from_this_process(runs / name)
+        if self._spool:
+            self._spool.begin(name, resume=options.resume)
+        undo = open_runs.taken_back_at_exit(self._apart)
+        try:
+            self._make(runs / name, undo)
+        except BaseException:  # no folder, no lock, no thread and no hook is left
+            self._apart.finish(undo.close)
+            open_runs.made(undo)
+            raise
+        open_runs.made(undo)
+        if options.overwrite:
+            self._apart.finish(partial(keep_aside, runs / name))
+
+    def _make(self, folder: Path, undo: ExitStack) -> None:
+        """Make all that it takes; `undo` takes it back."""
+        options, selection = self._options, self._options.selection
+        self.held = undo.enter_context(ExitStack())
+        with writable(folder):
+            finish_moving_aside(folder)
+            if options.resume or options.overwrite:
+                remove_unfinished(folder)
+            if options.overwrite and folder.exists():
+                self._apart.finish(lambda: undo.callback(os.rename, move_aside(folder), folder))
+            if resumed := options.resume and folder.is_dir():
+                self.held.callback(lock(folder).release)
+        last = self._resumed_after = last_step_of(folder) if resumed else None
+        names = LayerNames(options.models, self._optimizers)
+        self._sources = [
+            each
+            if hasattr(each, "register_trust_ratio_hook")
+            else Observer(each, selection, last or 0, partial(names.of, number))
+            for number, each in enumerate(self._optimizers)
+        ]
+        self.recorder = Recorder(
+            self._sources,
+            options.models,
+            names,
+            selection,
+            resumed_after=last,
+            memory_limit=options.memory_limit,
+            waits=options.when_full == "wait",
+        )
+        where = environment(self._optimizers)  # what goes wrong here is not the folder's fault
+        with writable(folder):
+            if resumed:
+                undo.callback((folder / "run.json").write_bytes, (folder / "run.json").read_bytes())
+                self._run = Run.resume(folder, options.config, where)
+            else:
+                self._apart.finish(partial(self._create, folder, where, undo))
+                self.held.callback(lock(self._run.folder).release)
+            self._run.contents["every"] = selection.every
+            self._apart.finish(partial(self._start_writer, undo))
+        self._handles: list[Any] = []
+        for each, hook in self._hooks():
+            self._handles.append(each.register_trust_ratio_hook(hook))
+            undo.callback(self._handles[-1].remove)
+        undo.callback(open_runs.remove, self._owner)
+        open_runs.add(self._owner)
+        self.closed = False
+
+    def _take_over_from_this_process(self, folder: Path) -> None:
+        """Close a collector of this process that still writes the run, as when the cell of a notebook is run again."""
+        for other in open_runs.all_open():
+            if other.folder == folder:
+                if not (self._options.resume or self._options.overwrite):
+                    raise FileExistsError(
+                        f"run {folder.name!r} is open in this process: close it (Collector.open_runs() has it), give "
+                        "resume=True to go on with it, or overwrite=True to begin it anew"
+                    )
+                other.end("interrupted", "the run was opened again by the same process")
+
+    def _create(self, folder: Path, where: dict[str, Any], undo: ExitStack) -> None:
+        self._run = Run.create(folder, self._options.config, where, numbered=self._numbered)
+        undo.callback(self._spool.remove if self._spool else partial(shutil.rmtree, self._run.folder))
+
+    def _start_writer(self, undo: ExitStack) -> None:
+        send = self._spool.send if self._spool else lambda: None
+        self.writer = Writer(self._run, self.recorder, self._options.flush_seconds, send, self._apart)
+        undo.callback(self.writer.abandon)
+
+    def _hooks(self) -> Iterator[tuple[Any, Callable[[Any], None]]]:
+        for number, (optimizer, record) in enumerate(self.recorder.hooks()):
+            hook = partial(self._calls.make, self._on_step, number, record)
+            yield optimizer, _not_compiled(optimizer, hook)
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self._run.folder
+
+    @property
+    def step(self) -> int:
+        """The last step that was taken."""
+        return self.recorder.step
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of all rows that follow."""
+        return self.recorder.epoch
+
+    def set_epoch(self, epoch: float) -> None:
+        """Have an epoch hold for all rows that follow."""
+        self.recorder.set_epoch(epoch)
+
+    def log(self, metrics: Mapping[str, float | Tensor], step: int | None, epoch: float | None) -> None:
+        """Take values (Collector.log)."""
+        self._say_what_is_wrong()
+        self.recorder.log(metrics, step, epoch)
+        if self.recorder.never_stepped == [*range(len(self._sources))] and self._unseen.goes_on(step):
+            self._say_once(self._no_step_was_seen(self._optimizers))
+
+    def record(self, optimizer: Any) -> None:
+        """Record a step of a replayed graph (Collector.record)."""
+        numbers = [*range(len(self._optimizers))] if optimizer is None else self._numbers_of(optimizer)
+        for number in numbers:
+            self.recorder.record_replay(number)
+            if isinstance(observer := self._sources[number], Observer):
+                observer.step += 1
+        self._say_what_is_wrong()
+
+    def _numbers_of(self, optimizer: Any) -> list[int]:
+        try:
+            wanted = set(map(id, optimizers_inside(optimizer)))
+        except TypeError:
+            wanted = set()
+        if numbers := [number for number, each in enumerate(self._optimizers) if id(each) in wanted]:
+            return numbers
+        raise ValueError(f"this collector does not record {optimizer!r}: give one of the optimizers it was made with")
+
+    def save(self) -> None:
+        """Bring all to the disk (Collector.flush)."""
+        if not self.closed and not self._forked:
+            self.writer.save()
+
+    @property
+    def _forked(self) -> bool:
+        """Whether this is a forked child, which has a copy of the collector but no writer: the run is its parent's."""
+        return os.getpid() != self._process
+
+    def check_open(self) -> None:
+        """Raise RuntimeError after the end, and in a forked process."""
+        if self.closed:
+            raise RuntimeError(f"run {self.folder.name!r} is closed; make a new Collector, with resume=True to go on")
+        if self._forked:
+            raise RuntimeError(
+                f"run {self.folder.name!r} is recorded by process {self._process}, of which this one was forked; "
+                "log from there"
+            )
+
+    def close(self, status: str, failure: str | None) -> None:
+        """End the run (Collector.end); to be repeated until it has succeeded."""
+        if self._forked or self._owner not in open_runs.all_open():
+            return
+        self.closed = True
+        while self._handles:  # some may be gone: an interrupted call is made again
+            self._handles.pop().remove()
+        trouble = None
+        try:
+            self.writer.close(status, failure)
+            if self._spool:
+                self._spool.remove()
+        except Exception as error:
+            trouble = f"{type(error).__name__}: {error}"
+        finally:
+            if self.writer.closed:
+                self.held.close()
+                open_runs.remove(self._owner)
+        self._say_how_it_ended(trouble)
+        if failure is None and (unseen := self.recorder.never_stepped):
+            self._say_once(self._no_step_was_seen([self._optimizers[number] for number in unseen]))
+
+    def _say_how_it_ended(self, trouble: str | None) -> None:
+        again = "call close() again to try again"
+        if waiting := self.recorder.waiting_rows:
+            lost = self.recorder.lost_rows + waiting
+            self._warn(f": {lost} rows were lost; {trouble}; {again}")
+        elif lost := self.recorder.lost_rows:
+            self._warn(f": {lost} rows were lost; {trouble or self.writer.trouble or self._fullness}")
+        elif self._spool and self._spool.behind:
+            self._warn(f" was not sent to its end: {trouble}; {self._spool.left}")
+        elif trouble:
+            self._warn(f": all rows are saved, but closing it failed; {trouble}; {again}")
+
+    def _on_step(self, number: int, record: Callable[[Any], None], said: Any) -> None:
+        if self._resumed_after and said.step <= 1 and number in self.recorder.never_stepped:
+            self._say_once(
+                f"was resumed, and its log reaches step {self._resumed_after}, but the optimizer begins again at step "
+                f"{said.step}, so the rows from there on move to superseded/: load the optimizer's state first, or "
+                "give overwrite=True to begin anew"
+            )
+        record(said)
+        self._say_what_is_wrong()
+
+    def _no_step_was_seen(self, optimizers: Sequence[Any]) -> str:
+        kinds = ", ".join(dict.fromkeys(type(each).__name__ for each in optimizers))
+        wrapped = hasattr(self._given, "param_groups") and all(each is not self._given for each in optimizers)
+        inside = f" (inside of {type(self._given).__name__})" if wrapped else ""
+        return (
+            f"has no layers, since no step of {kinds}{inside} was seen: give Collector the very optimizer whose step() "
+            "your loop or trainer calls, before training begins"
+        )
+
+    def _say_what_is_wrong(self) -> None:
+        """Warn once of each trouble: on the training thread, where the user's filters hold."""
+        writer = self.writer
+        if writer.ended:
+            self._say_once(f"is written by no thread any more, so its rows wait for flush() or close(): {writer.ended}")
+        elif trouble := writer.trouble:
+            where = self.folder if self._spool and self._spool.behind else "memory"
+            self._say_once("cannot be written", f", so its rows wait in {where} for the next try: {trouble}")
+        if self.recorder.full:
+            self._say_once(f"falls behind: {self._fullness}")
+
+    @property
+    def _fullness(self) -> str:
+        then = "training waits with them" if self._options.when_full == "wait" else "the oldest are lost"
+        return f"as many rows wait for the disk as may (memory_limit={self._options.memory_limit} bytes), so {then}"
+
+    def _say_once(self, what: str, why: str = "") -> None:
+        if what not in self.said:
+            self.said.add(what)
+            warnings.warn(f"run {self.folder.name!r} {what}{why}", stacklevel=6)
+
+    def _warn(self, what: str) -> None:
+        warnings.warn(f"run {self.folder.name!r}{what}", stacklevel=8)
+
+
+def _not_compiled(optimizer: Any, hook: Callable[[Any], None]) -> Callable[[Any], None]:
+    """A hook that torch.compile does not look into, where it may compile the optimizer's step.
+
+    That imports torch's compiler, which takes seconds, and which a torch optimizer has imported already.
+    """
+    return torch.compiler.disable(hook) if isinstance(optimizer, torch.optim.Optimizer) else hook
