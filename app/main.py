@@ -29,12 +29,13 @@ async def look_ahead(_: st.App) -> AsyncIterator[None]:
 
 
 def _look() -> None:
+    from app import log as opened
     from app import queries
 
     plotly()
     import_module("app.charts.heatmap")  # which brings Plotly's Python
     with suppress(Exception):  # a page says what is wrong
-        if queries.roots():
+        if opened.roots():
             queries.results()
 
 

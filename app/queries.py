@@ -1,22 +1,16 @@
 """What the pages ask of the store, answered once for each state of the log."""
 
-import os
-import threading
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-import duckdb
 import pandas as pd
 import streamlit as st
 
 from app.charts.layers import Side, layer_kind
 from app.charts.metric import Metric, in_order
+from app.log import ask, log_version
 from app.results import Results
-from collector.log.remote import is_url
-from collector.store.connect import connect, fingerprint
 
 CELLS = 150_000
 """The most cells of an overview; as many again may show a part of it finer. The browser draws 300,000 in its stride."""
@@ -28,20 +22,6 @@ POINTS = 500
 """Parts of a curve of which each keeps four points: more than a chart has pixels."""
 
 
-@dataclass
-class Log:
-    """A connection for all sessions; `ask` lets one in at a time."""
-
-    connection: duckdb.DuckDBPyConnection
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def ask(self, statement: str, **parameters: Any) -> pd.DataFrame:
-        """The rows of a statement."""
-        with self.lock:
-            table: pd.DataFrame = self.connection.sql(statement, params=parameters).to_arrow_table().to_pandas()
-        return table
-
-
 @dataclass(frozen=True)
 class RunState:
     """A run as far as the log has it: answers about it hold until this changes."""
@@ -49,23 +29,6 @@ class RunState:
     run: str
     steps: int
     version: str
-
-
-def roots() -> tuple[str, ...]:
-    """The folders of runs that are there, and the URLs that have runs."""
-    return tuple(_versions(tuple(named_roots())))
-
-
-def named_roots() -> list[str]:
-    """Where to look, from LAMBC_RUNS: one a line, or folders as in PATH; else `runs`."""
-    named = os.environ.get("LAMBC_RUNS") or "runs"
-    lines = "\n" in named or is_url(named)
-    return [os.path.expanduser(root) for root in named.split("\n" if lines else os.pathsep) if root]
-
-
-def log_version() -> str:
-    """Changes when anything in the log does, but for heartbeats."""
-    return " ".join(_versions(tuple(named_roots())).values())
 
 
 def runs() -> pd.DataFrame:
@@ -311,26 +274,14 @@ def macros() -> pd.DataFrame:
     return _of_store("FROM duckdb_functions() WHERE NOT internal AND schema_name = 'main' ORDER BY function_name")
 
 
-# A page asks for these two a dozen times while it is drawn, and the watch looks again two seconds later.
-@st.cache_data(ttl=1, max_entries=4, show_spinner=False)
-def _versions(named: tuple[str, ...]) -> dict[str, str]:
-    """The fingerprint of each root that is there: folders and buckets may get their first run later."""
-    found = {}
-    for root in named:
-        if is_url(root) or Path(root).is_dir():
-            with suppress(FileNotFoundError):
-                found[root] = fingerprint(root)
-    return found
-
-
-@st.cache_data(ttl=1, max_entries=4, show_spinner=False)
+@st.cache_data(ttl=1, max_entries=4, show_spinner=False)  # a page asks for it a dozen times while it is drawn
 def _runs(version: str) -> pd.DataFrame:
-    return _ask("FROM runs ORDER BY started NULLS LAST, run")
+    return ask("FROM runs ORDER BY started NULLS LAST, run")
 
 
 @st.cache_data(max_entries=2, show_spinner=False)
 def _results(version: str) -> pd.DataFrame:
-    return _known_results().of(runs(), _ask)
+    return _known_results().of(runs(), ask)
 
 
 @st.cache_resource(show_spinner=False)
@@ -338,38 +289,21 @@ def _known_results() -> Results:
     return Results()
 
 
-def _log() -> Log:
-    return _connected(roots(), log_version())
-
-
-@st.cache_resource(max_entries=2, show_spinner=False)
-def _connected(folders: tuple[str, ...], version: str) -> Log:
-    return Log(connect(list(folders)))
-
-
 @st.cache_data(max_entries=2, show_spinner=False)
 def _of_store(statement: str) -> pd.DataFrame:
     """What is the same whatever the log holds."""
-    return _ask(statement)
+    return ask(statement)
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
 def _of_log(version: str, statement: str) -> pd.DataFrame:
-    return _ask(statement)
+    return ask(statement)
 
 
 @st.cache_data(max_entries=512, max_size="64MB", show_spinner=False)
 def _of_run(state: RunState, statement: str, **parameters: Any) -> pd.DataFrame:
-    return _ask(statement, run=state.run, **parameters)
+    return ask(statement, run=state.run, **parameters)
 
 
 def _metric_names(state: RunState) -> pd.DataFrame:
     return _of_run(state, "FROM log.metric_names([$run])")
-
-
-def _ask(statement: str, **parameters: Any) -> pd.DataFrame:
-    try:
-        return _log().ask(statement, **parameters)
-    except duckdb.IOException:  # parts were merged since they were listed: list them again
-        _versions.clear()
-        return _log().ask(statement, **parameters)

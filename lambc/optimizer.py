@@ -3,7 +3,6 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,51 +10,14 @@ from torch import Tensor
 from torch.optim.optimizer import Optimizer, ParamsT
 from torch.utils.hooks import RemovableHandle
 
-from lambc import rule
-from lambc.bounds import EXEMPT, Bound, as_bound, from_plain, to_plain
+from lambc import rule, saved_state
+from lambc.batches import Batch, BatchStep, batch_of
+from lambc.bounds import EXEMPT, Bound, as_bound, to_plain
 from lambc.norms import layer_norms
 from lambc.options import make_plain, make_saveable
-from lambc.sharded import Meshes, in_parts, is_flattened, local, local_grad
+from lambc.sharded import Meshes, in_parts, is_flattened, local
 from lambc.steps import Layers, Path, trust_ratios, working_dtype
-from lambc.trust_ratios import TrustRatioHook, TrustRatioHooks, layer_names
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """Parameters of one group, device and dtype that have a gradient.
-
-    rows: their places in the group. first_row: that of the group's first parameter in the record. in_parts: whether one
-    is a DTensor. grads: what of their gradients lies on this process.
-    """
-
-    group: dict[str, Any]
-    rows: list[int]
-    first_row: int
-    params: list[Tensor]
-    in_parts: bool
-    grads: list[Tensor]
-
-    @property
-    def device(self) -> torch.device:
-        return self.params[0].device
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """The step of one kind, and what is left to do when a path has taken it.
-
-    layers: what of them lies on this process. rounded: the parameters, where `layers` has their masters in their place.
-    """
-
-    kind: _Kind
-    group: dict[str, Any]
-    layers: Layers
-    bound: Bound
-    bound_state: dict[str, Tensor]
-    lower: Tensor
-    upper: Tensor
-    found_inf: Tensor | None
-    rounded: list[Tensor]
+from lambc.trust_ratios import TrustRatioHook, TrustRatioHooks
 
 
 class LayerwiseOptimizer(Optimizer):
@@ -148,80 +110,21 @@ class LayerwiseOptimizer(Optimizer):
         checked: dict[str, Any] = {}
 
         def check(optimizer: Optimizer, state_dict: dict[str, Any]) -> None:
-            self._check_saved(state_dict)
+            saved_state.check(self, state_dict)
             checked.update(state_dict)
 
         # After the hooks that users registered to make a state fit, and before those that look at what was loaded.
         handles = [
             self.register_load_state_dict_pre_hook(check),
-            self.register_load_state_dict_post_hook(lambda optimizer: self._restore(checked, before), prepend=True),
+            self.register_load_state_dict_post_hook(
+                lambda optimizer: saved_state.restore(self, checked, before), prepend=True
+            ),
         ]
         try:
             super().load_state_dict(state_dict)
         finally:
             for handle in handles:
                 handle.remove()
-
-    def _check_saved(self, state_dict: dict[str, Any]) -> None:
-        saved_groups = state_dict["param_groups"]
-        if [len(group["params"]) for group in saved_groups] != [len(group["params"]) for group in self.param_groups]:
-            return  # torch says so
-        names = iter(layer_names(self.param_groups))
-        for group, saved_group in zip(self.param_groups, saved_groups, strict=True):
-            make_plain({**saved_group, "clip": from_plain(saved_group.get("clip"), group["clip"])})
-            for param, saved_id in zip(group["params"], saved_group["params"], strict=True):
-                saved = state_dict["state"].get(saved_id, {})
-                self._check_layer(next(names), param, saved, counted="step" in saved_group)
-
-    def _check_layer(self, layer: str, param: Tensor, saved: dict[str, Any], *, counted: bool) -> None:
-        """counted: whether the group of the saved state says at which step it is."""
-        needed = self.moments if counted else ("step", *self.moments)
-        if saved and not saved.keys() >= set(needed):
-            raise ValueError(
-                f"the state_dict has {', '.join(saved)} for layer {layer}, but {type(self).__name__} needs "
-                f"{', '.join(needed)}: load one of the same optimizer"
-            )
-        for moment in self.moments if saved else ():
-            if saved[moment].shape != param.shape:
-                raise ValueError(
-                    f"the state_dict has {moment} of shape {list(saved[moment].shape)} for layer {layer}, whose shape "
-                    f"is {list(param.shape)}: load one of the same model, with its groups in the same order"
-                )
-
-    @torch.no_grad()
-    def _restore(self, state_dict: dict[str, Any], before: list[dict[str, Any]]) -> None:
-        """Put right what torch has loaded: options that were not saved, and state as this optimizer keeps it."""
-        steps = [0]
-        for group, saved_group, old in zip(self.param_groups, state_dict["param_groups"], before, strict=True):
-            group |= {option: value for option, value in old.items() if option not in saved_group}
-            group["clip"] = from_plain(group["clip"], old["clip"])
-            make_plain(group)
-            for param, saved_id in zip(group["params"], saved_group["params"], strict=True):
-                saved = state_dict["state"].get(saved_id)
-                if saved:
-                    saved = {"step": group["step"], **saved}
-                    self.state[param].update(self._restored(group, param, saved))
-                    steps.append(int(saved["step"]))
-            steps.append(group["step"])
-        for group in self.param_groups:
-            group["step"] = max(steps)
-
-    def _restored(self, group: dict[str, Any], param: Tensor, saved: dict[str, Any]) -> dict[str, Tensor]:
-        """A parameter's state as this optimizer keeps it.
-
-        torch casts state to the parameter's dtype, which would round what half-precision parameters keep in float32,
-        and lets it keep a layout that may not be the parameter's, which the fused kernels need.
-        """
-        restored = {}
-        for name, value in saved.items():
-            if name in self.moments or name == "master":
-                restored[name] = self._zeros(param).copy_(value)
-            elif name == "step":
-                device = param.device if self._counts_on_device(group, param.device) else "cpu"
-                restored[name] = torch.as_tensor(value, dtype=torch.float32, device=device).clone()
-            elif isinstance(value, Tensor):
-                restored[name] = value.to(param.device, copy=True)
-        return restored
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step; returns what `closure`, which may compute loss and gradients anew, returned."""
@@ -236,24 +139,24 @@ class LayerwiseOptimizer(Optimizer):
     def _step(self) -> None:
         for group in self.param_groups:  # schedulers write to them
             make_plain(group)
-        kinds = self._kinds()  # which refuses before anything has moved
-        if not kinds:  # a call that moves nothing is no step
+        batches = self._batches()  # which refuses before anything has moved
+        if not batches:  # a call that moves nothing is no step
             return
         if self._hooks:
             self._hooks.begin(self.param_groups)
-        total_norm = self._total_norm(kinds)
+        total_norm = self._total_norm(batches)
         for group in self.param_groups:
             group["step"] += 1
         in_part = []
-        for kind in kinds:
-            step, path = self._prepare(kind, total_norm), self._path(kind.group, kind.device)
-            if kind.in_parts:
+        for batch in batches:
+            step, path = self._prepare(batch, total_norm), self._path(batch.group, batch.device)
+            if batch.in_parts:
                 in_part.append((step, *path.begin(step.layers, step.group, step.found_inf)))
             else:
                 ratios = path.step(step.layers, step.group, step.lower, step.upper, step.found_inf)
                 self._finish(step, ratios)
         # All norms are known before a weight moves, so that they need to travel only once.
-        self._meshes.complete([norms for _, norms, _ in in_part], [step.kind.params for step, _, _ in in_part])
+        self._meshes.complete([norms for _, norms, _ in in_part], [step.batch.params for step, _, _ in in_part])
         for step, norms, move in in_part:
             ratios = trust_ratios(norms, step.group, step.lower, step.upper)
             move(ratios[3] * step.group["lr"])
@@ -261,19 +164,19 @@ class LayerwiseOptimizer(Optimizer):
         if self._hooks:
             self._hooks.call(self.param_groups[0]["step"])
 
-    def _kinds(self) -> list[_Kind]:
+    def _batches(self) -> list[Batch]:
         """The parameters that have a gradient, those of one group, device and dtype together."""
         found = []
         first_row = 0
         for group in self.param_groups:
-            kinds: dict[tuple[torch.device, torch.dtype], list[int]] = defaultdict(list)
+            batches: dict[tuple[torch.device, torch.dtype], list[int]] = defaultdict(list)
             for row, param in enumerate(group["params"]):
                 if param.grad is not None:
                     self._check_gradient(group, row)
-                    kinds[param.device, param.dtype].append(row)
-            found += [(group, rows, first_row) for rows in kinds.values()]
+                    batches[param.device, param.dtype].append(row)
+            found += [(group, rows, first_row) for rows in batches.values()]
             first_row += len(group["params"])
-        return [_kind(*each) for each in found]
+        return [batch_of(*each) for each in found]
 
     def _check_gradient(self, group: dict[str, Any], row: int) -> None:
         param = group["params"][row]
@@ -291,9 +194,9 @@ class LayerwiseOptimizer(Optimizer):
         name = names[row] if row < len(names) else f"number {row} of its group"
         raise RuntimeError(f"{type(self).__name__} {trouble.format(name)}")
 
-    def _prepare(self, kind: _Kind, total_norm: Tensor | None) -> _Step:
+    def _prepare(self, batch: Batch, total_norm: Tensor | None) -> BatchStep:
         """All that the step of some layers needs; their count is raised."""
-        group, params, device = kind.group, kind.params, kind.device
+        group, params, device = batch.group, batch.params, batch.device
         if isinstance(group["lr"], Tensor):  # whose shape may be [1], which a path would multiply or enter as a list
             group = group | {"lr": group["lr"].view(())}
         dtype = working_dtype(params[0])
@@ -312,11 +215,11 @@ class LayerwiseOptimizer(Optimizer):
         if not keeps_masters:  # what an earlier step kept would be out of date when it is asked for again
             for state in states:
                 state.pop("master", None)
-        if kind.in_parts:
+        if batch.in_parts:
             params = list(map(local, params))
             states = [{name: local(value) for name, value in state.items()} for state in states]
         masters = [state["master"] for state in states] if keeps_masters else None
-        layers = Layers(masters or params, kind.grads, states, self._grad_factor(group, total_norm, device))
+        layers = Layers(masters or params, batch.grads, states, self._grad_factor(group, total_norm, device))
         found_inf = self._amp("found_inf", device)
         steps = layers.state("step")
         if found_inf is not None:
@@ -333,9 +236,9 @@ class LayerwiseOptimizer(Optimizer):
             else torch.full((len(params),), limit, dtype=dtype, device=device)
             for limit in bound.limits(bound_state)
         )
-        return _Step(kind, group, layers, bound, bound_state, lower, upper, found_inf, params if masters else [])
+        return BatchStep(batch, group, layers, bound, bound_state, lower, upper, found_inf, params if masters else [])
 
-    def _finish(self, step: _Step, ratios: Tensor) -> None:
+    def _finish(self, step: BatchStep, ratios: Tensor) -> None:
         """Round a half-precision parameter to its master, have the bound learn, and enter the step in the record."""
         if step.rounded:
             torch._foreach_copy_(step.rounded, step.layers.params)
@@ -346,10 +249,10 @@ class LayerwiseOptimizer(Optimizer):
             if step.found_inf is not None:
                 rate = lr if isinstance(lr, Tensor) else torch.full_like(step.found_inf, lr)
                 lr = torch.where(step.found_inf == 1, math.nan, rate)
-            rows = [step.kind.first_row + row for row in step.kind.rows]
+            rows = [step.batch.first_row + row for row in step.batch.rows]
             self._hooks.write(rows, ratios, step.lower, step.upper, lr)
 
-    def _learn(self, step: _Step, ratios: Tensor) -> None:
+    def _learn(self, step: BatchStep, ratios: Tensor) -> None:
         weight_norm, update_norm, ratio, _ = ratios.float()
         before = step.bound_state
         for name, value in step.bound.learn(before, ratio, rule.usable(weight_norm, update_norm)).items():
@@ -376,18 +279,18 @@ class LayerwiseOptimizer(Optimizer):
         """A moment of `param` before its first step: in its working dtype, and in its layout if that is dense."""
         return torch.zeros_like(param, dtype=working_dtype(param), memory_format=torch.preserve_format)
 
-    def _total_norm(self, kinds: list[_Kind]) -> Tensor | None:
+    def _total_norm(self, batches: list[Batch]) -> Tensor | None:
         """The norm over all gradients, on the first one's device, where a group wants it limited."""
-        if all(group["max_grad_norm"] is None for group in self.param_groups) or not kinds:
+        if all(group["max_grad_norm"] is None for group in self.param_groups) or not batches:
             return None
         params: dict[torch.device, list[Tensor]] = defaultdict(list)
         grads: dict[torch.device, list[Tensor]] = defaultdict(list)
-        for kind in kinds:
-            params[kind.device] += kind.params
-            grads[kind.device] += [grad.to(working_dtype(kind.params[0])) for grad in kind.grads]
+        for batch in batches:
+            params[batch.device] += batch.params
+            grads[batch.device] += [grad.to(working_dtype(batch.params[0])) for grad in batch.grads]
         norms = [layer_norms(each) for each in grads.values()]
         self._meshes.complete([each.view(1, -1) for each in norms], list(params.values()))
-        totals = [torch.linalg.vector_norm(each).to(kinds[0].device, non_blocking=True) for each in norms]
+        totals = [torch.linalg.vector_norm(each).to(batches[0].device, non_blocking=True) for each in norms]
         return torch.linalg.vector_norm(torch.stack(totals))
 
     def _grad_factor(self, group: dict[str, Any], total_norm: Tensor | None, device: torch.device) -> Tensor | None:
@@ -408,13 +311,6 @@ class LayerwiseOptimizer(Optimizer):
         if value is not None and name == "found_inf":
             value = value.clamp(max=1)  # GradScaler adds up what it found on several devices
         return None if value is None else value.to(device, non_blocking=True)
-
-
-def _kind(group: dict[str, Any], rows: list[int], first_row: int) -> _Kind:
-    params = [group["params"][row] for row in rows]
-    some_in_parts = any(map(in_parts, params))  # asked once a step: that a tensor has no attribute is slow to find out
-    grads = [local_grad(param) for param in params] if some_in_parts else [param.grad for param in params]
-    return _Kind(group, rows, first_row, params, some_in_parts, grads)
 
 
 def _keeps_masters(group: dict[str, Any], param: Tensor) -> bool:

@@ -5,6 +5,7 @@ import streamlit as st
 from streamlit.elements.arrow import DataframeStateInput
 from streamlit.elements.lib.column_types import ColumnConfig
 
+from app import log as opened
 from app import queries
 from app.charts.theme import Theme
 from app.runs import rows as run_list
@@ -34,7 +35,7 @@ GUIDE = """
 def draw(chosen: Selection) -> None:
     """What to look for, the table, and where to go with the chosen runs."""
     st.subheader("All runs", anchor=False)
-    every = _listed(queries.log_version(), tuple(queries.runs()["status"].fillna("")))
+    every = _listed(opened.log_version(), tuple(queries.runs()["status"].fillna("")))
     rows = _found(every)
     _lead_on(chosen, len(rows), len(every))
     if rows.empty:

@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 import streamlit as st
 
+from app import log as opened
 from app import queries, words
 from app.charts.text import shorten
 from app.shell.selection import Selection
@@ -21,12 +22,12 @@ lambc train --help    # trains one with your own settings
 
 def log_is_there() -> bool:
     """Whether there are runs; if not, the page says how to get some."""
-    if queries.roots() and len(queries.runs()):
+    if opened.roots() and len(queries.runs()):
         return True
     with st.container(border=True):
         st.subheader("No runs yet")
         st.write("This page shows a run as soon as its first rows are on the disk. It looks in")
-        for root in queries.named_roots():
+        for root in opened.named_roots():
             st.code(root if is_url(root) else str(Path(root).absolute()), language=None)
         st.write("To see something now:")
         st.code(FIRST_STEPS.strip(), language="shell")

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from app import log as opened
 from app import queries, words
 from app.charts.text import shorten
 from app.shell.selection import MOST_CHOSEN, PRESELECTED, RUNS, selection
@@ -63,4 +64,4 @@ def pulse() -> tuple[str, ...]:
     """
     runs = queries.runs()
     chosen = runs[runs["run"].isin(st.session_state.get(RUNS, []))]
-    return (queries.log_version(), *runs["status"].fillna(""), *(words.standing(run) for _, run in chosen.iterrows()))
+    return (opened.log_version(), *runs["status"].fillna(""), *(words.standing(run) for _, run in chosen.iterrows()))

@@ -4,7 +4,8 @@ from functools import partial
 
 import streamlit as st
 
-from app import queries, words
+from app import log as opened
+from app import words
 from app.charts.answer import first_drawing
 from app.shell import notices
 from app.shell.selection import Selection
@@ -22,7 +23,7 @@ TABLE_HEIGHT = 440
 
 def draw(chosen: Selection, asked: tuple[str, int]) -> None:
     """What has become of the query `asked`: asked now, if it was not before."""
-    inquiry = _inquiry(queries.roots(), *asked)
+    inquiry = _inquiry(opened.roots(), *asked)
     if inquiry.wait(POLL):
         st.fragment(_draw_end)(chosen, inquiry)
     else:
@@ -69,7 +70,7 @@ def _draw_facts(inquiry: Inquiry) -> None:
     assert answer is not None
     rows = "1 row" if answer.num_rows == 1 else f"{answer.num_rows:,} rows"
     said = [f"**{rows}** in {_time(inquiry.seconds)}", f"asked at {inquiry.asked:%H:%M:%S} UTC"]
-    if inquiry.version != queries.log_version():
+    if inquiry.version != opened.log_version():
         said.append("the log has grown since: **Run** asks it again")
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(" · ".join(said))
@@ -109,4 +110,4 @@ def _sandboxes() -> Sandboxes:
 # A session has one: asking another query, or closing the page, stops the one before it.
 @st.cache_resource(scope="session", max_entries=1, show_spinner=False, on_release=Inquiry.stop)
 def _inquiry(roots: tuple[str, ...], sql: str, number: int) -> Inquiry:
-    return Inquiry(sql, _sandboxes(), roots, queries.log_version())
+    return Inquiry(sql, _sandboxes(), roots, opened.log_version())

@@ -11,7 +11,6 @@ and counts it once.
 
 import fcntl
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -30,16 +29,16 @@ from pyarrow import fs
 from collector.log import atomic
 from collector.log.compact import clear_replaced
 from collector.log.parts import replaced_folder
-from collector.log.run import SILENT, read_run
+from collector.log.run import SILENT
 from collector.log.schema import LOG_TABLES, ROLLUPS
 
 Versions: TypeAlias = dict[str, tuple[int, int]]
 """The files in a folder, by their path in it: size in bytes, and when each was changed, in ns since 1970."""
 
-_LOCAL = fs.LocalFileSystem(use_mmap=True)
+LOCAL = fs.LocalFileSystem(use_mmap=True)
 _OPTIONS = ("endpoint_override", "scheme", "region")
 _BEAT_NS = int(SILENT.total_seconds() / 2 * 1e9)  # how old the copy of a heartbeat may be
-_COPIES = 8  # at a time, where a log is fetched: each waits for the network most of its time
+COPIES = 8  # at a time, where a log is fetched: each waits for the network most of its time
 _CHUNK = 2**23
 _TRIES = 5
 
@@ -70,93 +69,6 @@ class Place(NamedTuple):
         return self._replace(folder=f"{self.folder}/{name}")
 
 
-class Spool:
-    """Where a run that is written to `url` lies on this machine, until it has been sent.
-
-    folder: holds the runs that are written to this URL. behind: whether the last `send` failed.
-
-    Raises ValueError for a URL that is not understood, and RemoteError.
-    """
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self._root = _open(url)
-        self.folder = _cache("spool", self._root)
-        self.behind = False
-        self._sent: Versions = {}
-
-    def begin(self, name: str, *, resume: bool) -> None:
-        """Make ready for a run, whose files are fetched if it is to be resumed.
-
-        Raises FileExistsError if there is a run of that name and it is not to be resumed, or if it went on elsewhere
-        while some of its rows were still waiting here, and RemoteError.
-        """
-        self._here, self._there = Place(_LOCAL, str(self.folder / name)), self._root / name
-        with _in_words(self.url):
-            there = versions(self._there)
-            if there and not resume:
-                raise FileExistsError(
-                    f"run {name!r} is there already in {self.url}; take another name, or resume=True to go on"
-                )
-            if there and not (self.folder / name).exists():
-                self._fetch(there)
-            elif there:
-                self._check_is_ahead()
-        self._sent = self._as_sent(there)
-
-    def send(self) -> None:
-        """Bring the URL in line with the run's folder. Raises RemoteError; the next call goes on from there."""
-        with _in_words(self.url):
-            if self.behind:  # a server that was away may have come back without what it had
-                self._sent = self._as_sent(versions(self._there))
-            self.behind = True
-            mirror(self._here, self._there, versions(self._here), self._sent)
-        self.behind = False
-
-    @property
-    def left(self) -> str:
-        """Where what was not sent lies, and what to do about it."""
-        return f"all of it is in {self._here.folder}; resume it from this machine, or copy that folder to {self.url}"
-
-    def remove(self) -> None:
-        """Remove the run's folder, once all of it was sent."""
-        shutil.rmtree(self._here.folder, ignore_errors=True)
-        with suppress(OSError):  # unless other runs are there
-            self.folder.rmdir()
-            self.folder.parent.rmdir()
-
-    def _as_sent(self, there: Versions) -> Versions:
-        """What is there, with the times that it has here, by which the next change is known.
-
-        A part is the same if its size is: its name is its own, and where it loses rows it gets smaller.
-        """
-        here = versions(self._here)
-        same = {path for path in there.keys() & here.keys() if there[path][0] == here[path][0]}
-        return there | {path: here[path] for path in same if path.endswith(".parquet")}
-
-    def _fetch(self, there: Versions) -> None:
-        """In one motion: half a run would be taken for all of it, and sent."""
-        folder = Path(self._here.folder)
-        part = folder.with_name(f".{folder.name}.tmp")
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        with ThreadPoolExecutor(_COPIES) as pool:
-            mirror(self._there, Place(_LOCAL, str(part)), there, {}, pool.map)
-        part.rename(folder)
-
-    def _check_is_ahead(self) -> None:
-        """What was left here by an attempt that ended without a word goes on, unless others went on without it."""
-        folder = Path(self._here.folder)
-        with self._there.files.open_input_stream(f"{self._there.folder}/run.json") as file:
-            theirs = json.loads(file.read())["attempts"]
-        ours = read_run(folder)["attempts"]
-        if [each["started"] for each in theirs] != [each["started"] for each in ours[: len(theirs)]]:
-            raise FileExistsError(
-                f"run {folder.name!r} went on elsewhere since {folder} was left here: move that folder away to go on "
-                f"with what is in {self.url}"
-            )
-
-
 def is_url(root: object) -> bool:
     """Whether a log's root is a URL, and no folder."""
     return isinstance(root, str) and "://" in root
@@ -183,11 +95,11 @@ def fetch(url: str) -> Path:
 
     Raises ValueError for a URL that is not understood, FileNotFoundError if there is nothing at it, RemoteError.
     """
-    there = _open(url)
-    folder = _cache("read", there)
+    there = open_place(url)
+    folder = cache_folder("read", there)
     folder.mkdir(parents=True, exist_ok=True)
-    here = Place(_LOCAL, str(folder))
-    with _in_words(url), _locked(folder), ThreadPoolExecutor(_COPIES) as pool:
+    here = Place(LOCAL, str(folder))
+    with in_words(url), _locked(folder), ThreadPoolExecutor(COPIES) as pool:
         for tries_left in reversed(range(_TRIES)):
             wanted = _of_log(there, url)
             try:
@@ -205,8 +117,8 @@ def fingerprint(url: str) -> str:
 
     A heartbeat changes it twice a minute: what is looked at is a copy, whose run would seem to stand still.
     """
-    with _in_words(url):
-        found = _of_log(_open(url), url)
+    with in_words(url):
+        found = _of_log(open_place(url), url)
     beats = {path: (0, time // _BEAT_NS) for path, (_, time) in found.items() if path.endswith("/heartbeat")}
     return repr(sorted((found | beats).items()))
 
@@ -248,7 +160,7 @@ def mirror(source: Place, target: Place, wanted: Versions, have: Versions, each:
 
 def _copy(source: Place, target: Place, path: str, version: tuple[int, int]) -> None:
     if isinstance(target.files, fs.LocalFileSystem):
-        _download(source, Path(target.folder, path), path, version)
+        download(source, Path(target.folder, path), path, version)
         return
     with source.files.open_input_file(f"{source.folder}/{path}") as file:
         contents = file.read_buffer()  # mapped, and whole: a stream that broke off here would end as half an object
@@ -256,7 +168,7 @@ def _copy(source: Place, target: Place, path: str, version: tuple[int, int]) -> 
         stream.write(contents)
 
 
-def _download(source: Place, path: Path, name: str, version: tuple[int, int]) -> None:
+def download(source: Place, path: Path, name: str, version: tuple[int, int]) -> None:
     """A file's copy has its time, by which the next `versions` knows that it is the same."""
     path.parent.mkdir(parents=True, exist_ok=True)
     written = atomic.temporary(path)
@@ -323,7 +235,7 @@ def _of_log(place: Place, url: str) -> Versions:
     return found
 
 
-def _open(url: str) -> Place:
+def open_place(url: str) -> Place:
     """The folder that a URL names. Raises ValueError if it is not understood."""
     parts = urlsplit(url)
     if parts.scheme != "s3":
@@ -340,7 +252,7 @@ def _open(url: str) -> Place:
     environment = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
     scheme, _, endpoint = (options.get("endpoint_override") or environment).rpartition("://")
     region = options.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    with _in_words(url):
+    with in_words(url):
         if not region and not endpoint:
             region = fs.resolve_s3_region(parts.netloc)
         files = _s3(endpoint or None, options.get("scheme") or scheme or None, region)
@@ -361,7 +273,7 @@ def _s3(endpoint: str | None, scheme: str | None, region: str | None) -> fs.S3Fi
     )
 
 
-def _cache(purpose: str, place: Place) -> Path:
+def cache_folder(purpose: str, place: Place) -> Path:
     """A folder of the user's for what lies at a place, called as it is there."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     key = hashlib.sha256(f"{place.endpoint} {place.folder}".encode()).hexdigest()[:12]
@@ -377,7 +289,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _in_words(url: str) -> Iterator[Any]:
+def in_words(url: str) -> Iterator[Any]:
     """Errors of the remote side as sentences; those of the local disk say what they are."""
     try:
         yield

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from collector.log.lock import lock
-from collector.log.remote import Spool, is_url, local_folder
+from collector.log.remote import is_url, local_folder
 from collector.log.run import Run, name_of_now
+from collector.log.spool import Spool
 from collector.recording import open_runs
 from collector.recording.apart import Apart
 from collector.recording.beginning import (

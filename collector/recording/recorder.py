@@ -1,110 +1,29 @@
 """What was recorded and is not on the disk yet: rings on the device, blocks on the host."""
 
 import math
-import operator
 import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from numbers import Real
-from queue import Empty, SimpleQueue
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.parameter import is_lazy
 
 from collector.log.run import Layer
 from collector.recording.backlog import Backlog
+from collector.recording.bell import Bell
 from collector.recording.blocks import Block, MetricBlock, MetricRewind, MetricRow, Rewind, TrustRatioBlock
 from collector.recording.cuda_graphs import is_captured
-from collector.recording.names import LayerNames, layer_names
+from collector.recording.names import LayerNames
 from collector.recording.ring import Ring
 from collector.recording.selection import Selection
+from collector.recording.source import Source, shape_of
+from collector.recording.values import metric_name, metric_value, whole
 
 _MOST_ENTRIES = 4096
 """How many values wait, at most, until they are a block, which counts towards the limit."""
-
-
-class Bell:
-    """What wakes the writer. `threading.Event` stays locked for ever if Ctrl-C strikes within it; this does not."""
-
-    def __init__(self) -> None:
-        self._rings: SimpleQueue[None] = SimpleQueue()
-
-    def ring(self) -> None:
-        """Have `wait` return."""
-        self._rings.put(None)
-
-    def wait(self, seconds: float) -> bool:
-        """Whether it rang within so many seconds, or since the last call."""
-        try:
-            self._rings.get(timeout=seconds)
-        except Empty:
-            return False
-        while not self._rings.empty():
-            self._rings.get()
-        return True
-
-
-class _Source:
-    """One optimizer, and the steps of it that are in its ring."""
-
-    def __init__(self, number: int, optimizer: Any, names: LayerNames, *, resumed: bool) -> None:
-        self.optimizer = optimizer
-        self._number, self._names = number, names
-        self.names = self.names_of(layer_names(optimizer.param_groups))
-        self.record: Any = None  # the last; a replayed graph writes into its table
-        self.layers: tuple[str, ...] | None = None  # record.layers; the same object until a group is added
-        self._params = self._lists()  # of these layers
-        self.kept: tuple[str, ...] = ()  # the names of those that are recorded
-        self.columns: Tensor | None = None  # where in the table they are; None if all of it is kept
-        self.ring: Ring  # there from the first step that is recorded on
-        self.rows: list[tuple[int, int]] = []  # step and epoch of each slot of the ring that is in use
-        # A step that is not above this one is a step that comes anew; the first step of a resumed run always is.
-        self.last_step: float = math.inf if resumed else -math.inf
-        self._said = self._counted = -1
-
-    @property
-    def has_stepped(self) -> bool:
-        """Whether a step was seen."""
-        return math.isfinite(self.last_step)
-
-    def names_of(self, layers: tuple[str, ...]) -> tuple[str, ...]:
-        """The names in the log of what the optimizer calls `layers`."""
-        return self._names.of(self._number, self.optimizer.param_groups, layers)
-
-    def has_other_params(self) -> bool:
-        """Whether the groups' lists hold others, or in another order, than when `see_params` was last called."""
-        lists = [group["params"] for group in self.optimizer.param_groups]
-        return len(lists) != len(self._params) or any(map(_differ, lists, self._params))
-
-    def see_params(self) -> None:
-        """Take note of the parameters in the groups' lists."""
-        self._params = self._lists()
-
-    def _lists(self) -> list[list[Tensor]]:
-        return [list(group["params"]) for group in self.optimizer.param_groups]
-
-    def shapes(self) -> list[tuple[int, ...]]:
-        """The parameters' shapes."""
-        return [_shape(param) for group in self.optimizer.param_groups for param in group["params"]]
-
-    def count(self, said: int) -> int:
-        """The number of the step that the optimizer says is `said`, which does not know of replayed graphs."""
-        self._counted = self._counted + 1 if 0 <= self._said == said - 1 else said
-        self._said = said
-        return self._counted
-
-    def count_replay(self) -> int:
-        """The number of a step that a replayed graph took."""
-        self._counted += 1
-        return self._counted
-
-    def capture(self, said: int) -> None:
-        """Take note of a step that was only captured: the first replay is that step."""
-        self._counted = self.count(said) - 1
 
 
 class Recorder:
@@ -137,7 +56,7 @@ class Recorder:
         self._backlog = Backlog(self._lock, memory_limit, waits=waits)
         self._selection = selection
         resumed = resumed_after is not None
-        self._sources = [_Source(number, each, names, resumed=resumed) for number, each in enumerate(optimizers)]
+        self._sources = [Source(number, each, names, resumed=resumed) for number, each in enumerate(optimizers)]
         # Until a resumed run has taken a step, nobody knows from where on it goes: metrics are held until then.
         self._holding = resumed
         # Metrics with an axis of their own, whose earlier values, if any, lie before those that come.
@@ -184,9 +103,9 @@ class Recorder:
 
     def log(self, metrics: Mapping[str, float | Tensor], step: int | None, epoch: float | None) -> None:
         """Take values (Collector.log). Either all of `metrics` is taken, or an error is raised and none is."""
-        checked = {_metric_name(name): _metric_value(name, value) for name, value in metrics.items()}
+        checked = {metric_name(name): metric_value(name, value) for name, value in metrics.items()}
         if step is not None:
-            step = _whole("step", step, most=2**63 - 1)
+            step = whole("step", step, most=2**63 - 1)
         if epoch is not None:
             self.set_epoch(epoch)
         now = time.time_ns() // 1000
@@ -213,7 +132,7 @@ class Recorder:
 
         Raises ValueError for what is no number of 0 or more that an int32 holds.
         """
-        self.epoch = _whole("epoch", epoch, most=2**31 - 1, floored=True)
+        self.epoch = whole("epoch", epoch, most=2**31 - 1, floored=True)
 
     def take(self, *, closing: bool = False) -> list[Block]:
         """All that was recorded and not yet taken, in its order; the copies from the device may still be under way."""
@@ -248,7 +167,7 @@ class Recorder:
                 )
             self._enter(source, source.count_replay())
 
-    def _record(self, source: _Source, record: Any) -> None:
+    def _record(self, source: Source, record: Any) -> None:
         if os.getpid() != self._process:  # nobody writes what a forked child does, and the lock may be held for ever
             return
         with self._lock:
@@ -258,7 +177,7 @@ class Recorder:
             else:
                 self._enter(source, source.count(record.step))
 
-    def _enter(self, source: _Source, step: int) -> None:
+    def _enter(self, source: Source, step: int) -> None:
         recorded = self._selection.has_step(step)
         if source.record.layers is not source.layers or (recorded and source.has_other_params()):
             self._adopt(source)
@@ -275,7 +194,7 @@ class Recorder:
             self._take_steps(source)
             self._make_room()
 
-    def _adopt(self, source: _Source) -> None:
+    def _adopt(self, source: Source) -> None:
         """Take over the layers of the first record, or of the first after the groups' lists changed."""
         self._take_steps(source)
         table = source.record.table
@@ -296,7 +215,7 @@ class Recorder:
             self._shapes = shapes
             self.layers = self._layer_table()
 
-    def _rewind(self, source: _Source, step: int) -> None:
+    def _rewind(self, source: Source, step: int) -> None:
         leading = source is self._sources[0]
         if leading and self._holding:
             # What was logged before the first step of a resumed run belongs to the step before it.
@@ -326,7 +245,7 @@ class Recorder:
             self._own_axis.update(back)
             self._backlog.append(MetricRewind(step, back))
 
-    def _take_steps(self, source: _Source) -> None:
+    def _take_steps(self, source: Source) -> None:
         if rows := source.rows:
             steps, epochs = (list(column) for column in zip(*rows, strict=True))
             block = TrustRatioBlock(source.kept, self.layers, steps, epochs, source.ring.take(len(rows)))
@@ -374,62 +293,6 @@ class Recorder:
         found = [layer for layer in found if self._selection.has_layer(layer[1])]
         found.sort(key=lambda layer: layer[0])
         return tuple(
-            Layer(name, position, _shape(param), math.prod(_shape(param)), group)
+            Layer(name, position, shape_of(param), math.prod(shape_of(param)), group)
             for position, (_, name, param, group) in enumerate(found)
         )
-
-
-def _differ(params: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
-    """Whether two lists hold different tensors, at each step: 1 µs for 62, and their ids would take three."""
-    return len(params) != len(others) or any(map(operator.is_not, params, others))
-
-
-def _shape(param: Tensor) -> tuple[int, ...]:
-    """A parameter's shape; that of a lazy one, which has none yet, is (0,)."""
-    return (0,) if is_lazy(param) else tuple(param.shape)
-
-
-def _whole(name: str, value: Any, most: int, *, floored: bool = False) -> int:
-    """`value` as an int: any kind of whole number but a bool, or a float that is whole or may be `floored`."""
-    try:
-        number = -1 if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = _whole_float(value, floored=floored)
-    if not 0 <= number <= most:
-        raise ValueError(f"{name}={value!r}: give a whole number from 0 to {most}")
-    return number
-
-
-def _whole_float(value: Any, *, floored: bool) -> int:
-    """A float as an int; -1 for what is none."""
-    try:
-        number = math.floor(value) if isinstance(value, Real) or (isinstance(value, Tensor) and value.is_cpu) else -1
-    except (ValueError, OverflowError, TypeError, RuntimeError):
-        return -1
-    return number if floored or number == value else -1
-
-
-def _metric_name(name: str) -> str:
-    if not isinstance(name, str) or not name:
-        raise TypeError(f"metric {name!r}: a metric's name is a string of at least one character")
-    try:
-        name.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"metric {name!r}: the name is not valid Unicode") from error
-    return name
-
-
-def _metric_value(name: str, value: Any) -> float | Tensor:
-    """A float, or a tensor that stays on its device."""
-    if isinstance(value, Tensor):
-        if value.numel() != 1:
-            raise ValueError(f"metric {name!r} is a tensor of shape {tuple(value.shape)}: log one element, as its mean")
-        if value.is_complex():
-            raise TypeError(f"metric {name!r} is complex: log its absolute value")
-        value = value.detach()
-        return float(value) if value.device.type == "cpu" else value
-    if not isinstance(value, Real):
-        raise TypeError(
-            f"metric {name!r} is {value!r}, a {type(value).__name__}: log a number or a tensor of one element"
-        )
-    return float(value)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from app import queries
+from app import log as opened
 from collector import Collector, connect
 from collector.log import atomic
 from collector.log.check import check_run
@@ -92,7 +92,7 @@ def test_a_tilde_is_the_home_folder_wherever_a_root_is_given(home, monkeypatch):
         done = CliRunner().invoke(app, command)
         assert (done.exit_code, done.stderr) == (0, ""), command
     monkeypatch.setenv("LAMBC_RUNS", "~/runs")
-    assert queries.named_roots() == [str(home / "runs")]
+    assert opened.named_roots() == [str(home / "runs")]
     assert [path.name for path in Path().iterdir()] == ["out"]
 
 

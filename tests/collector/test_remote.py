@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
+from app import log as opened
 from app import queries
 from collector import Collector, connect
 from collector.log.remote import Place, _not_found_if_gone, fetch, versions
@@ -429,14 +430,14 @@ def test_the_dashboard_looks_at_folders_and_urls(server, emitter, tmp_path, monk
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         monkeypatch.setenv("LAMBC_RUNS", f"{tmp_path}{os.pathsep}{tmp_path / 'cache'}")
-        assert queries.roots() == (str(tmp_path),)
+        assert opened.roots() == (str(tmp_path),)
         monkeypatch.setenv("LAMBC_RUNS", f"{tmp_path}\n{url}")
-        assert queries.roots() == (str(tmp_path),)  # nobody has written there yet
+        assert opened.roots() == (str(tmp_path),)  # nobody has written there yet
         with Collector(emitter, URL, name="r"):
             emitter.say(1)
-        wait_for(lambda: queries.roots() == (str(tmp_path), url))
+        wait_for(lambda: opened.roots() == (str(tmp_path), url))
         assert list(queries.runs()["run"]) == ["r"]
-        queries._connected.clear()
+        opened._connected.clear()
 
 
 def test_a_heartbeat_reaches_its_readers(server, emitter, monkeypatch):

@@ -1,0 +1,81 @@
+"""One of a run's optimizers, and what of it is not yet a block."""
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+from torch.nn.parameter import is_lazy
+
+from collector.recording.names import LayerNames, layer_names
+from collector.recording.ring import Ring
+
+
+class Source:
+    """One optimizer, and the steps of it that are in its ring."""
+
+    def __init__(self, number: int, optimizer: Any, names: LayerNames, *, resumed: bool) -> None:
+        self.optimizer = optimizer
+        self._number, self._names = number, names
+        self.names = self.names_of(layer_names(optimizer.param_groups))
+        self.record: Any = None  # the last; a replayed graph writes into its table
+        self.layers: tuple[str, ...] | None = None  # record.layers; the same object until a group is added
+        self._params = self._lists()  # of these layers
+        self.kept: tuple[str, ...] = ()  # the names of those that are recorded
+        self.columns: Tensor | None = None  # where in the table they are; None if all of it is kept
+        self.ring: Ring  # there from the first step that is recorded on
+        self.rows: list[tuple[int, int]] = []  # step and epoch of each slot of the ring that is in use
+        # A step that is not above this one is a step that comes anew; the first step of a resumed run always is.
+        self.last_step: float = math.inf if resumed else -math.inf
+        self._said = self._counted = -1
+
+    @property
+    def has_stepped(self) -> bool:
+        """Whether a step was seen."""
+        return math.isfinite(self.last_step)
+
+    def names_of(self, layers: tuple[str, ...]) -> tuple[str, ...]:
+        """The names in the log of what the optimizer calls `layers`."""
+        return self._names.of(self._number, self.optimizer.param_groups, layers)
+
+    def has_other_params(self) -> bool:
+        """Whether the groups' lists hold others, or in another order, than when `see_params` was last called."""
+        lists = [group["params"] for group in self.optimizer.param_groups]
+        return len(lists) != len(self._params) or any(map(differ, lists, self._params))
+
+    def see_params(self) -> None:
+        """Take note of the parameters in the groups' lists."""
+        self._params = self._lists()
+
+    def _lists(self) -> list[list[Tensor]]:
+        return [list(group["params"]) for group in self.optimizer.param_groups]
+
+    def shapes(self) -> list[tuple[int, ...]]:
+        """The parameters' shapes."""
+        return [shape_of(param) for group in self.optimizer.param_groups for param in group["params"]]
+
+    def count(self, said: int) -> int:
+        """The number of the step that the optimizer says is `said`, which does not know of replayed graphs."""
+        self._counted = self._counted + 1 if 0 <= self._said == said - 1 else said
+        self._said = said
+        return self._counted
+
+    def count_replay(self) -> int:
+        """The number of a step that a replayed graph took."""
+        self._counted += 1
+        return self._counted
+
+    def capture(self, said: int) -> None:
+        """Take note of a step that was only captured: the first replay is that step."""
+        self._counted = self.count(said) - 1
+
+
+def differ(params: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    """Whether two lists hold different tensors, at each step: 1 µs for 62, and their ids would take three."""
+    return len(params) != len(others) or any(map(operator.is_not, params, others))
+
+
+def shape_of(param: Tensor) -> tuple[int, ...]:
+    """A parameter's shape; that of a lazy one, which has none yet, is (0,)."""
+    return (0,) if is_lazy(param) else tuple(param.shape)

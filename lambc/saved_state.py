@@ -1,0 +1,83 @@
+"""A state_dict that is loaded: whether it fits, and how it is kept."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from lambc.bounds import from_plain
+from lambc.options import make_plain
+from lambc.trust_ratios import layer_names
+
+if TYPE_CHECKING:
+    from lambc.optimizer import LayerwiseOptimizer
+
+
+def check(optimizer: "LayerwiseOptimizer", state_dict: dict[str, Any]) -> None:
+    """Raise ValueError where the saved groups, shapes or moments are not those of `optimizer`."""
+    saved_groups = state_dict["param_groups"]
+    if [len(group["params"]) for group in saved_groups] != [len(group["params"]) for group in optimizer.param_groups]:
+        return  # torch says so
+    names = iter(layer_names(optimizer.param_groups))
+    for group, saved_group in zip(optimizer.param_groups, saved_groups, strict=True):
+        make_plain({**saved_group, "clip": from_plain(saved_group.get("clip"), group["clip"])})
+        for param, saved_id in zip(group["params"], saved_group["params"], strict=True):
+            saved = state_dict["state"].get(saved_id, {})
+            _check_layer(optimizer, next(names), param, saved, counted="step" in saved_group)
+
+
+def _check_layer(
+    optimizer: "LayerwiseOptimizer", layer: str, param: Tensor, saved: dict[str, Any], *, counted: bool
+) -> None:
+    """counted: whether the group of the saved state says at which step it is."""
+    needed = optimizer.moments if counted else ("step", *optimizer.moments)
+    if saved and not saved.keys() >= set(needed):
+        raise ValueError(
+            f"the state_dict has {', '.join(saved)} for layer {layer}, but {type(optimizer).__name__} needs "
+            f"{', '.join(needed)}: load one of the same optimizer"
+        )
+    for moment in optimizer.moments if saved else ():
+        if saved[moment].shape != param.shape:
+            raise ValueError(
+                f"the state_dict has {moment} of shape {list(saved[moment].shape)} for layer {layer}, whose shape "
+                f"is {list(param.shape)}: load one of the same model, with its groups in the same order"
+            )
+
+
+@torch.no_grad()
+def restore(optimizer: "LayerwiseOptimizer", state_dict: dict[str, Any], before: list[dict[str, Any]]) -> None:
+    """Put right what torch has loaded: options that were not saved, and state as this optimizer keeps it."""
+    steps = [0]
+    for group, saved_group, old in zip(optimizer.param_groups, state_dict["param_groups"], before, strict=True):
+        group |= {option: value for option, value in old.items() if option not in saved_group}
+        group["clip"] = from_plain(group["clip"], old["clip"])
+        make_plain(group)
+        for param, saved_id in zip(group["params"], saved_group["params"], strict=True):
+            saved = state_dict["state"].get(saved_id)
+            if saved:
+                saved = {"step": group["step"], **saved}
+                optimizer.state[param].update(_restored(optimizer, group, param, saved))
+                steps.append(int(saved["step"]))
+        steps.append(group["step"])
+    for group in optimizer.param_groups:
+        group["step"] = max(steps)
+
+
+def _restored(
+    optimizer: "LayerwiseOptimizer", group: dict[str, Any], param: Tensor, saved: dict[str, Any]
+) -> dict[str, Tensor]:
+    """A parameter's state as this optimizer keeps it.
+
+    torch casts state to the parameter's dtype, which would round what half-precision parameters keep in float32,
+    and lets it keep a layout that may not be the parameter's, which the fused kernels need.
+    """
+    restored = {}
+    for name, value in saved.items():
+        if name in optimizer.moments or name == "master":
+            restored[name] = optimizer._zeros(param).copy_(value)
+        elif name == "step":
+            device = param.device if optimizer._counts_on_device(group, param.device) else "cpu"
+            restored[name] = torch.as_tensor(value, dtype=torch.float32, device=device).clone()
+        elif isinstance(value, Tensor):
+            restored[name] = value.to(param.device, copy=True)
+    return restored
