@@ -485,7 +485,8 @@ def _not_compiled(optimizer: Any, hook: Callable[[Any], None]) -> Callable[[Any]
 
 
 def _models(model: Any) -> list[torch.nn.Module]:
-    models = [] if model is None else [model] if isinstance(model, torch.nn.Module) else list(model)
+    one = isinstance(model, torch.nn.Module) or not isinstance(model, Iterable)
+    models = [] if model is None else [model] if one else list(model)
     for each in models:
         if not isinstance(each, torch.nn.Module):
             raise TypeError(f"model={type(each).__name__}: give the torch.nn.Module that is trained, or a list of them")
