@@ -1,6 +1,6 @@
 """How a run is recorded, as it was asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +48,9 @@ class Options:
 
 def as_models(model: Any) -> list[torch.nn.Module]:
     """Returns `model=` as a list. Raises TypeError for what is neither a module nor several."""
-    models = [] if model is None else [model] if isinstance(model, torch.nn.Module) else list(model)
+    if not isinstance(model, Iterable) or isinstance(model, torch.nn.Module):
+        model = [] if model is None else [model]
+    models = list(model)
     for each in models:
         if not isinstance(each, torch.nn.Module):
             raise TypeError(f"model={type(each).__name__}: give the torch.nn.Module that is trained, or a list of them")
