@@ -23,21 +23,21 @@ LAYERS = {"conv.weight": (8, 1, 3, 3), "bn.weight": (8,), "fc.weight": (10, 8), 
 STEPS, STEPS_AN_EPOCH = 1000, 100
 ROWS_SHOWN = 8
 
-HEAD = """# Asking the log
+HEAD = """# Views and macros
 
-`lambc sql "…"`, and `collector.connect("runs")` in Python, give a DuckDB connection with the views and macros below. A
-view is asked by its name; a macro is a view with parameters, as `FROM heatmap('demo', 1, 1000, 200)`. In macros of a
-run, the run is a constant or a parameter (`$run`), so that the files of no other run are opened.
+`lambc sql "…"`, and `connect("runs")` in Python, give a DuckDB connection with the views and macros below. A view is
+queried by its name; a macro is a view with parameters, as in `FROM heatmap('demo', 1, 1000, 200)`. In macros of a run,
+the run is a constant or a parameter (`$run`), so that the files of no other run are opened.
 
-`lambc sql`, and `connect("runs", untrusted=True)`, answer one query that reads: SELECT, FROM, WITH, VALUES, DESCRIBE,
-SHOW, SUMMARIZE, or PIVOT with an IN list. Of DuckDB's table functions they know `generate_series`, `json_each`,
-`json_tree`, `range`, `repeat` and `unnest`; no other file is read, and none is written.
+The dashboard's SQL page and `connect("runs", untrusted=True)` answer one query that reads: SELECT, FROM, WITH, VALUES,
+DESCRIBE, SHOW, SUMMARIZE, or PIVOT with an IN list. Of DuckDB's table functions they have `generate_series`,
+`json_each`, `json_tree`, `range`, `repeat` and `unnest`; no other file is read, and none is written.
 
 Overviews (`heatmap`, `ratio_envelope`, `hit_rate_by_layer`, `hit_rate_over_time`, `clip_hits`, `compare_layers`) are
-answered from rollups, cells of 64 steps and more that are kept beside the rows; what these do not cover, as the newest
-steps, comes from the rows. The answers are the same.
+answered from rollups, cells of 64 steps and more that are kept beside the rows; what these do not cover, such as the
+newest steps, comes from the rows. The answers are the same.
 
-The examples below were put to a log of three runs of 1000 steps. `python docs/sql.py` writes this page anew.
+The examples below were run on a log of three runs of 1000 steps. `python docs/sql.py` writes this page anew.
 """
 
 
