@@ -28,6 +28,7 @@ class Batch:
 
     @property
     def device(self) -> torch.device:
+        """The device that they lie on."""
         return self.params[0].device
 
 

@@ -179,7 +179,7 @@ class Recorder:
 
     def _enter(self, source: Source, step: int) -> None:
         recorded = self._selection.has_step(step)
-        if source.record.layers is not source.layers or (recorded and source.has_other_params()):
+        if source.record.layers is not source.layers or (recorded and source.may_have_other_params()):
             self._adopt(source)
         if step <= source.last_step:
             self._rewind(source, step)
@@ -210,8 +210,11 @@ class Recorder:
 
     def _look_for_new_shapes(self) -> None:
         """Take over what a lazy layer has become; other parameters than before come with the next recorded step."""
+        others = [source for source in self._sources if source.has_other_params()]
+        for source in others:
+            source.layers = None
         shapes = [source.shapes() for source in self._sources]
-        if shapes != self._shapes and not any(source.has_other_params() for source in self._sources):
+        if shapes != self._shapes and not others:
             self._shapes = shapes
             self.layers = self._layer_table()
 
