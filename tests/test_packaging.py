@@ -3,6 +3,7 @@
 import os
 import subprocess
 import tarfile
+import tomllib
 import zipfile
 from email import message_from_bytes
 from pathlib import Path
@@ -110,7 +111,7 @@ def test_an_environment_without_extras_has_what_was_installed_and_no_torch(base,
         ("export -o out.duckdb --format duckdb", ""),
         ("rm one --yes", "one is removed"),
     ],
-    ids=lambda words: words.split("|")[0].strip() or "no-output",
+    ids=["version", "runs", "sql", "check", "compact", "export-csv", "export-duckdb", "rm"],
 )
 def test_a_command_runs_without_extras(base, folder, arguments, answer):
     words, *query = arguments.split("|")
@@ -142,3 +143,10 @@ def test_in_an_empty_folder_the_commands_say_how_to_begin(base, tmp_path):
         assert refused.returncode == 2, command
         assert "runs" in refused.stderr, command
         assert refused.stderr.count("\n") == 1, command
+
+
+def test_the_citation_is_of_this_version():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8").splitlines()
+    assert f"version: {project['version']}" in citation
+    assert f"license: {project['license']}" in citation
