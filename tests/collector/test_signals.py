@@ -34,7 +34,7 @@ def poke(times, pause=0.002):
 
 def process(root: Path, code: str, returncode: int = 0, begin: str = BEGIN) -> str:
     """Run `code` in a process of its own; returns what it printed."""
-    done = subprocess.run([sys.executable, "-c", begin + code, str(root)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", begin + code, str(root)], capture_output=True, text=True, timeout=300)
     assert done.returncode == returncode, done.stdout + done.stderr
     return done.stdout
 
