@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from lambc.commands.asking import check_runs
 from lambc.commands.keeping import home
 from lambc.commands.needs import need, refuse_hidden
 from lambc.commands.terminal import err, fail, out, percent, say
 from lambc.commands.training import prepare_training
-from lambc.experiments.catalogue import EXPERIMENTS, ReproducedRun, ScaleName, plan
+from lambc.experiments.catalogue import EXPERIMENTS, ReproducedRun, ScaleName, beside, plan
 from lambc.experiments.settings import Run
 
 if TYPE_CHECKING:
     pass
+
+
+SECONDS_OF_SPEED = 600.0
+"""Over so many the time that is left is estimated; runs take minutes, and end in a measurement without a step."""
 
 
 def reproduce(
@@ -24,7 +29,10 @@ def reproduce(
         str, typer.Argument(help=f"One of {', '.join(f'`{name}`' for name in EXPERIMENTS)}.", show_default=False)
     ],
     scale: Annotated[
-        ScaleName, typer.Option(help="`small` takes minutes on two CPU cores; `full` is the paper's.")
+        ScaleName,
+        typer.Option(
+            help="`small` takes minutes on two CPU cores, `medium` some 3 minutes a run on one; `full` is the paper's."
+        ),
     ] = "small",
     data: Annotated[
         str | None,
@@ -37,9 +45,18 @@ def reproduce(
     seeds: Annotated[int | None, typer.Option(help="How many, from 0 on.", show_default="the scale's")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the images.", show_default="the scale's")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, which share the device; on a CPU, one a core.")] = 1,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="CPU threads a job.", show_default="1 at medium, else the cores over the jobs"),
+    ] = None,
+    nice: Annotated[int, typer.Option(min=0, max=19, help="How much other processes go before.")] = 0,
     device: Annotated[str, typer.Option(help="As `lambc train` takes.")] = Run.device,
+    train: Annotated[
+        bool, typer.Option("--train/--no-train", help="Without: report on what has finished, and train nothing.")
+    ] = True,
     runs: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the log is.", show_default="runs/EXPERIMENT-SCALE")
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the log is.", show_default="runs/EXPERIMENT-SCALE, or runs/medium"),
     ] = None,
     report: Annotated[
         Path | None,
@@ -48,9 +65,10 @@ def reproduce(
 ) -> None:
     """Run an experiment of the paper, and report what the log says.
 
-    `table1` (Figure 1 too), `figure2` and `figure3` are the paper's; `bounds`, `large-batch` and `language-model` are
-    what it leaves open. The same command goes on where it stopped, and keeps what has finished. A run that fails is
-    reported, and the others go on; the exit code is then 1.
+    `table1` (Figure 1 too), `figure2` and `figure3` are the paper's; `mechanism`, `bounds`, `large-batch` and
+    `language-model` are what it leaves open. At the scale `medium` they share runs, in one folder. The same
+    command goes on where it stopped, and keeps what has finished. A run that fails is reported, and the others go on;
+    the exit code is then 1.
 
     The report is `report.md`, and `report.html` with figures. It states what was scaled down, and has the SQL with
     which anyone can get its numbers from the log.
@@ -61,18 +79,29 @@ def reproduce(
         planned = plan(experiment, scale, data=data, seeds=seeds, epochs=epochs, device=device)
     except ValueError as error:
         fail(str(error))
-    folder = Path(home(str(runs or Path("runs") / f"{experiment}-{scale}")))
+    shares = scale == "medium"
+    folder = Path(home(str(runs or Path("runs") / (scale if shares else f"{experiment}-{scale}"))))
     reported = Path(home(str(report or Path("reports") / f"{experiment}-{scale}")))
     prepare_training()
     refuse_hidden("app")
     need("app", "plotly", "pandas")
-    check_reproduction(planned, folder)
-    failures = train_all(planned, folder, jobs, data_dir)
+    others = beside(experiment, scale, data=data, epochs=epochs, device=device) if shares else []
+    check_reproduction([*planned, *others], folder)
+    threads = threads or (1 if shares else None)
+    failures = {}
+    if train:
+        if scale == "full":
+            say_how_long(planned, folder, data_dir)
+        failures = train_all(planned, folder, jobs=jobs, data_dir=data_dir, threads=threads, nice=nice)
+    else:
+        check_runs(folder)
 
     from lambc.experiments.report.report import write
 
+    command = ["lambc", *sys.argv[1:]]
+    only = {run.name.rpartition("-s")[0] for run in planned} if shares else set()
     try:
-        written = write(folder, reported, experiment=experiment, command=["lambc", *sys.argv[1:]], failures=failures)
+        written = write(folder, reported, experiment=experiment, command=command, failures=failures, only=only)
     except OSError as error:
         fail(f"the report cannot be written ({error}): give another --report")
     out.print(f"The report is {escape(str(written))}, the log in {escape(str(folder))}.")
@@ -97,7 +126,19 @@ def check_reproduction(planned: Sequence[ReproducedRun], folder: Path) -> None:
         fail(f"{folder} has {strange[0]!r}, which this command would not make: give another --runs")
 
 
-def train_all(planned: Sequence[ReproducedRun], folder: Path, jobs: int, data_dir: Path | None) -> dict[str, str]:
+def say_how_long(planned: Sequence[ReproducedRun], folder: Path, data_dir: Path | None) -> None:
+    """Time some steps, and say for how long this will train: at the full scale it may be days."""
+    from lambc.experiments.data.sources import DataError
+    from lambc.experiments.estimate import seconds_to_train
+
+    try:
+        hours = seconds_to_train(planned, folder, data_dir=data_dir) / 3600
+    except (DataError, ValueError, OSError, RuntimeError) as error:
+        fail(str(error).partition("\n")[0])
+    out.print(f"{len(planned)} runs of {planned[0].epochs} epochs take about {hours:,.1f} hours, one at a time.")
+
+
+def train_all(planned: Sequence[ReproducedRun], folder: Path, **options: Any) -> dict[str, str]:
     """Train with a progress bar, and a line after each run; what failed, by the run's name."""
     from rich.progress import MofNCompleteColumn, Progress
 
@@ -105,16 +146,25 @@ def train_all(planned: Sequence[ReproducedRun], folder: Path, jobs: int, data_di
     from lambc.experiments.reproduce import reproduce as train_runs
 
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-    bar = Progress(*columns, console=err, transient=True, disable=not err.is_terminal)
+    bar = Progress(
+        *columns, console=err, transient=True, disable=not err.is_terminal, speed_estimate_period=SECONDS_OF_SPEED
+    )
     task = bar.add_task("Runs", total=len(planned))
     accuracies: dict[str, float] = {}
+    shares: dict[str, float] = {}  # of each run that is trained, how much is done
 
     def report(run: ReproducedRun, now: Any) -> None:
         if not isinstance(now, Ended):
             accuracies[run.name] = now.test_accuracy
-            bar.update(task, description=f"{escape(run.name)}  epoch {now.epoch}/{run.epochs}")
+            shares[run.name] = now.step / now.steps
+            description = f"{escape(run.name)}  epoch {now.epoch}/{run.epochs}"
+            bar.update(task, completed=sum(shares.values()), description=description)
             return
-        bar.advance(task)
+        if run.name in shares or now.failure:
+            shares[run.name] = 1.0
+        else:  # what was there already says nothing of the time that is left
+            bar.update(task, total=(bar.tasks[0].total or 1) - 1)
+        bar.update(task, completed=sum(shares.values()))
         if now.failure:
             say(f"{run.name} failed: {now.failure}")
         else:
@@ -123,7 +173,7 @@ def train_all(planned: Sequence[ReproducedRun], folder: Path, jobs: int, data_di
 
     try:
         with bar:
-            return train_runs(planned, folder, jobs=jobs, data_dir=data_dir, report=report)
+            return train_runs(planned, folder, report=report, **options)
     except Stopped as error:
         fail(f"{error}; runs that have finished are kept in {folder}")
     except KeyboardInterrupt:

@@ -16,7 +16,7 @@ from lambc.commands.keeping import RUNS, RunsFolder
 from lambc.commands.needs import need
 from lambc.commands.serving import HOST, PORT, Host, Port, check_server, serve_dashboard
 from lambc.commands.terminal import err, fail, out, percent, print_table
-from lambc.experiments.settings import RATES, SOURCES, TEXTS, Model, Rule, Run, Stem
+from lambc.experiments.settings import RATES, SOURCES, TEXTS, Init, Model, Replay, Rule, Run, Schedule, Stem
 
 if TYPE_CHECKING:
     from lambc.experiments.data.sources import Data
@@ -58,6 +58,17 @@ def train(
     warmup_epochs: Annotated[
         float, typer.Option(help="Over so many epochs the learning rate grows to its value, where it stays.")
     ] = Run.warmup_epochs,
+    schedule: Annotated[
+        Schedule, typer.Option(help="`linear`: after the warm-up, the learning rate falls to 0 by equal parts.")
+    ] = Run.schedule,
+    replay: Annotated[
+        Replay | None,
+        typer.Option(
+            help="With `--clip none`: the relative steps of the run that has clip 1, by epoch, as learning rates; the "
+            "mean of each `layer`, each `kind`, or `all`.",
+            show_default="none",
+        ),
+    ] = None,
     weight_decay: Annotated[float, typer.Option(help="λ: decay as part of the step.")] = Run.weight_decay,
     exempt_1d: Annotated[
         bool, typer.Option("--exempt-1d", help="Take the steps of biases and normalisation at a ratio of 1.")
@@ -76,10 +87,31 @@ def train(
             help="The first layer: `3x3` for small images, `torchvision`'s 7×7; `auto` takes 3×3 up to 64 pixels."
         ),
     ] = Run.stem,
+    width: Annotated[int, typer.Option(help="Channels of ResNet-18's first blocks.")] = Run.width,
+    init: Annotated[
+        Init, typer.Option(help="First weights of the convolutions: torchvision's ResNet's, or torch's default.")
+    ] = Run.init,
+    pixels: Annotated[
+        int | None, typer.Option(help="Shrink the images to so many pixels a side.", show_default="as they are")
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option(help="Train on so many images, and test with as many.", show_default="all")
+    ] = None,
+    test_images: Annotated[
+        int | None,
+        typer.Option(help="Test with so many, and in the last 5 epochs with all.", show_default="as --images"),
+    ] = None,
     augment: Annotated[bool, typer.Option(help="Flip and move the training images, if in colour.")] = Run.augment,
     compile: Annotated[
         bool, typer.Option("--compile", help="Compile the network, which takes a minute, for faster steps.")
     ] = Run.compile,
+    record_every: Annotated[
+        int, typer.Option(metavar="N", help="Record the trust ratios of every N-th step.")
+    ] = Run.record_every,
+    averaged_epochs: Annotated[
+        int,
+        typer.Option(help="At the end, measure the mean of the weights after so many last epochs, too."),
+    ] = Run.averaged_epochs,
     runs: RunsFolder = RUNS,
     name: Annotated[str | None, typer.Option(help="The run's name.", show_default="made of its settings")] = None,
     resume: Annotated[
@@ -105,16 +137,19 @@ def train(
     A bound can move: `scheduled:10:1` goes from 10 to 1 over the run (`scheduled:10:1:500` over 500 steps), `dynamic:1`
     is AdaBound's around 1, `deviation:3` three standard deviations around a layer's mean ratio, `quantile:0.95` a
     layer's running quantile, and `larc`, with `--rule lars`, NVCaffe's. `1-d:10,other:1` bounds biases and
-    normalisation by 10, and all else by 1.
+    normalisation by 10, and all else by 1; `norm:1,other:none` bounds normalisation's weights alone, and
+    `conv:1,other:none` the convolutions.
     """
     try:
         run = Run(
             data=data, model=model or ("transformer" if data in TEXTS else "resnet18"), batch_size=batch_size,
             epochs=epochs, rule=rule, clip=clip or (None if rule == "adamw" else Run.clip),
             lr=RATES[rule] if lr is None else lr,
-            weight_decay=weight_decay, warmup_epochs=warmup_epochs, exempt_1d=exempt_1d,
-            bias_correction=bias_correction, reset_optimizer_each_epoch=reset_optimizer_each_epoch, stem=stem,
-            augment=augment, seed=seed, device=device, compile=compile,
+            weight_decay=weight_decay, warmup_epochs=warmup_epochs, schedule=schedule, replay=replay,
+            exempt_1d=exempt_1d, bias_correction=bias_correction,
+            reset_optimizer_each_epoch=reset_optimizer_each_epoch, stem=stem, width=width, init=init, pixels=pixels,
+            images=images, test_images=test_images, augment=augment, seed=seed, device=device, compile=compile,
+            record_every=record_every, averaged_epochs=averaged_epochs,
         )  # fmt: skip
     except ValueError as error:
         fail(str(error))

@@ -14,7 +14,11 @@ MOVING = {
 }
 """Bounds of `lambc.bounds` that change from step to step, by their name, and how they are spelled."""
 
-SPELLINGS = ("1", "0.5,3", "none", *MOVING.values(), "larc", "1-d:BOUND,other:BOUND")
+KINDS = ("1-d", "norm", "conv")
+"""Kinds of tensors that can have a bound of their own: of one dimension, of these the weights (of normalisation), and
+the convolutions' weights."""
+
+SPELLINGS = ("1", "0.5,3", "none", *MOVING.values(), "larc", *(f"{kind}:BOUND,other:BOUND" for kind in KINDS))
 
 
 def parse_clip(text: str) -> Clip:
@@ -22,19 +26,21 @@ def parse_clip(text: str) -> Clip:
 
     `scheduled`, `dynamic`, `deviation` and `quantile` are the moving bounds of `lambc.bounds`, and `larc` is LARS's
     own; without STEPS, a scheduled bound takes all steps of the run. `1-d:10,other:1` bounds the tensors of one
-    dimension by 10 and all others by 1.
+    dimension by 10 and all others by 1, `norm:1,other:none` normalisation's weights alone, `conv:1,other:none` the
+    convolutions'.
 
     Raises ValueError, with the text, for what is none of these. Whether the numbers make sense, the bound itself knows.
     """
-    one_d, other = (_parse_one(part, text) for part in split_kinds(text))
-    return one_d if one_d == other else f"1-d:{spell(one_d)},other:{spell(other)}"
+    kind, *parts = split_kinds(text)
+    of_kind, other = (_parse_one(part, text) for part in parts)
+    return of_kind if of_kind == other else f"{kind}:{spell(of_kind)},other:{spell(other)}"
 
 
-def split_kinds(text: str) -> tuple[str, str]:
-    """The texts of the bounds of the tensors of one dimension, and of all others."""
+def split_kinds(text: str) -> tuple[str, str, str]:
+    """A kind of tensors, the text of its bound, and that of all others' bound."""
     text = text.strip().lower()
-    found = re.fullmatch(r"1-d:(.+),other:(.+)", text)
-    return (found[1], found[2]) if found else (text, text)
+    found = re.fullmatch(rf"({'|'.join(KINDS)}):(.+),other:(.+)", text)
+    return (found[1], found[2], found[3]) if found else (KINDS[0], text, text)
 
 
 def spell(clip: Clip) -> str:

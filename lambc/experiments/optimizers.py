@@ -62,17 +62,30 @@ def make_bound(clip: Clip, steps: int) -> bounds.Clip:
     return make_bound((pair[0], pair[1]) if len(pair) == 2 else pair[0], steps)
 
 
+def kind_of(name: str, param: Tensor) -> str:
+    """What a layer is: `norm` (a weight of one dimension), `bias`, `conv` or `matrix`."""
+    if param.dim() < 2:
+        return "norm" if name.endswith("weight") else "bias"
+    return "conv" if param.dim() == 4 else "matrix"
+
+
+def replayed_as(run: Run, name: str, param: Tensor) -> str:
+    """What shares a learning rate with a layer when a run's rates are replayed: itself, its kind, or `all`."""
+    return {"layer": name, "kind": kind_of(name, param)}.get(run.replay or "all", "all")
+
+
 def _groups(run: Run, named: list[tuple[str, Tensor]], steps: int) -> list[dict[str, Any]]:
-    """One group; or two where tensors of one dimension have options of their own."""
-    of_1d, of_others = (make_bound(text, steps) for text in split_kinds(spell(run.clip)))
-    if of_1d == of_others and not run.exempt_1d:
-        return [{"params": named, "clip": of_others}]
-    groups: list[dict[str, Any]] = [
-        {"params": [(name, param) for name, param in named if param.dim() > 1], "clip": of_others},
-        {"params": [(name, param) for name, param in named if param.dim() < 2], "clip": of_1d}
-        | {"adapt": not run.exempt_1d},
-    ]
-    return [group for group in groups if group["params"]]
+    """One group; or several where some layers have options or rates of their own, those with a bound of theirs last."""
+    kind, *texts = split_kinds(spell(run.clip))
+    of_kind, of_others = (make_bound(text, steps) for text in texts)
+    groups: dict[tuple[bool, bool, str], dict[str, Any]] = {}
+    for name, param in named:
+        its = (param.dim() < 2) if kind == "1-d" else (kind_of(name, param) == kind)
+        own = its and of_kind != of_others
+        exempt = run.exempt_1d and param.dim() < 2
+        options = {"params": [], "clip": of_kind if own else of_others, "adapt": not exempt}
+        groups.setdefault((own, exempt, replayed_as(run, name, param)), options)["params"].append((name, param))
+    return [groups[key] for key in sorted(groups, key=lambda key: key[:2])]
 
 
 def _count_steps(optimizer: Optimizer) -> None:

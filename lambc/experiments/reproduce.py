@@ -1,10 +1,11 @@
 """The runs of an experiment, in processes of their own: one that fails or dies does not take the others with it."""
 
 import multiprocessing
+import os
 import signal
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 
 from lambc.experiments.catalogue import ReproducedRun
 from lambc.experiments.data import sources as data
-from lambc.experiments.data.images import DataError, Images
+from lambc.experiments.data.images import DataError
 from lambc.experiments.train import Progress, train
 
 
@@ -37,18 +38,36 @@ class Ended:
 Report = Callable[[ReproducedRun, Progress | Ended], None]
 
 
+@dataclass(frozen=True)
+class Work:
+    """What every process is told: the folder of the log, where data lie, its threads, and by how much it is nicer."""
+
+    folder: Path
+    data_dir: Path | None
+    threads: int
+    nice: int
+
+
 def reproduce(
-    runs: Sequence[ReproducedRun], folder: Path, *, jobs: int = 1, data_dir: Path | None = None, report: Report
+    runs: Sequence[ReproducedRun],
+    folder: Path,
+    *,
+    jobs: int = 1,
+    data_dir: Path | None = None,
+    threads: int | None = None,
+    nice: int = 0,
+    report: Report,
 ) -> dict[str, str]:
     """Train all runs that have not finished, `jobs` at a time, and record each as `folder/<run.name>`.
 
     A run that was cut off goes on where its checkpoint is. What failed is told in a sentence by the run's name, and the
-    others go on.
+    others go on. A run that replays another's rates waits until that one has ended.
 
+    threads: torch's in each process; None for all cores, divided by `jobs`. nice: how much other work goes before.
     report: called with the progress of a run, and with how it ended.
 
-    Raises Stopped where the data cannot be had or the log cannot be written; then, as at KeyboardInterrupt, the runs
-    that are being trained end as interrupted, and the same call goes on with them.
+    Raises Stopped where the data cannot be had or the log cannot be written; then, as at KeyboardInterrupt, which
+    SIGTERM raises too, the runs that are being trained end as interrupted, and the same call goes on with them.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -56,12 +75,17 @@ def reproduce(
         raise Stopped(f"{folder} cannot be made ({error.strerror}): give another folder for the log") from error
     waiting, failures = deque(runs), dict[str, str]()
     jobs = min(jobs, len(runs))
-    workers = [_Worker(folder, jobs, data_dir) for _ in range(jobs)]
+    work = Work(folder, data_dir, threads or max(1, torch.get_num_threads() // jobs), nice)
+    workers = [_Worker(work) for _ in range(jobs)]
+    before = signal.signal(signal.SIGTERM, _interrupt)  # as Ctrl-C does: the runs then end as interrupted
     try:
         while True:
             for worker in workers:
-                if worker.run is None and waiting:
-                    worker.begin(waiting.popleft())
+                ahead = {run.name for run in waiting} | {each.run.name for each in workers if each.run}
+                ready = [run for run in waiting if run.source not in ahead]
+                if worker.run is None and ready:
+                    waiting.remove(ready[0])
+                    worker.begin(ready[0])
             busy = {worker.connection: worker for worker in workers if worker.run}
             if not busy:
                 return failures
@@ -77,14 +101,15 @@ def reproduce(
     finally:
         for worker in workers:
             worker.end()
+        signal.signal(signal.SIGTERM, before)
 
 
 class _Worker:
     """A process that reads the data once and trains one run after the other; one that died is begun anew."""
 
-    def __init__(self, folder: Path, jobs: int, data_dir: Path | None) -> None:
+    def __init__(self, work: Work) -> None:
         self.run: ReproducedRun | None = None
-        self._arguments = (folder, jobs, data_dir)
+        self._work = work
         self._process: BaseProcess | None = None
         self.connection: Connection
 
@@ -94,7 +119,7 @@ class _Worker:
             # Not a fork: it would inherit threads' locks and could not use CUDA.
             context = multiprocessing.get_context("spawn")
             self.connection, theirs = context.Pipe()
-            self._process = context.Process(target=_work, args=(theirs, *self._arguments))
+            self._process = context.Process(target=_work, args=(theirs, self._work))
             self._process.start()
             theirs.close()  # so that its end is seen here
         self.run = run
@@ -126,21 +151,22 @@ class _Worker:
             self._process.join()
 
 
-def _work(connection: Connection, folder: Path, jobs: int, data_dir: Path | None) -> None:
+def _work(connection: Connection, work: Work) -> None:
     """What a worker's process does, until nobody listens or it is told to end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C comes to all; who started us tells us in time
     signal.signal(signal.SIGTERM, _interrupt)
-    torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
+    os.nice(work.nice)
+    torch.set_num_threads(work.threads)
     examples: data.Data | None = None
     try:
         while True:
             run = connection.recv()
             try:
-                examples = examples or take(data.load(run.data, data_dir), run.images)
+                examples = examples or data.load(run.data, work.data_dir)
             except DataError as error:
                 connection.send(Ended(str(error), fatal=True))
                 continue
-            ended = _train(run, examples, folder, connection)
+            ended = _train(run, examples, work.folder, connection)
             connection.send(ended)
             if ended.broken:
                 return
@@ -162,23 +188,6 @@ def _train(run: ReproducedRun, examples: data.Data, folder: Path, connection: Co
     except Exception as error:  # whatever it is, the other runs go on
         return Ended(f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}", broken=True)
     return Ended()
-
-
-def take(examples: data.Data, images: int | None) -> data.Data:
-    """At most so many images to train on, and as many to test with, evenly spread; a text stays whole."""
-    if images is None or not isinstance(examples, Images):
-        return examples
-    train_at, test_at = (
-        torch.arange(min(images, count)) * count // min(images, count)
-        for count in (len(examples.train_images), len(examples.test_images))
-    )
-    return replace(
-        examples,
-        train_images=examples.train_images[train_at],
-        train_labels=examples.train_labels[train_at],
-        test_images=examples.test_images[test_at],
-        test_labels=examples.test_labels[test_at],
-    )
 
 
 def _how_it_ended(code: int | None) -> str:

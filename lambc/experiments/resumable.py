@@ -2,16 +2,23 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from collector.log.atomic import clear_leftovers
 from collector.log.run import read_run
 from collector.log.schema import LOG_TABLES
+from lambc.experiments.settings import Run
+
+LABEL = "experiment"
+"""What a run was trained for is no setting: experiments share runs."""
 
 
-def status(folder: Path, config: Mapping[str, Any]) -> str | None:
-    """The status in the run.json of a run with these settings; None if it has yet to begin.
+def status(folder: Path, run: Run, config: Mapping[str, Any]) -> str | None:
+    """The status in the run.json of a run with the settings `config` of `run`; None if it has yet to begin.
+
+    A setting that the run.json does not know was added to lambc later, and had its default until then.
 
     Raises FileExistsError for a run of other settings, and ValueError for one whose run.json is damaged.
     """
@@ -24,9 +31,9 @@ def status(folder: Path, config: Mapping[str, Any]) -> str | None:
         contents = read_run(folder)
     except ValueError as error:
         raise ValueError(f"{folder / 'run.json'}: {error}; mend it, or begin a run of another name") from error
-    there = contents["config"]
+    there = _as_in_json({field.name: field.default for field in fields(run)}) | contents["config"]
     for setting, value in _as_in_json(config).items():
-        if there.get(setting) != value:
+        if setting != LABEL and there.get(setting) != value:
             raise FileExistsError(
                 f"run {folder.name!r} in {folder.parent} has {setting}={there.get(setting)!r} and not {value!r}: "
                 "go on with its own settings, or give another name"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from lambc.experiments import tensor_file
 from lambc.experiments.data.sources import Data
@@ -20,12 +21,16 @@ class State:
     model: on the device, in the layout that its convolutions are fastest in. optimizer: the rule's. order: draws the
     order of the examples; on the CPU, so that every device sees them in one order. chance: on the device, augments the
     images; None for images as they are. tally: of this epoch. hits: of all steps. test_accuracy: the last measured.
+    averaged: the mean of the weights after each of the last epochs; None before there are any. rates: for each of the
+    optimizer's groups the learning rate of each epoch, where they are replayed.
     """
 
     def __init__(self, run: Run, data: Data, device: torch.device) -> None:
         self.device = device
         self.epoch, self.batch, self.step = 1, 0, 0
         self.test_accuracy = math.nan
+        self.averaged: AveragedModel | None = None
+        self.rates: list[list[float]] | None = None
         self.steps_per_epoch = len(split_batches(torch.arange(len(data)), run.batch_size))
         self.model = initialised(run, data).to(device).to(memory_format=torch.channels_last)
         steps = self.steps_per_epoch * (1 if run.reset_optimizer_each_epoch else run.epochs)
@@ -43,6 +48,11 @@ class State:
         self._before_epoch = self._order.get_state()
         return split_batches(torch.randperm(count, generator=self._order).to(self.device), batch_size)
 
+    def average(self) -> None:
+        """Take the weights into their mean."""
+        self.averaged = self.averaged or AveragedModel(self.model)
+        self.averaged.update_parameters(self.model)
+
     def save(self, path: Path) -> None:
         """Write all of it to `path`, in one motion. Waits for the device. Raises OSError as `tensor_file.write`."""
         counts = {"epoch": self.epoch, "batch": self.batch, "step": self.step, "test_accuracy": self.test_accuracy}
@@ -56,6 +66,7 @@ class State:
                 "chance": None if self.chance is None else self.chance.get_state(),
                 "tally": self.tally.state_dict(),
                 "hits": self.hits.counts,
+                "averaged": None if self.averaged is None else self.averaged.state_dict(),
             },
         )
 
@@ -71,6 +82,9 @@ class State:
             self.chance.set_state(saved["chance"])
         self.tally.load_state_dict(saved["tally"])
         self.hits.counts.copy_(saved["hits"])
+        if saved.get("averaged"):
+            self.averaged = AveragedModel(self.model)
+            self.averaged.load_state_dict(saved["averaged"])
 
 
 def split_batches(order: Tensor, batch_size: int) -> list[Tensor]:

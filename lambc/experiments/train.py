@@ -1,5 +1,6 @@
 """The training loop of the paper's experiments, recorded by the collector; a run that was killed goes on."""
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -12,12 +13,14 @@ from torch import Tensor, nn
 from collector import Collector
 from collector.log.atomic import clear_leftovers
 from lambc.experiments import tensor_file
-from lambc.experiments.data.images import DataError
+from lambc.experiments.averaging import with_fresh_statistics
+from lambc.experiments.data.images import DataError, Images
 from lambc.experiments.data.sources import Data
 from lambc.experiments.optimizers import make_optimizer
 from lambc.experiments.ranks import ALONE, Ranks, join, share_batch_norms
+from lambc.experiments.replay import replayed_rates
 from lambc.experiments.resumable import status
-from lambc.experiments.settings import Run
+from lambc.experiments.settings import WHOLE_TEST_EPOCHS, Run
 from lambc.experiments.state import State
 from lambc.experiments.tallies import Tally
 
@@ -101,6 +104,7 @@ def train(
     if ranks.count > 1 and run.compile:
         raise ValueError(f"compile=True on {ranks.count} processes: what they send to each other cannot be compiled")
     device = find_device(run.device)
+    images = as_asked(run, images)
     if run.batch_size > len(images):
         few = f"{images.name} has only {len(images)} {images.unit} to train on"
         raise DataError(f"batch_size={run.batch_size}: {few}, so give less")
@@ -112,6 +116,8 @@ def train(
         return Trained(None, folder, None)
 
     state = State(run, images, device)
+    if run.replay:
+        state.rates = _rates_of_groups(run, runs, state)
     if ranks.count > 1:
         share_batch_norms(state.model)
     if run.compile:
@@ -124,6 +130,8 @@ def train(
         loop = _Loop(run, images, state, collector, ranks, report, checkpoint_seconds)
         while state.epoch <= run.epochs:
             end = loop.epoch()
+        if state.averaged:
+            loop.measure_average(state.averaged.module)
         if keep_weights and not ranks.rank:
             tensor_file.write(folder / WEIGHTS, state.model.state_dict())
     if not ranks.rank:
@@ -131,12 +139,25 @@ def train(
     return Trained(state.model, folder, end)
 
 
+def as_asked(run: Run, images: Data) -> Data:
+    """As many images, and as small ones, as `run` asks for; a text stays whole. Raises DataError."""
+    if not isinstance(images, Images):
+        return images
+    images = images.taken(run.images, None if run.test_images else run.images)
+    return images.shrunk(run.pixels) if run.pixels else images
+
+
+def _rates_of_groups(run: Run, runs: Path, state: State) -> list[list[float]]:
+    rates = replayed_rates(run, runs, dict(state.model.named_parameters()))
+    return [rates[group["param_names"][0]] for group in state.optimizer.param_groups]
+
+
 def has_finished(run: Run, runs: Path, name: str) -> bool:
     """Whether there is such a run, and training would do nothing more with `resume`.
 
     Raises FileExistsError if a run of this name has other settings, and ValueError if it is damaged.
     """
-    return status(runs / name, run.config(str(find_device(run.device)))) == "finished"
+    return status(runs / name, run, run.config(str(find_device(run.device)))) == "finished"
 
 
 def _load(state: State, checkpoint: Path, ranks: Ranks) -> None:
@@ -159,6 +180,7 @@ def _collector(run: Run, state: State, folder: Path, *, resume: bool) -> Collect
             resume=resume and state.step > 0,
             overwrite=resume and state.step == 0,
             model=state.model,
+            every=run.record_every,
             when_full="wait",  # a run that goes on promises every row
         )
     except RuntimeError as error:  # another process has its lock
@@ -192,6 +214,7 @@ class _Loop:
     ) -> None:
         self._run, self._data, self._state, self._collector, self._ranks = run, data, state, collector, ranks
         self._report, self._checkpoint_seconds = None if ranks.rank else report, checkpoint_seconds
+        self._some = data.taken(test=run.test_images) if isinstance(data, Images) and run.test_images else data
         self._saved = self._reported = time.perf_counter()
 
     def epoch(self) -> Progress:
@@ -210,15 +233,20 @@ class _Loop:
             self._step(batch)
             self._report_now_and_then()
 
-        test_loss, state.test_accuracy = evaluate(state.model, data, run.batch_size, self._ranks)
+        tested = data if state.epoch > run.epochs - WHOLE_TEST_EPOCHS else self._some
+        if state.epoch > run.epochs - run.averaged_epochs:
+            state.average()
+            self._measure_afresh("fresh", state.model, tested)
+        test_loss, state.test_accuracy = evaluate(state.model, tested, run.batch_size, self._ranks)
         end = self._progress(ends_epoch=True)
-        collector.log(
-            {
-                "test/loss": test_loss,
-                "test/accuracy": end.test_accuracy,
-                f"train/{data.unit}_per_second": end.examples_per_second,
-            }
-        )
+        measured = {
+            "test/loss": test_loss,
+            "test/accuracy": end.test_accuracy,
+            f"train/{data.unit}_per_second": end.examples_per_second,
+        }
+        if run.record_every > 1:
+            measured |= {"train/loss": end.loss, "train/accuracy": end.accuracy, **self._rate_to_log()}
+        collector.log(measured)
         if self._report:
             self._report(end)
         state.epoch, state.batch = state.epoch + 1, 0
@@ -228,9 +256,13 @@ class _Loop:
         """Take one step on the examples at the indices `batch`. Nothing here waits for the device."""
         state = self._state
         inputs, labels = self._data.batch(batch, state.chance)
-        lr = learning_rate(self._run, state.step + 1, state.steps_per_epoch)
-        for group in state.optimizer.param_groups:
-            group["lr"] = lr
+        if state.rates:
+            for group, by_epoch in zip(state.optimizer.param_groups, state.rates, strict=True):
+                group["lr"] = by_epoch[state.epoch - 1]
+        else:
+            lr = learning_rate(self._run, state.step + 1, state.steps_per_epoch)
+            for group in state.optimizer.param_groups:
+                group["lr"] = lr
         loss, right = score(state.model, inputs, labels, self._ranks)
         state.optimizer.zero_grad()
         loss.backward()
@@ -240,10 +272,26 @@ class _Loop:
             grads = [param.grad for param in state.model.parameters() if param.grad is not None]
             self._ranks.add_up([loss, right, *grads])
         state.optimizer.step()
-        self._collector.log({"train/loss": loss, "train/accuracy": right / labels.numel(), "lr": lr})
+        if self._run.record_every == 1:
+            self._collector.log({"train/loss": loss, "train/accuracy": right / labels.numel(), **self._rate_to_log()})
         state.tally.add(loss, right, labels.numel(), len(batch))
         state.step += 1
         state.batch += 1
+
+    def _rate_to_log(self) -> dict[str, float]:
+        """The learning rate, where there is one."""
+        return {} if self._state.rates else {"lr": self._state.optimizer.param_groups[0]["lr"]}
+
+    def measure_average(self, averaged: nn.Module) -> None:
+        """Measure the mean of the weights after the last epochs."""
+        self._measure_afresh("averaged", averaged, self._data)
+
+    def _measure_afresh(self, name: str, model: nn.Module, tested: Data) -> None:
+        """Log what the weights of `model` are worth with batch normalisation's statistics taken afresh."""
+        assert isinstance(self._data, Images)  # a text has no such setting
+        fresh = with_fresh_statistics(model, self._data, self._run.batch_size, self._ranks)
+        loss, accuracy = evaluate(fresh, tested, self._run.batch_size, self._ranks)
+        self._collector.log({f"{name}/test_loss": loss, f"{name}/test_accuracy": accuracy})
 
     def _save_now_and_then(self) -> None:
         """Save the state after a step, and before it all rows up to there: with both on the disk, nothing is missing.
@@ -310,9 +358,15 @@ def score(model: nn.Module, inputs: Tensor, labels: Tensor, ranks: Ranks = ALONE
 
 
 def learning_rate(run: Run, step: int, steps_per_epoch: int) -> float:
-    """The rate of a step, from 1 on: lr · step / (steps of the warm-up), and lr after it."""
+    """The rate of a step, from 1 on: lr · step / (steps of the warm-up), and after it lr, or what is left of it."""
     warmup = run.warmup_epochs * steps_per_epoch
-    return run.lr * step / warmup if step < warmup else run.lr
+    if step < warmup:
+        return run.lr * step / warmup
+    if run.schedule == "constant":
+        return run.lr
+    first = max(1, math.ceil(warmup))  # the first step at the whole rate
+    steps = run.epochs * steps_per_epoch
+    return run.lr * (steps - step + 1) / (steps - first + 1)
 
 
 def check(run: Run) -> None:

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from lambc.experiments.data import images
 from lambc.experiments.data import sources as data
-from lambc.experiments.data.sources import images
 from tests.experiments.parquet_images import encode, write
 
 

@@ -5,6 +5,9 @@ import math
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -17,8 +20,9 @@ from lambc import cli
 from lambc.experiments.catalogue import EXPERIMENTS, ReproducedRun, plan
 from lambc.experiments.data import sources as data
 from lambc.experiments.data.text import topics
-from lambc.experiments.reproduce import Ended, Stopped, _train, reproduce, take
-from lambc.experiments.train import Progress, check
+from lambc.experiments.reproduce import Ended, Stopped, _train, reproduce
+from lambc.experiments.settings import Run
+from lambc.experiments.train import Progress, as_asked, check
 from tests.collector.disks import small_disk
 
 SCALES = ("small", "full")
@@ -108,19 +112,19 @@ def test_the_config_says_what_was_made_smaller():
 
 
 def test_fewer_images_are_taken_evenly_from_all(digits):
-    taken = take(digits, 143)
+    taken = as_asked(Run(images=143), digits)
     assert len(taken) == len(taken.train_labels) == 143
     assert len(taken.test_images) == len(taken.test_labels) == 143
     places = [place * len(digits) // 143 for place in range(143)]
     assert taken.train_images.equal(digits.train_images[places])
     assert taken.train_labels.equal(digits.train_labels[places])
-    assert len(take(digits, 10**6)) == len(digits)
-    assert take(digits, None) is digits
+    assert len(as_asked(Run(images=10**6), digits)) == len(digits)
+    assert as_asked(Run(), digits) is digits
 
 
 def test_a_text_stays_whole():
     text = topics()
-    assert take(text, 10) is text
+    assert as_asked(Run(data="topics", model="transformer"), text) is text
 
 
 @pytest.mark.slow
@@ -183,6 +187,21 @@ def test_an_interrupted_run_ends_as_interrupted_and_no_process_is_left(tmp_path)
         reproduce([run], tmp_path, report=interrupt)
     assert read_run(tmp_path / run.name)["status"] == "interrupted"
     assert multiprocessing.active_children() == []
+
+
+@pytest.mark.slow
+def test_a_command_that_is_terminated_leaves_its_run_as_interrupted(folder, tmp_path):
+    command = [sys.executable, "-m", "lambc", "reproduce", "figure3", "--data", f"parquet:{folder}", "--epochs", "500"]
+    where = ["--seeds", "1", "--device", "cpu", "--runs", str(tmp_path / "runs"), "--report", str(tmp_path / "report")]
+    process = subprocess.Popen([*command, *where], stderr=subprocess.PIPE, text=True)
+    while not list(tmp_path.glob("runs/*/metrics/*.parquet")) and process.poll() is None:
+        time.sleep(0.1)
+    process.terminate()
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert "interrupted; the same command goes on with what is in" in said
+    (run,) = (tmp_path / "runs").iterdir()
+    assert read_run(run)["status"] == "interrupted"
 
 
 @pytest.mark.slow

@@ -54,7 +54,9 @@ def test_the_settings_are_in_run_json(trained):
         "data": "digits", "model": "resnet18", "batch_size": 32, "epochs": 2, "rule": "lamb", "clip": 1.0, "lr": 0.01,
         "weight_decay": 0.0, "warmup_epochs": 0.0, "exempt_1d": False, "bias_correction": True,
         "reset_optimizer_each_epoch": False, "stem": "auto", "augment": False, "seed": 0, "device": "cpu",
-        "compile": False, "optimizer": "lambc",
+        "compile": False, "optimizer": "lambc", "schedule": "constant", "replay": None, "width": 64,
+        "init": "torchvision", "pixels": None, "images": None, "test_images": None, "record_every": 1,
+        "averaged_epochs": 0,
     }  # fmt: skip
 
 

@@ -57,6 +57,37 @@ class Images:
             std=self.std.to(device),
         )
 
+    def taken(self, train: int | None = None, test: int | None = None) -> "Images":
+        """At most so many images to train on and to test with, evenly spread; None for all."""
+        if train is None and test is None:
+            return self
+        train_at, test_at = (
+            torch.arange(taken := min(wanted or count, count)) * count // taken
+            for wanted, count in ((train, len(self.train_images)), (test, len(self.test_images)))
+        )
+        return replace(
+            self,
+            train_images=self.train_images[train_at],
+            train_labels=self.train_labels[train_at],
+            test_images=self.test_images[test_at],
+            test_labels=self.test_labels[test_at],
+        )
+
+    def shrunk(self, pixels: int) -> "Images":
+        """The images at `pixels` a side, each pixel the mean of a square, rounded.
+
+        Raises DataError for images that such squares do not fill.
+        """
+        height, width = self.train_images.shape[2:]
+        if height != width or height % pixels:
+            raise DataError(f"pixels={pixels}: {self.name} is {height}×{width}, so give a divisor of a square's side")
+        train, test = (
+            torch.cat([_means(some, height // pixels) for some in images.split(10_000)])
+            for images in (self.train_images, self.test_images)
+        )
+        mean, std = _mean_and_std(train)
+        return replace(self, train_images=train, test_images=test, mean=mean, std=std)
+
     def __len__(self) -> int:
         """How many images there are to train on."""
         return len(self.train_images)
@@ -127,6 +158,11 @@ def make_images(
         mean,
         std,
     )
+
+
+def _means(images: Tensor, side: int) -> Tensor:
+    """Of uint8 [N, C, H, W] the means of squares, rounded to uint8."""
+    return torch.nn.functional.avg_pool2d(images.float(), side).round_().to(torch.uint8)
 
 
 def _mean_and_std(pixels: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,8 +7,9 @@ ask it again with `lambc sql`.
 import hashlib
 import json
 import os
+import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from importlib import resources
@@ -28,17 +29,21 @@ from collector.store.documentation import description
 from lambc.experiments.catalogue import EXPERIMENTS, Experiment
 from lambc.experiments.report import rendering as pages
 from lambc.experiments.report.rendering import Report, Section, code
+from lambc.experiments.settings import Run
 
 if TYPE_CHECKING:
     import duckdb
 
 CHOICES = (
     "The paper names no seeds and shows no spread: here each seed has its own initial weights and order of images.",
-    "The paper names no augmentation: none. It names no weight decay: 0. It names no schedule: lr stays as it is.",
+    "The paper names no augmentation: none, unless `augment` among the settings says otherwise; the authors' published "
+    "code flips and crops, and has torch's first weights, as the arms of that name have at the full scale. It names no "
+    "weight decay: 0. It names no schedule: lr stays as it is, but in arms called `lr to 0`.",
     "The paper does not say which first layer its ResNet-18 has: 3×3 with stride 1 for images of up to 64 pixels, "
     "unless `stem` among the settings says otherwise.",
-    "The paper does not say whether a table's accuracy is the last epoch's or the best: both are shown, and what is "
-    "compared is the last, since the best is chosen on the test set itself.",
+    "The paper does not say of which epoch a table's accuracy is. Its figures are TensorBoard's, and Table 1 has the "
+    "ends of their smoothed curves, within what can be read off: what is compared is the accuracy smoothed over the "
+    "epochs, beside the last epoch's. The best epoch's is chosen on the test set itself.",
     "The printed Algorithm 1 divides by 1-β, not 1-β^t: this is read as bias correction, as in Adam and LAMB. The "
     "authors' published code leaves it out and makes a new optimizer every epoch, under which a bound of 1 is one of "
     "3.2 to 6.6 on the corrected scale; arms called `authors' code` do the same.",
@@ -53,16 +58,20 @@ CIFAR_OPERATIONS = 3 * 2 * 0.556e9
 """Of one 32×32 image in ResNet-18 with a 3×3 stem: 0.556 G multiply-adds forward, and twice as many backward."""
 
 
-class Questions:
-    """Puts statements to a log, and keeps what it has asked."""
+BRICKS = ("students_t", "arms", "measures", "compared", "layer_steps")
+"""Statements that others ask as if they were views, in their order."""
 
-    def __init__(self, connection: "duckdb.DuckDBPyConnection") -> None:
-        self._connection = connection
+
+class Questions:
+    """Puts statements to a log, and keeps what it has asked. only: of these runs, whatever their seed."""
+
+    def __init__(self, connection: "duckdb.DuckDBPyConnection", only: Collection[str] = ()) -> None:
+        self._connection, self._only = connection, only
         self.asked: dict[str, str] = {}
 
     def ask(self, name: str) -> pa.Table:
         """The answer to `statements/<name>.sql`."""
-        self.asked[name] = statement(name)
+        self.asked[name] = statement(name, self._only)
         return self._connection.sql(self.asked[name]).to_arrow_table()
 
     def section(
@@ -74,10 +83,25 @@ class Questions:
         return Section(title, [*said, description(_read(name)).text], name, table)
 
 
-def statement(name: str) -> str:
-    """`statements/<name>.sql` as it is put to the log: it asks `arms`, which it therefore brings with it."""
-    question = "\n".join(line for line in _read(name).splitlines() if not line.startswith("--"))
-    return question if name == "arms" else f"WITH arms AS (\n{statement('arms').strip()}\n)\n\n{question.strip()}"
+def statement(name: str, only: Collection[str] = ()) -> str:
+    """`statements/<name>.sql` as it is put to the log, with the bricks that it asks before it.
+
+    only: names of runs without their seeds; where a log has others, too, those alone count.
+    """
+    question = _brick(name, only)
+    needed: list[str] = []
+    for brick in reversed(BRICKS):
+        if brick != name and any(re.search(rf"\b{brick}\b", text) for text in (question, *needed)):
+            needed.insert(0, f"{brick} AS (\n{_brick(brick, only)}\n)")
+    return "WITH " + ",\n\n".join(needed) + f"\n\n{question}" if needed else question
+
+
+def _brick(name: str, only: Collection[str]) -> str:
+    text = "\n".join(line for line in _read(name).splitlines() if not line.startswith("--")).strip()
+    if name != "arms" or not only:
+        return text
+    names = ",\n    ".join("'" + each.replace("'", "''") + "'" for each in sorted(only))
+    return f"{text}\nWHERE regexp_replace(run, '-s[0-9]+$', '') IN (\n    {names}\n)"
 
 
 def write(
@@ -87,28 +111,30 @@ def write(
     experiment: str,
     command: Sequence[str],
     failures: Mapping[str, str] = MappingProxyType({}),
+    only: Collection[str] = (),
 ) -> Path:
     """Write the report on the log in `runs` into `folder`, and say where report.md is.
 
     failures: why runs failed, by their names; one that failed before its first step is in no log.
+    only: names of runs without their seeds, where the log has those of other experiments, too; else it has none.
 
     Beside it are report.html, command.sh with the command line, and SHA256SUMS of the log's files.
 
     Raises OSError if it cannot be written.
     """
-    made = make(runs, experiment, command, failures)
+    made = make(runs, experiment, command, failures, only)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.md").write_text(pages.markdown(made), encoding="utf-8")
     (folder / "report.html").write_text(pages.html(made), encoding="utf-8")
     (folder / "command.sh").write_text(shlex.join(command) + "\n", encoding="utf-8")
-    (folder / "SHA256SUMS").write_text(checksums(runs, folder), encoding="utf-8")
+    (folder / "SHA256SUMS").write_text(checksums(runs, folder, only), encoding="utf-8")
     return folder / "report.md"
 
 
-def checksums(runs: Path, folder: Path) -> str:
+def checksums(runs: Path, folder: Path, only: Collection[str] = ()) -> str:
     """A line for each Parquet file and run.json of the log, as `sha256sum -c` in `folder` reads them."""
     lines = []
-    for run in run_folders(runs):
+    for run in _folders(runs, only):
         for file in sorted([*run.glob("run.json"), *run.glob("*/*.parquet")]):
             with file.open("rb") as opened:
                 digest = hashlib.file_digest(opened, "sha256").hexdigest()
@@ -116,13 +142,15 @@ def checksums(runs: Path, folder: Path) -> str:
     return "".join(lines)
 
 
-def make(runs: Path, experiment: str, command: Sequence[str], failures: Mapping[str, str]) -> Report:
-    """The report on the log in `runs`, which holds runs of this experiment alone."""
+def make(
+    runs: Path, experiment: str, command: Sequence[str], failures: Mapping[str, str], only: Collection[str] = ()
+) -> Report:
+    """The report on the log in `runs`, as `write` writes it."""
     described = EXPERIMENTS[experiment]
-    run_files = _read_runs(runs)
+    run_files = _read_runs(runs, only)
     configs = [run["config"] for run in run_files]
     with connect(runs) as connection:
-        questions = Questions(connection)
+        questions = Questions(connection, only)
         sections = _sections(questions, run_files, failures)
     choices = [*described.choices, *CHOICES]
     sections.append(Section("What the paper leaves open, and what was chosen", [f"- {choice}" for choice in choices]))
@@ -130,10 +158,14 @@ def make(runs: Path, experiment: str, command: Sequence[str], failures: Mapping[
     return Report(described.title, text, _notice(configs, described), sections, questions.asked)
 
 
-def _read_runs(runs: Path) -> list[dict[str, Any]]:
+def _folders(runs: Path, only: Collection[str]) -> list[Path]:
+    return [folder for folder in run_folders(runs) if not only or folder.name.rpartition("-s")[0] in only]
+
+
+def _read_runs(runs: Path, only: Collection[str]) -> list[dict[str, Any]]:
     """Each run.json that can be read; the log names the others among its problems."""
     read = []
-    for folder in run_folders(runs):
+    for folder in _folders(runs, only):
         with suppress(ValueError):
             read.append(read_run(folder))
     return read
@@ -145,18 +177,26 @@ def _sections(
     accuracy = questions.section("Accuracy on the test set", "accuracy")
     differences = questions.section("The differences, seed by seed", "differences", _say_differences)
     touched = questions.section("Which layers does the bound touch?", "touched", _say_touched)
-    said = [f"- {line}" for section in (differences, touched) for line in section.text[:-1]]
+    answers = questions.section("Arm against arm", "comparisons", _say_comparisons)
+    gains = questions.section("Does the gain follow the number of steps?", "gains", _say_gains)
+    speaking = (answers, gains) if len(answers.text) > 1 else (differences, gains, touched)
+    said = [f"- {line}" for section in speaking for line in section.text[:-1]]
     return [
         Section("What is seen", [*_say_failures(questions, failures), *(said or ["- No comparison can be made yet."])]),
         _as_in_the_paper(accuracy),
         accuracy,
         replace(differences, text=differences.text[-1:]),
+        *_if_any(replace(answers, text=answers.text[-1:])),
+        *_if_any(replace(gains, text=gains.text[-1:])),
+        questions.section("Measures side by side", "by_measure"),
         *_if_any(questions.section("Which reading of the method is nearer to the paper?", "readings", _say_readings)),
         _curves(questions),
         replace(touched, text=touched.text[-1:]),
         questions.section("Which kinds of layers", "kinds"),
         _layers(questions),
         questions.section("What the trust ratios are without a bound", "ratios"),
+        questions.section("Ratios, updates and steps in time", "sizes"),
+        *_if_any(questions.section("How the weights grow", "growth")),
         _speed(questions, run_files),
         questions.section("Settings", "settings"),
         questions.section("Runs", "runs"),
@@ -185,14 +225,46 @@ def _say_failures(questions: Questions, failures: Mapping[str, str]) -> list[str
     return said
 
 
+def _say_comparisons(rows: list[dict[str, Any]]) -> Sequence[str]:
+    """The answers, where an experiment has arms for more than the paper's own question."""
+    if len({row["question"] for row in rows}) == 1:
+        return []
+    said = [
+        f"**{row['question']}** Batch size {row['batch size']:,}: {code(row['arm'])} against {code(row['against'])} "
+        f"over {row['pairs']} seeds: smoothed {row['smoothed']}, {row['smoothed, what is seen']}"
+        + (
+            f"; averaged weights {row['averaged weights']}, {row['averaged, what is seen']}"
+            * bool(row["averaged weights"])
+        )
+        + "."
+        for row in rows
+    ]
+    return [
+        *said,
+        f"Of {len(rows)} comparisons at 95 %, {len(rows) / 20:.1f} seem to differ by chance where none does.",
+    ]
+
+
+def _say_gains(rows: list[dict[str, Any]]) -> Sequence[str]:
+    return [
+        f"**Does the gain follow the number of steps?** Clipping gains {row['gain']:+.2f} points in {row['steps']:,} "
+        f"steps and {row['gain at the smallest']:+.2f} in {row['its steps']:,}, that is {row['more']:+.2f} "
+        f"[{row['from']:+.2f}, {row['to']:+.2f}] more over {row['seeds']} seeds: {row['what is seen']}."
+        for row in rows
+        if row["from"] is not None
+    ]
+
+
 def _say_differences(rows: list[dict[str, Any]]) -> Sequence[str]:
     said = []
     for row in rows:
+        if row["measure"] != "smoothed":
+            continue
         interval = "" if row["from"] is None else f" [{row['from']:+.2f}, {row['to']:+.2f}]"
         paper = f"; in the paper {row['paper']:+.2f}" if row["paper"] is not None else ""
         said.append(
             f"Batch size {_size(row)}: {code(row['arm'])} against {code(row['against'])} "
-            f"{row['difference']:+.2f} points{interval}, {row['what is seen']}{paper}."
+            f"{row['difference']:+.2f} points smoothed{interval}, {row['what is seen']}{paper}."
         )
     return said
 
@@ -231,9 +303,11 @@ def _as_in_the_paper(accuracy: Section) -> Section:
         std = "" if row["± std"] is None else f" ± {row['± std']:.2f}"
         paper = f" (paper {row['paper %']:.2f})" if row["paper %"] is not None else ""
         there = cells.setdefault(row["arm"], {"arm": row["arm"]} | dict.fromkeys(sizes))
-        there[_size(row)] = f"{row['accuracy %']:.2f}{std}{paper}"
+        if row["smoothed %"] is not None:
+            there[_size(row)] = f"{row['smoothed %']:.2f}{std}{paper}"
     text = [
-        "Test accuracy in percent after the last epoch by batch size: mean ± sample standard deviation over the seeds."
+        "Test accuracy in percent, smoothed over the epochs, by batch size: mean ± sample standard deviation over the "
+        "seeds."
     ]
     return Section(
         "As the paper has it", text, "accuracy", pa.Table.from_pylist(list(cells.values())) if cells else None
@@ -306,7 +380,12 @@ def _notice(configs: Sequence[Mapping[str, Any]], described: Experiment) -> str:
     if any(each != 1 for each in values("divided")):
         said.append(f"batch sizes divided by {listed('divided')}")
     if values("images"):
-        said.append(f"at most {listed('images')} images to train on and as many to test with")
+        tested = "" if values("test_images") else " and as many to test with"
+        said.append(f"at most {listed('images')} images to train on{tested}")
+    if values("pixels"):
+        said.append(f"images of {listed('pixels')} pixels a side")
+    if set(values("width")) - {Run.width}:
+        said.append(f"ResNet-18 of width {listed('width')} for {Run.width}")
     if values("epochs") != [described.full.epochs]:
         said.append(f"epochs {listed('epochs')} for {described.full.epochs}")
     if "torchvision" in values("stem"):

@@ -12,13 +12,19 @@ SELECT
     CASE coalesce(config->>'rule', 'lamb') WHEN 'lars' THEN 'LARS' WHEN 'adamw' THEN 'AdamW' ELSE 'LAMB' END AS rule,
     CASE
         WHEN config->>'clip' IS NULL THEN 'no clipping'
-        ELSE 'clip ' || regexp_replace(config->>'clip', '\.0$', '')
+        WHEN replace(config->>'clip', ' ', '') = '[1.0,1.0]' THEN 'ratio 1'
+        ELSE 'clip ' || regexp_replace(
+            regexp_replace(config->>'clip', '\.0$', ''), '^(norm|conv):(.*),other:none$', '\1 \2 alone'
+        )
     END AS bound,
     concat_ws(
         ', ',
         nullif(rule, 'LAMB'),
         CASE WHEN config->>'bias_correction' = 'false' THEN 'authors'' code' END,
-        CASE WHEN config->>'exempt_1d' = 'true' THEN '1-D exempt' END
+        CASE WHEN config->>'exempt_1d' = 'true' THEN '1-D exempt' END,
+        CASE WHEN config->>'schedule' = 'linear' THEN 'lr to 0' END,
+        CASE WHEN rule = 'LAMB' AND CAST(config->>'lr' AS DOUBLE) <> 0.01 THEN concat('lr ', config->>'lr') END,
+        'rates of clip 1 by ' || (config->>'replay')
     ) AS setting,
     concat_ws(', ', nullif(bound, CASE WHEN rule <> 'LAMB' THEN 'no clipping' END), nullif(setting, '')) AS arm,
     CASE

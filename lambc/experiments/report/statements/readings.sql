@@ -1,4 +1,4 @@
--- A row is a reading of the method: how far, on average, the accuracies of its two arms are from Table 1, in points, over
+-- A row is a reading of the method: how far, on average, the smoothed accuracies of its two arms are from Table 1, in points, over
 -- so many of the table's six cells, and at how many batch sizes clipping at 1 is ahead, as the paper has it at all three.
 -- Only batch sizes at which every reading was trained count: a smaller batch takes more steps, and is nearer by that alone.
 SELECT
@@ -13,10 +13,10 @@ FROM (
     SELECT
         setting,
         paper_batch_size,
-        avg(last_test_accuracy) FILTER (bound = 'clip 1') AS clipped,
-        avg(last_test_accuracy) FILTER (bound = 'no clipping') AS unclipped
-    FROM arms
-    WHERE status = 'finished' AND setting IN ('', 'authors'' code') AND bound IN ('clip 1', 'no clipping')
+        avg(value / 100) FILTER (bound = 'clip 1') AS clipped,
+        avg(value / 100) FILTER (bound = 'no clipping') AS unclipped
+    FROM measures
+    WHERE measure = 'smoothed' AND setting IN ('', 'authors'' code') AND bound IN ('clip 1', 'no clipping')
     GROUP BY setting, paper_batch_size
     HAVING clipped IS NOT NULL AND unclipped IS NOT NULL
     QUALIFY count(*) OVER (PARTITION BY paper_batch_size) = count(DISTINCT setting) OVER ()
