@@ -190,3 +190,8 @@ def test_a_norm_that_is_zero_or_not_finite_makes_a_fallback_and_no_other_does(lo
 )
 def test_a_ratio_at_its_bound_is_free_and_beyond_it_is_clipped(log, numbers, expected):
     assert outcome(log, *numbers) == expected
+
+
+def test_a_hit_rate_counts_hits_at_both_bounds_among_what_could_be_clipped(log):
+    outcomes = "(VALUES ('upper'), ('lower'), ('lower'), ('free'), ('fallback'), ('exempt')) AS t(outcome)"
+    assert log.execute(f"SELECT hit_rate(outcome) FROM {outcomes}").fetchall() == [(0.75,)]
