@@ -1,20 +1,26 @@
 # make demo            train three small runs, print what they show, serve the dashboard on 127.0.0.1:8501
 # make demo SERVE=0    stop after the training
 # make test            everything that can be tested on this machine
+# make mutants         which small mistakes in the rule, the bounds and the log no test would notice
 # make lint            formatting, lint and types
 
 PYTHON ?= python3
 SERVE ?= 1
 BIN := .venv/bin
 
-.PHONY: demo test lint format clean
+.PHONY: demo test mutants lint format clean
 
 demo: .venv/installed-all
 	$(BIN)/lambc demo $(if $(filter 0,$(SERVE)),--no-serve,--serve)
 
+# In an order drawn anew each time, whose seed is printed (`-p no:randomly` for the files' own).
 # One thread a process: two processes that each wait for two threads slow each other down many times over.
 test: .venv/installed-dev .venv-s3/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -rs
+
+# Small mistakes in what matters most, each of which a test is to notice; bench/results/mutants.md is the last answer.
+mutants: .venv/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python bench/mutants.py --save
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

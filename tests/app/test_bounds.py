@@ -234,7 +234,7 @@ def test_nonsense_in_the_address_is_ignored(open_page: OpenPage, log: Path, quer
     page = open_page("runs", log, "lamb")
     for key, value in query.items():
         page.query_params[key] = value
-    page.switch_page(page._script_path.replace("shell/dashboard.py", "bounds/page.py")).run()
+    page.go_to("bounds")
     assert not page.exception
     assert answer(page)
 

@@ -66,7 +66,7 @@ def test_the_axis_counts_epochs_where_there_are_some(open_page: OpenPage, log: P
 def test_a_link_to_some_steps_shows_these_of_the_layer_too(open_page: OpenPage, log: Path):
     page = open_page("runs", log, "clipped")
     page.query_params["steps"] = "11-20"
-    page.switch_page(page._script_path.replace("shell/dashboard.py", "layers/page.py")).run()
+    page.go_to("layers")
     assert figure(page, "heatmap")["layout"]["xaxis"]["range"] == [10.5, 20.5]
     (before,) = (each for each in figure(page, "layer_curve")["data"] if each["name"] == "before clipping")
     assert list(decoded(before["x"])) == list(range(11, 21))
@@ -76,7 +76,7 @@ def test_a_link_counts_until_the_browser_says_what_it_shows(open_page: OpenPage,
     """The page may run again, for a run that trains, before the chart is drawn."""
     page = open_page("runs", log, "clipped")
     page.query_params["steps"] = "11-20"
-    page.switch_page(page._script_path.replace("shell/dashboard.py", "layers/page.py")).run()
+    page.go_to("layers")
     page.run()
     assert figure(page, "heatmap")["layout"]["xaxis"]["range"] == [10.5, 20.5]
     assert page.query_params["steps"] == "11-20"

@@ -116,7 +116,7 @@ def test_a_run_whose_rows_are_damaged_takes_no_other_with_it(open_page: OpenPage
     with part.open("r+b") as file:  # its footer is good, so it is found when its rows are read
         file.seek(4)
         file.write(b"\xff" * 400)
-    page = open_page("runs", tmp_path)
+    page = open_page("runs", tmp_path, whole=False)
     assert not page.exception
     rows = page.dataframe[0].value.set_index("run")
     assert rows["note"]["damaged"].startswith("a file is damaged")
@@ -172,7 +172,7 @@ def test_a_search_leaves_the_runs_it_means_and_stands_in_the_address(open_page: 
 def test_a_filter_stays_when_no_run_is_like_it_any_more(open_page: OpenPage, log: Path):
     page = open_page("bounds", log, "lamb")
     page.query_params["only"] = ["status: ▶ live", "<b>nonsense</b>"]
-    page.switch_page(page._script_path.replace("shell/dashboard.py", "runs/page.py")).run()
+    page.go_to("runs")
     assert not page.exception
     assert page.multiselect(key="only").value == ["status: ▶ live"]
     assert "No run is like that." in page.info[-1].value

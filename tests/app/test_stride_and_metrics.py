@@ -33,8 +33,7 @@ def open_at(open_page: OpenPage, name: str, root: Path, *runs: str, **query: str
     page = open_page("runs", root, *runs)
     for key, value in query.items():
         page.query_params[key] = value
-    page.switch_page(page._script_path.replace("shell/dashboard.py", f"{name}/page.py"))
-    return page.run()
+    return page.go_to(name)
 
 
 def drawn_cells(page: AppTest, key: str) -> list[dict]:
@@ -106,7 +105,7 @@ def test_of_500_metrics_some_are_drawn_and_the_others_can_be_chosen(open_page: O
     assert "2 of 500 metrics are drawn." in text(page)
     again = open_page("runs", strides, "many")
     again.query_params["below"] = ["probe3/m402"]
-    again.switch_page(again._script_path.replace("shell/dashboard.py", "layers/page.py")).run()
+    again.go_to("layers")
     assert names_drawn(again) == ["probe3/m402"]
 
 

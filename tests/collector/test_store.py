@@ -146,7 +146,7 @@ def test_an_empty_log_gives_empty_typed_views(tmp_path):
 
 
 def test_every_statement_of_the_loader_is_a_file_with_a_comment_on_top():
-    folder = Path(connect.__code__.co_filename).parent / "sql"
+    folder = Path(connect.__code__.co_filename).parent.parent / "sql"
     assert set(VIEWS) <= set(STATEMENTS)
     for name in STATEMENTS:
         assert (folder / f"{name}.sql").read_text().startswith("-- ")

@@ -2,7 +2,7 @@
 
 import io
 import math
-from dataclasses import dataclass
+from dataclasses import FrozenInstanceError, dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lambc import LAMBC
-from lambc.bounds import LARC, Deviation, DynamicBound, Fixed, Quantile, Scheduled
+from lambc.bounds import EXEMPT, LARC, Deviation, DynamicBound, Fixed, Quantile, Scheduled
 
 BOUNDS = [
     Fixed(0.5, lower=0.1),
@@ -206,3 +206,26 @@ def test_the_bound_of_a_group_may_be_changed_in_mid_training():
 def test_a_bound_that_makes_no_sense_is_refused_with_its_value(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_defaults_are_those_that_are_documented():
+    assert Deviation() == Deviation(n=2.0, beta=0.99, per_layer=True)
+    assert Quantile() == Quantile(q=0.95, rate=0.05)
+    assert DynamicBound(1.0) == DynamicBound(final=1.0, gamma=1e-3)
+    assert Scheduled(2.0, 1.0, 5) == Scheduled(start=2.0, end=1.0, steps=5, curve="linear", lower=0.0)
+    assert Fixed(1.0) == Fixed(upper=1.0, lower=0.0)
+
+
+def test_an_exempt_layer_has_the_ratio_1_between_bounds_of_1():
+    assert EXEMPT.limits({}) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("bound", [Fixed(1.0), Scheduled(2.0, 1.0, 5), DynamicBound(1.0), Deviation(), Quantile()])
+def test_a_bound_cannot_be_changed_in_place(bound):
+    with pytest.raises(FrozenInstanceError):
+        bound.lower = 0.5
+
+
+def test_an_upper_bound_of_0_is_refused():
+    with pytest.raises(ValueError, match="the upper bound is not above 0"):
+        Fixed(0.0)
