@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import duckdb
 
 from collector.log import remote
-from collector.log.listing import RunFiles, read_runs, run_folders, run_version
+from collector.log.listing import run_folders, run_version
+from collector.store.runs import RunFiles, read_runs
 from collector.store.sandbox import MAX_BYTES, MAX_ROWS, TIMEOUT, Sandbox
 from collector.store.views import create_views
 

@@ -28,7 +28,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from collector.log.listing import RunFiles, read_runs
+from collector.store.runs import RunFiles, read_runs
 from collector.store.sandbox_worker import Ending, Orders
 
 TIMEOUT, MAX_ROWS, MAX_BYTES = 30.0, 1_000_000, 2**28
@@ -189,7 +189,7 @@ class _Worker:
     def __init__(self, runs: Sequence[RunFiles], max_rows: int, max_bytes: int) -> None:
         # -I and -S: neither the environment nor the current folder nor a .pth file says what it imports, but this
         # process does: what it has found itself, wherever that was installed. -B: no bytecode is written.
-        command = [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", _MAIN, *_package_folders()]
+        command = [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", _MAIN, *package_folders()]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -272,7 +272,7 @@ class _Worker:
 _MAIN = "import sys; sys.path += sys.argv[1:]; from collector.store.sandbox_worker import main; main()"
 
 
-def _package_folders() -> list[str]:
+def package_folders() -> list[str]:
     """The folders where this process has what the other one imports; each package is found in the first that has it."""
     specs = [find_spec(package) for package in ("collector", "duckdb", "pyarrow", "numpy")]
     return list(dict.fromkeys(str(Path(spec.origin).parents[1]) for spec in specs if spec and spec.origin))
