@@ -24,7 +24,7 @@ from collector.log.parts import Part, list_parts
 from collector.log.rollups import ANY, rollup_path
 from collector.log.run import Run
 from collector.log.schema import LOG_TABLES, ROLLUPS, TRUST_RATIOS, LogTable
-from collector.store.footers import ask_files
+from collector.store.footers import ask_files, cursor
 from collector.store.runs import read_run_files
 from collector.store.sandbox import package_folders
 
@@ -157,7 +157,7 @@ def _unreadable(path: Path, table: LogTable) -> str:
 
 def _differences(path: Path, table: LogTable) -> str:
     """Where DuckDB reads other rows than pyarrow, or the statistics are not those of the rows."""
-    with duckdb.connect(config={"threads": 1}) as connection, open_part(path) as file:
+    with cursor() as connection, open_part(path) as file:
         hashed = ask_files(connection, "rows_hashed", [str(path)])
         batches = pa.RecordBatchReader.from_batches(file.schema_arrow, file.iter_batches(_BATCH, use_threads=False))
         if connection.from_arrow(batches).aggregate("count(*), sum(hash(COLUMNS(*)))").fetchall() != hashed:

@@ -9,6 +9,7 @@ half of them, until it is known which it was. It takes 0.4 ms a file, once for e
 import os
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from stat import S_ISREG
@@ -26,6 +27,7 @@ from collector.log.schema import ROLLUPS, LogTable
 _VERSIONS_KEPT = 2**17
 _USUAL_FOOTER, _LARGEST_FOOTER = 2**13, 2**26  # bytes; that of a file of 100 million rows takes 3 MB
 _MOST_ROWS = 2**24  # that are read for want of statistics, which our own files have
+_THREADS = 4
 _MOST_STEPS = 2**53  # what a double still counts, and far above any count of tokens
 
 _Answers: TypeAlias = tuple[list[tuple[Any, ...]], dict[str, str]]
@@ -132,7 +134,7 @@ def _read(paths: Sequence[Path], table: LogTable) -> list[Footer]:
             rows[str(path)] = _rows(path, table)
         except _UnusableError as error:
             found[str(path)] = Footer(str(error))
-    with duckdb.connect(config={"threads": 1}) as connection:
+    with cursor() as connection:
         statistics = {} if table is ROLLUPS else _statistics(connection, rows, found)
         asked = [file for file in rows if file not in found]
         none = str(resources.files("collector").joinpath("sql", f"no_{table.folder}.parquet"))
@@ -207,6 +209,16 @@ def _statistics(
         else:
             statistics[file] = Footer("", frozenset(runs), last, 0, first)
     return statistics
+
+
+def cursor() -> duckdb.DuckDBPyConnection:
+    """A connection to look at files with, of this thread; the database behind it is made once in a process."""
+    return _database(os.getpid()).cursor()
+
+
+@lru_cache(1)
+def _database(process: int) -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(config={"threads": min(_THREADS, os.cpu_count() or 1)})
 
 
 def ask_files(connection: duckdb.DuckDBPyConnection, statement: str, files: Sequence[str]) -> list[tuple[Any, ...]]:
