@@ -3,7 +3,8 @@
 --   SELECT path_in_schema, stats_min_value FROM parquet_metadata('runs/*/metrics/*.parquet');
 SELECT
     file_name,
-    bool_and(
+    count(DISTINCT path_in_schema) = 2
+    AND bool_and(
         stats_null_count = 0
         AND coalesce(min_is_exact, true)
         AND coalesce(max_is_exact, true)

@@ -30,6 +30,7 @@ import pyarrow as pa
 
 from collector.store.runs import RunFiles, read_runs
 from collector.store.sandbox_worker import Ending, Orders
+from collector.store.verify import verified
 
 TIMEOUT, MAX_ROWS, MAX_BYTES = 30.0, 1_000_000, 2**28
 """What `connect(root, untrusted=True)` allows a query unless told: seconds, rows, bytes of its answer."""
@@ -48,8 +49,11 @@ class Sandbox:
     Its methods may be called from any thread: a query waits for the one before it. `with` closes it.
     """
 
-    def __init__(self, roots: Sequence[Path], *, timeout: float | None, max_rows: int, max_bytes: int) -> None:
+    def __init__(
+        self, roots: Sequence[Path], *, verify: bool = False, timeout: float | None, max_rows: int, max_bytes: int
+    ) -> None:
         self._roots = roots
+        self._verify = verify
         self._timeout = timeout
         self._limits = max_rows, max_bytes
         self._turn = threading.Lock()
@@ -93,7 +97,8 @@ class Sandbox:
         self.close()
 
     def _start(self) -> "_Worker":
-        return _Worker(read_runs(self._roots), *self._limits)
+        runs = read_runs(self._roots)
+        return _Worker(verified(runs) if self._verify else runs, *self._limits)
 
     def _ask(self, sql: str) -> pa.Table:
         if self._closed:
