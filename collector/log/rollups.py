@@ -77,9 +77,14 @@ def rows_of(rollup: Path) -> int | None:
     try:
         metadata = pq.read_metadata(rollup)
         names = metadata.schema.to_arrow_schema().names
-        return int(metadata.metadata[_ROWS]) if names == ROLLUPS.schema.names else None
+        return rows_in(metadata) if names == ROLLUPS.schema.names else None
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
         return None
+
+
+def rows_in(metadata: pq.FileMetaData) -> int:
+    """How many rows the part of a rollup had, by its footer. Raises TypeError, KeyError or ValueError if it is none."""
+    return int(metadata.metadata[_ROWS])
 
 
 def _write(part: Part) -> None:

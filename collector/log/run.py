@@ -1,20 +1,30 @@
 """A run on the disk: its folder, run.json and the heartbeat."""
 
 import json
+import math
+import os
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from collector.log import atomic
 from collector.log.config import plain_config, plain_text
 from collector.log.schema import FORMAT, LOG_TABLES
+from collector.log.visible import all_visible
 
 SILENT = timedelta(seconds=60)
 """Without a heartbeat for so long, a run that did not end is taken for dead ('stalled')."""
+
+_MOST_BYTES = {"run.json": 2**26, "heartbeat": 2**16}
+"""How large a file may be that is read: far above any that a run writes."""
+
+_YEARS = range(1970, 2262)
+"""What a clock may say; what lies outside of them, not every reader can hold."""
 
 STATUSES = ("running", "finished", "failed", "interrupted")
 
@@ -157,9 +167,11 @@ class Run:
 def read_run(folder: Path) -> dict[str, Any]:
     """The contents of a run.json. Raises ValueError, which says what is wrong with it, if it cannot be used."""
     try:
-        contents = json.loads((folder / "run.json").read_text(encoding="utf-8"), parse_constant=str)
+        contents = json.loads(_read_small(folder / "run.json"), parse_constant=str, parse_float=_finite)
     except OSError as error:
         raise ValueError(f"it cannot be read ({error.strerror})") from error
+    except _NoSmallFileError:
+        raise
     except (ValueError, RecursionError) as error:
         raise ValueError(f"it is no JSON ({error})") from error
     try:
@@ -172,14 +184,45 @@ def read_run(folder: Path) -> dict[str, Any]:
 def read_heartbeat(folder: Path) -> dict[str, Any] | None:
     """The heartbeat, {"time": ISO 8601, "step": int}; None if there is none that can be read."""
     try:
-        if not (folder / "heartbeat").is_file():
+        beat = json.loads(_read_small(folder / "heartbeat"))
+        _check_time(beat["time"])
+        if not 0 <= int(beat["step"]) < 2**63:
             return None
-        beat = json.loads((folder / "heartbeat").read_text(encoding="utf-8"))
-        datetime.fromisoformat(beat["time"])
-        int(beat["step"])
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
     return beat
+
+
+class _NoSmallFileError(ValueError):
+    """It is no file, or larger than any that a run writes."""
+
+
+def _read_small(path: Path) -> str:
+    """The text of a small file. Raises _NoSmallFileError, also for a pipe, which is not waited for."""
+    # The one that is opened is the one that is looked at, whatever takes its place meanwhile.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, encoding="utf-8") as file:
+        status = os.fstat(descriptor)
+        if not S_ISREG(status.st_mode):
+            raise _NoSmallFileError("it is no file")
+        if status.st_size > _MOST_BYTES[path.name]:
+            raise _NoSmallFileError(f"it has {status.st_size:,} bytes, which no run writes")
+        return file.read()
+
+
+def _finite(number: str) -> float | str:
+    """A number of JSON; one that no float holds (1e400) as the text that it is."""
+    value = float(number)
+    return value if math.isfinite(value) else number
+
+
+def _check_time(text: str) -> None:
+    """Raise ValueError for a time without a zone, or that no clock says."""
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        raise ValueError(f"the time {text!r} has no zone")
+    if time.year not in _YEARS:
+        raise ValueError(f"the time {text!r} is not between {_YEARS[0]} and {_YEARS[-1]}")
 
 
 def name_of_now(*, unique: bool = False) -> str:
@@ -199,6 +242,8 @@ def check_name(name: str) -> None:
         raise ValueError(
             f"name={name!r}: a run's name is a folder's: no '/', '\\', '..' or NUL, and no '.' at its start"
         )
+    if not all_visible(name):
+        raise ValueError(f"name={name!a} has control characters, which a terminal obeys; take another name")
     try:
         size = len(name.encode())
     except UnicodeEncodeError as error:
@@ -247,8 +292,8 @@ def _check(contents: Any) -> None:
     if contents.get("status") not in STATUSES:
         raise ValueError(f"its status is {contents.get('status')!r}")
     for time in (contents["started"], contents["finished"]):
-        if time is not None and datetime.fromisoformat(time).tzinfo is None:
-            raise ValueError(f"the time {time!r} has no zone")
+        if time is not None:
+            _check_time(time)
     if not isinstance(contents.get("lost_rows", 0), int):
         raise TypeError(f"'lost_rows' is {contents['lost_rows']!r}")
     for layer in contents["layers"]:

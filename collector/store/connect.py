@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import duckdb
 
 from collector.log import remote
-from collector.log.listing import RunFiles, read_runs, run_folders, run_version
+from collector.log.listing import run_folders, run_version
+from collector.store.runs import RunFiles, read_runs
 from collector.store.sandbox import MAX_BYTES, MAX_ROWS, TIMEOUT, Sandbox
+from collector.store.verify import verified
 from collector.store.views import create_views
 
 Roots = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
@@ -18,19 +20,22 @@ Roots = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 if TYPE_CHECKING:  # typing would keep them to the end, and duckdb with them, which complains of it in forty lines
 
     @overload
-    def connect(root: Roots) -> duckdb.DuckDBPyConnection: ...
+    def connect(root: Roots, *, verify: bool = False) -> duckdb.DuckDBPyConnection: ...
     @overload
     def connect(
         root: Roots,
         *,
         untrusted: Literal[True],
+        verify: bool = False,
         timeout: float | None = TIMEOUT,
         max_rows: int = MAX_ROWS,
         max_bytes: int = MAX_BYTES,
     ) -> Sandbox: ...
 
 
-def connect(root: Roots, *, untrusted: bool = False, **limits: Any) -> duckdb.DuckDBPyConnection | Sandbox:
+def connect(
+    root: Roots, *, untrusted: bool = False, verify: bool = False, **limits: Any
+) -> duckdb.DuckDBPyConnection | Sandbox:
     """A DuckDB connection with the views `runs`, `layers`, `trust_ratios`, `metrics`, `clip_hits` and `problems`.
 
     root: the folder of all runs or its URL (s3://bucket/runs, which is copied to this machine), or several of them; a
@@ -45,19 +50,22 @@ def connect(root: Roots, *, untrusted: bool = False, **limits: Any) -> duckdb.Du
     untrusted: for SQL that somebody else wrote. A process of its own answers `execute(sql)` with a pyarrow.Table, reads
         the log, and can do nothing else (collector.store.sandbox.Sandbox). timeout: seconds a query may take, or None.
         max_rows, max_bytes: where an answer is cut off.
+    verify: every page is read and compared with its checksum, which DuckDB does not do, once for each version of a file
+        in a process: one that does not agree is left out and named in `problems`.
 
     Raises FileNotFoundError for a root that is not there, OSError for a URL that cannot be read, ValueError for one
     that is not understood.
     """
     roots = _folders(root)
     if untrusted:
-        return Sandbox(roots, **{"timeout": TIMEOUT, "max_rows": MAX_ROWS, "max_bytes": MAX_BYTES} | limits)
+        limits = {"timeout": TIMEOUT, "max_rows": MAX_ROWS, "max_bytes": MAX_BYTES} | limits
+        return Sandbox(roots, verify=verify, **limits)
     if limits:
         raise TypeError(f"{', '.join(limits)}: only connect(root, untrusted=True) has limits")
     try:
-        return _connect(read_runs(roots))
+        return _connect(_runs(roots, verify))
     except duckdb.IOException:  # a run ended in between, and merged its parts
-        return _connect(read_runs(roots))
+        return _connect(_runs(roots, verify))
 
 
 def fingerprint(root: Roots) -> str:
@@ -80,6 +88,10 @@ def _listed(root: Roots) -> Sequence[str | os.PathLike[str]]:
 def _folders(root: Roots) -> list[Path]:
     folders = (remote.fetch(str(each)) if remote.is_url(each) else remote.local_folder(each) for each in _listed(root))
     return list(dict.fromkeys(folders))
+
+
+def _runs(roots: Sequence[Path], verify: bool) -> list[RunFiles]:
+    return verified(read_runs(roots)) if verify else read_runs(roots)
 
 
 def _connect(runs: Sequence[RunFiles]) -> duckdb.DuckDBPyConnection:

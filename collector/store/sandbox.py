@@ -28,8 +28,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from collector.log.listing import RunFiles, read_runs
+from collector.store.runs import RunFiles, read_runs
 from collector.store.sandbox_worker import Ending, Orders
+from collector.store.verify import verified
 
 TIMEOUT, MAX_ROWS, MAX_BYTES = 30.0, 1_000_000, 2**28
 """What `connect(root, untrusted=True)` allows a query unless told: seconds, rows, bytes of its answer."""
@@ -48,8 +49,11 @@ class Sandbox:
     Its methods may be called from any thread: a query waits for the one before it. `with` closes it.
     """
 
-    def __init__(self, roots: Sequence[Path], *, timeout: float | None, max_rows: int, max_bytes: int) -> None:
+    def __init__(
+        self, roots: Sequence[Path], *, verify: bool = False, timeout: float | None, max_rows: int, max_bytes: int
+    ) -> None:
         self._roots = roots
+        self._verify = verify
         self._timeout = timeout
         self._limits = max_rows, max_bytes
         self._turn = threading.Lock()
@@ -93,7 +97,8 @@ class Sandbox:
         self.close()
 
     def _start(self) -> "_Worker":
-        return _Worker(read_runs(self._roots), *self._limits)
+        runs = read_runs(self._roots)
+        return _Worker(verified(runs) if self._verify else runs, *self._limits)
 
     def _ask(self, sql: str) -> pa.Table:
         if self._closed:
@@ -189,7 +194,7 @@ class _Worker:
     def __init__(self, runs: Sequence[RunFiles], max_rows: int, max_bytes: int) -> None:
         # -I and -S: neither the environment nor the current folder nor a .pth file says what it imports, but this
         # process does: what it has found itself, wherever that was installed. -B: no bytecode is written.
-        command = [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", _MAIN, *_package_folders()]
+        command = [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", _MAIN, *package_folders()]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -272,7 +277,7 @@ class _Worker:
 _MAIN = "import sys; sys.path += sys.argv[1:]; from collector.store.sandbox_worker import main; main()"
 
 
-def _package_folders() -> list[str]:
+def package_folders() -> list[str]:
     """The folders where this process has what the other one imports; each package is found in the first that has it."""
     specs = [find_spec(package) for package in ("collector", "duckdb", "pyarrow", "numpy")]
     return list(dict.fromkeys(str(Path(spec.origin).parents[1]) for spec in specs if spec and spec.origin))

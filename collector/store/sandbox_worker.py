@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-    from collector.log.listing import RunFiles
+    from collector.store.runs import RunFiles
 
 ADDRESS_SPACE = 2 * 2**30
 """Bytes. DuckDB's own limit does not hold for what a function makes (repeat, lpad); at 1 GiB it does not start."""

@@ -1,7 +1,6 @@
 """The views of a log in DuckDB, over the files that a listing found."""
 
 import json
-import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -10,10 +9,11 @@ from typing import Any
 import duckdb
 
 from collector.log import rollups
-from collector.log.listing import RunFiles
 from collector.log.parts import replaced_folder
 from collector.log.run import SILENT
 from collector.log.schema import METRICS, ROLLUPS, TRUST_RATIOS, LogTable
+from collector.store.footers import pattern
+from collector.store.runs import RunFiles
 
 KINDS = {"trust_ratios": TRUST_RATIOS, "metrics": METRICS, "fresh": TRUST_RATIOS, "rollups": ROLLUPS}
 """What log.rows reads: the tables, and the trust ratios by whether there is a rollup of them."""
@@ -128,7 +128,7 @@ def _set_no_progress_bar(connection: duckdb.DuckDBPyConnection) -> None:
 def files_read(runs: Sequence[RunFiles]) -> list[str]:
     """Every path that the views over `runs` ask DuckDB for: patterns, what they find, and where a merge moves it."""
     heartbeats = {str(run.heartbeat) for run in runs if run.heartbeat}
-    paths = heartbeats | {_pattern(file) for file in heartbeats} | {_no_rows(table) for table in KINDS.values()}
+    paths = heartbeats | {pattern(file) for file in heartbeats} | {_no_rows(table) for table in KINDS.values()}
     for run in runs:
         for file in {file for kind in KINDS for file in _files(run, kind)}:
             path = Path(file)
@@ -146,17 +146,12 @@ def _set_rows(connection: duckdb.DuckDBPyConnection, name: str, rows: list[dict[
     connection.execute(f"SET VARIABLE {name} = ?", [json.dumps(rows)])
 
 
-def _pattern(file: str) -> str:
-    """The pattern for this file alone: DuckDB takes every path for one, and `a*` must not bring the rows of `ab`."""
-    return re.sub(r"[*?\[]", r"[\g<0>]", file)
-
-
 def _part_pattern(run: RunFiles, file: str) -> str:
     """Finds a part of a run that goes on also where a merge moves it (collector.log.parts.replaced_folder)."""
     if not run.goes_on:
-        return _pattern(file)  # DuckDB has fewer folders to look into
+        return pattern(file)  # DuckDB has fewer folders to look into
     path = Path(file)
-    return f"{_pattern(str(path.parent.parent))}/*{path.parent.name}/{_pattern(path.name)}"
+    return f"{pattern(str(path.parent.parent))}/*{path.parent.name}/{pattern(path.name)}"
 
 
 def _set_files(connection: duckdb.DuckDBPyConnection, kind: str, table: LogTable, runs: Sequence[RunFiles]) -> None:
@@ -188,7 +183,7 @@ def _files(run: RunFiles, kind: str) -> list[str]:
 
 def _create_heartbeats(connection: duckdb.DuckDBPyConnection, runs: Sequence[RunFiles]) -> None:
     files = [{"filename": str(run.heartbeat), "run": run.name} for run in runs if run.heartbeat]
-    connection.execute("SET VARIABLE heartbeat_files = ?", [[_pattern(file["filename"]) for file in files]])
+    connection.execute("SET VARIABLE heartbeat_files = ?", [[pattern(file["filename"]) for file in files]])
     _set_rows(connection, "heartbeat_runs", files)
     run_statement(connection, "log_heartbeats" if files else "log_no_heartbeats")
 

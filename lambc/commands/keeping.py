@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from lambc.commands.terminal import fail, first_line, out, say
+from collector.log.visible import visible
+from lambc.commands.terminal import fail, first_line, out, say, tell
 
 
 def home(folder: str) -> str:
@@ -46,13 +47,12 @@ class Kind(StrEnum):
 
 def check(names: Names = None, runs: RunsFolder = RUNS) -> None:
     """Read every page of every file of some runs, and name what is damaged. Ends with code 1 if anything is."""
-    from collector.log.check import check_run
+    from collector.store.check import check_runs
 
     folders, found = choose(names, runs), 0
-    for folder in folders:
-        for file, problem in check_run(folder):
-            found += 1
-            out.print(f"{file}: {problem}", markup=False)
+    for file, problem in check_runs(folders):
+        found += 1
+        tell(f"{file}: {problem}")
     if found:
         raise typer.Exit(1)
     out.print(f"nothing is damaged in {len(folders)} run{'s' * (len(folders) != 1)}")
@@ -69,7 +69,7 @@ def compact(names: Names = None, runs: RunsFolder = RUNS) -> None:
         before = size(folder)
         files, left = compact_run(folder)
         sentence = f"{folder.name}: {files:,} files, now {left:,}; {before:,} bytes, now {size(folder):,}"
-        out.print(sentence, markup=False)
+        tell(sentence)
 
     on_each(choose(names, runs), merge)
 
@@ -83,9 +83,9 @@ def rm(
     from collector.log.maintain import remove_run
 
     def remove(folder: Path) -> None:
-        if yes or typer.confirm(f"Remove {folder} ({size(folder):,} bytes)?", err=True):
+        if yes or typer.confirm(visible(f"Remove {folder} ({size(folder):,} bytes)?"), err=True):
             remove_run(folder)
-            out.print(f"{folder.name} is removed", markup=False)
+            tell(f"{folder.name} is removed")
 
     on_each(choose(names, runs), remove)
 
@@ -120,7 +120,7 @@ def export(
         fail("this needs torch and tensorboard: pip install 'lambc[train]' tensorboard")
     except (OSError, duckdb.Error) as error:
         fail(f"cannot write {output}: {first_line(error)}")
-    out.print(f"{', '.join(chosen)}: in {output}", markup=False)
+    tell(f"{', '.join(chosen)}: in {output}")
 
 
 def choose(names: list[str] | None, runs: Path) -> list[Path]:

@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from collector.log.visible import visible
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -32,9 +34,9 @@ def print_table(rows: "pa.Table") -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for field in rows.schema:
         number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type) or pa.types.is_decimal(field.type)
-        table.add_column(escape(field.name), justify="right" if number else "left", overflow="fold")
+        table.add_column(escape(visible(field.name)), justify="right" if number else "left", overflow="fold")
     for row in rows.to_pylist():
-        table.add_row(*(escape(cell(value)) for value in row.values()))
+        table.add_row(*(escape(visible(cell(value))) for value in row.values()))
     Console(highlight=False, width=None if sys.stdout.isatty() else 1000).print(table)
 
 
@@ -71,12 +73,17 @@ def first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0]
 
 
+def tell(message: str) -> None:
+    """A line on stdout, as it is, but for what a terminal would obey."""
+    out.print(visible(message), markup=False)
+
+
 def say(message: str) -> None:
-    """A line on stderr, as it is."""
-    err.print(message, markup=False, soft_wrap=True)
+    """A line on stderr, as it is, but for what a terminal would obey."""
+    err.print(visible(message), markup=False, soft_wrap=True)
 
 
 def fail(message: str, code: int = 2) -> NoReturn:
     """End the command with one line on stderr."""
-    err.print(message, style="red", markup=False, soft_wrap=True)
+    err.print(visible(message), style="red", markup=False, soft_wrap=True)
     raise typer.Exit(code)

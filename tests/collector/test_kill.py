@@ -50,7 +50,7 @@ def check(root: Path) -> None:
     """Nothing is damaged, and every row that was flushed is there once."""
     import duckdb
 
-    from collector.log.check import check_run
+    from collector.store.check import check_run
 
     assert check_run(root / "r") == []
     checkpoint = root / "checkpoint"
@@ -82,8 +82,6 @@ def drive(root: Path) -> None:
     import duckdb  # noqa: F401
     import torch
 
-    import collector.log.check
-    import collector.recording.collector  # noqa: F401
     import tests.collector.emitter  # noqa: F401
 
     torch.set_num_threads(1)

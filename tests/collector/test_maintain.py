@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from collector import Collector, connect
-from collector.log.check import check_run
 from collector.log.maintain import compact_run, remove_run
 from collector.log.parts import list_parts, write_part
 from collector.log.schema import ROLLUPS, TRUST_RATIOS
+from collector.store.check import check_run
 from tests.collector.emitter import Emitter
 
 

@@ -18,10 +18,11 @@ from typer.testing import CliRunner
 from app import log as opened
 from collector import Collector, connect
 from collector.log import atomic
-from collector.log.check import check_run
-from collector.log.listing import read_runs, run_folders, run_version
+from collector.log.listing import run_folders, run_version
 from collector.log.run import Run, read_run
+from collector.store.check import check_run
 from collector.store.connect import fingerprint
+from collector.store.runs import read_runs
 from lambc.cli import app
 from tests.collector.emitter import Emitter
 

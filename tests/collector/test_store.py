@@ -400,5 +400,5 @@ def test_a_thousand_files_open_in_no_time(tmp_path):
     con = connect(tmp_path)
     again = time.process_time() - start
     assert con.sql("SELECT count(*) FROM trust_ratios").fetchall() == [(2000,)]
-    assert first < 1.0  # 0.2 s on a quiet machine
+    assert first < 2.0  # 0.4 s on a quiet machine
     assert again < first
