@@ -9,8 +9,9 @@ import torch
 
 from lambc.experiments.catalogue import ReproducedRun
 from lambc.experiments.data import sources as data
+from lambc.experiments.scoring import score
 from lambc.experiments.state import State
-from lambc.experiments.train import as_asked, find_device, has_finished, score
+from lambc.experiments.train import as_asked, find_device, has_finished
 
 EVALUATION = 1 / 3
 """What an image costs that is tested on, beside one that is trained on: a forward pass without the backward one."""

@@ -22,8 +22,9 @@ from lambc.experiments.estimate import seconds_to_train
 from lambc.experiments.models import resnet18
 from lambc.experiments.optimizers import kind_of, make_optimizer
 from lambc.experiments.reproduce import Ended, reproduce
+from lambc.experiments.scoring import evaluate, learning_rate
 from lambc.experiments.settings import Run
-from lambc.experiments.train import as_asked, evaluate, has_finished, learning_rate, train
+from lambc.experiments.train import as_asked, has_finished, train
 from tests.experiments.test_resume import assert_same_end, train_with_cuts
 
 MEDIUM = [name for name, each in EXPERIMENTS.items() if each.medium]

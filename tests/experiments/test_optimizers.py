@@ -10,8 +10,8 @@ from torch.optim import AdamW
 
 from lambc import LAMBC, LARS, bounds
 from lambc.experiments.optimizers import make_optimizer
+from lambc.experiments.scoring import learning_rate
 from lambc.experiments.settings import Run
-from lambc.experiments.train import learning_rate
 
 
 def model():

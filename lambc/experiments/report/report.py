@@ -29,6 +29,15 @@ from collector.store.documentation import description
 from lambc.experiments.catalogue import EXPERIMENTS, Experiment
 from lambc.experiments.report import rendering as pages
 from lambc.experiments.report.rendering import Report, Section, code
+from lambc.experiments.report.sentences import (
+    as_in_the_paper,
+    say_comparisons,
+    say_differences,
+    say_failures,
+    say_gains,
+    say_readings,
+    say_touched,
+)
 from lambc.experiments.settings import Run
 
 if TYPE_CHECKING:
@@ -175,21 +184,21 @@ def _sections(
     questions: Questions, run_files: Sequence[Mapping[str, Any]], failures: Mapping[str, str]
 ) -> list[Section]:
     accuracy = questions.section("Accuracy on the test set", "accuracy")
-    differences = questions.section("The differences, seed by seed", "differences", _say_differences)
-    touched = questions.section("Which layers does the bound touch?", "touched", _say_touched)
-    answers = questions.section("Arm against arm", "comparisons", _say_comparisons)
-    gains = questions.section("Does the gain follow the number of steps?", "gains", _say_gains)
+    differences = questions.section("The differences, seed by seed", "differences", say_differences)
+    touched = questions.section("Which layers does the bound touch?", "touched", say_touched)
+    answers = questions.section("Arm against arm", "comparisons", say_comparisons)
+    gains = questions.section("Does the gain follow the number of steps?", "gains", say_gains)
     speaking = (answers, gains) if len(answers.text) > 1 else (differences, gains, touched)
     said = [f"- {line}" for section in speaking for line in section.text[:-1]]
     return [
-        Section("What is seen", [*_say_failures(questions, failures), *(said or ["- No comparison can be made yet."])]),
-        _as_in_the_paper(accuracy),
+        Section("What is seen", [*say_failures(questions, failures), *(said or ["- No comparison can be made yet."])]),
+        as_in_the_paper(accuracy),
         accuracy,
         replace(differences, text=differences.text[-1:]),
         *_if_any(replace(answers, text=answers.text[-1:])),
         *_if_any(replace(gains, text=gains.text[-1:])),
         questions.section("Measures side by side", "by_measure"),
-        *_if_any(questions.section("Which reading of the method is nearer to the paper?", "readings", _say_readings)),
+        *_if_any(questions.section("Which reading of the method is nearer to the paper?", "readings", say_readings)),
         _curves(questions),
         replace(touched, text=touched.text[-1:]),
         questions.section("Which kinds of layers", "kinds"),
@@ -210,108 +219,6 @@ def _sections(
 
 def _if_any(section: Section) -> list[Section]:
     return [section] if section.table else []
-
-
-def _say_failures(questions: Questions, failures: Mapping[str, str]) -> list[str]:
-    statuses = questions.ask("arms")["status"].to_pylist()
-    unfinished = sum(status != "finished" for status in statuses)
-    said = []
-    if failures:
-        said.append(f"- **{len(failures)} runs failed** when the command ran last: see the end.")
-    if unfinished:
-        said.append(
-            f"- **{unfinished} of {len(statuses)} runs did not finish**; they count nowhere, and are listed below."
-        )
-    return said
-
-
-def _say_comparisons(rows: list[dict[str, Any]]) -> Sequence[str]:
-    """The answers, where an experiment has arms for more than the paper's own question."""
-    if len({row["question"] for row in rows}) == 1:
-        return []
-    said = [
-        f"**{row['question']}** Batch size {row['batch size']:,}: {code(row['arm'])} against {code(row['against'])} "
-        f"over {row['pairs']} seeds: smoothed {row['smoothed']}, {row['smoothed, what is seen']}"
-        + (
-            f"; averaged weights {row['averaged weights']}, {row['averaged, what is seen']}"
-            * bool(row["averaged weights"])
-        )
-        + "."
-        for row in rows
-    ]
-    return [
-        *said,
-        f"Of {len(rows)} comparisons at 95 %, {len(rows) / 20:.1f} seem to differ by chance where none does.",
-    ]
-
-
-def _say_gains(rows: list[dict[str, Any]]) -> Sequence[str]:
-    return [
-        f"**Does the gain follow the number of steps?** Clipping gains {row['gain']:+.2f} points in {row['steps']:,} "
-        f"steps and {row['gain at the smallest']:+.2f} in {row['its steps']:,}, that is {row['more']:+.2f} "
-        f"[{row['from']:+.2f}, {row['to']:+.2f}] more over {row['seeds']} seeds: {row['what is seen']}."
-        for row in rows
-        if row["from"] is not None
-    ]
-
-
-def _say_differences(rows: list[dict[str, Any]]) -> Sequence[str]:
-    said = []
-    for row in rows:
-        if row["measure"] != "smoothed":
-            continue
-        interval = "" if row["from"] is None else f" [{row['from']:+.2f}, {row['to']:+.2f}]"
-        paper = f"; in the paper {row['paper']:+.2f}" if row["paper"] is not None else ""
-        said.append(
-            f"Batch size {_size(row)}: {code(row['arm'])} against {code(row['against'])} "
-            f"{row['difference']:+.2f} points smoothed{interval}, {row['what is seen']}{paper}."
-        )
-    return said
-
-
-def _size(row: Mapping[str, Any]) -> str:
-    """A batch size, and the paper's that it stands for."""
-    size, stands_for = row["batch size"], row["stands for"]
-    return f"{size:,}" if size == stands_for else f"{size:,} (for {stands_for:,})"
-
-
-def _say_touched(rows: list[dict[str, Any]]) -> Sequence[str]:
-    return [
-        f"Batch size {_size(row)}, {code(row['arm'])}: {row['hits that are 1-D %']} % of what is clipped is in tensors "
-        f"of one dimension; these are clipped in {row['1-D clipped %']} % of their steps, all others in "
-        f"{row['others clipped %']} %."
-        for row in rows
-        if row["hits"] and row["1-D clipped %"] is not None and row["others clipped %"] is not None
-    ]
-
-
-def _say_readings(rows: list[dict[str, Any]]) -> Sequence[str]:
-    return [
-        f"Read as {row['reading']}, the method is {row['points from the paper']} points from Table 1 on average over "
-        f"{row['cells']} of its 6 cells, and clipping at 1 is ahead at {row['clip 1 ahead']} of {row['batch sizes']} "
-        "batch sizes; in the paper at 3 of 3."
-        for row in rows
-    ]
-
-
-def _as_in_the_paper(accuracy: Section) -> Section:
-    """Batch sizes as columns, arms as rows, as Table 1 has it."""
-    cells: dict[str, dict[str, str | None]] = {}
-    rows = accuracy.table.to_pylist() if accuracy.table else []
-    sizes = list(dict.fromkeys(map(_size, rows)))
-    for row in rows:
-        std = "" if row["± std"] is None else f" ± {row['± std']:.2f}"
-        paper = f" (paper {row['paper %']:.2f})" if row["paper %"] is not None else ""
-        there = cells.setdefault(row["arm"], {"arm": row["arm"]} | dict.fromkeys(sizes))
-        if row["smoothed %"] is not None:
-            there[_size(row)] = f"{row['smoothed %']:.2f}{std}{paper}"
-    text = [
-        "Test accuracy in percent, smoothed over the epochs, by batch size: mean ± sample standard deviation over the "
-        "seeds."
-    ]
-    return Section(
-        "As the paper has it", text, "accuracy", pa.Table.from_pylist(list(cells.values())) if cells else None
-    )
 
 
 def _curves(questions: Questions) -> Section:
