@@ -36,7 +36,14 @@ def lambc(*arguments):
 def start(*arguments):
     """The command in a process of its own."""
     command = [sys.executable, "-m", "lambc", *map(str, arguments)]
-    return subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # which nohup, or CI, may have us ignore
+    )
 
 
 @pytest.fixture(scope="module")
@@ -152,27 +159,28 @@ def test_ctrl_c_ends_a_question_in_one_line(runs, arguments):
     query = f"SELECT count(*) FROM range(10), range({10**12}) AS far(away) WHERE range * away % 7 = 8"
     with start("sql", query, "--runs", runs, *arguments) as asked:
         try:
-            children = Path(f"/proc/{asked.pid}/task/{asked.pid}/children")
-            until = time.monotonic() + 60
-            while not children.read_text() and time.monotonic() < until:
+            until = time.monotonic() + 120
+            while cpu_seconds(asked.pid) < 8 and time.monotonic() < until:  # imports take two of them
                 time.sleep(0.05)
-            (answering,) = children.read_text().split()
-            time.sleep(0.5)
             asked.send_signal(signal.SIGINT)
             said, complained = asked.communicate(timeout=30)
         finally:
             asked.kill()
     assert (asked.returncode, said, complained) == (130, "", "interrupted\n")
-    assert not Path(f"/proc/{answering}").exists()
 
 
-def test_sql_reads_the_log_and_no_other_file(runs, tmp_path):
-    secret = tmp_path / "secret.csv"
-    secret.write_text("word\nplugh\n")
-    assert_refused(lambc("sql", f"FROM '{secret}'", "--runs", runs), "secret.csv")
-    assert_refused(lambc("sql", f"FROM read_csv('{secret}')", "--runs", runs), "read_csv() cannot be asked here")
-    assert_refused(lambc("sql", f"COPY runs TO '{tmp_path}/x.csv'", "--runs", runs), "only a query that reads")
-    assert [file.name for file in tmp_path.iterdir()] == ["secret.csv"]
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_sql_takes_what_the_user_may_do(runs, tmp_path):
+    """It is one's own SQL over one's own log; strangers' is for connect(root, untrusted=True)."""
+    other = tmp_path / "other.csv"
+    other.write_text("word\nplugh\n")
+    assert "plugh" in lambc("sql", f"FROM '{other}'", "--runs", runs).stdout
+    assert lambc("sql", f"COPY (SELECT run FROM runs) TO '{tmp_path}/x.csv'", "--runs", runs).exit_code == 0
+    assert (tmp_path / "x.csv").read_text().startswith("run\n")
 
 
 def test_sql_keeps_json_and_whole_numbers_as_they_are(runs):

@@ -10,8 +10,7 @@ from typing import Annotated
 
 import typer
 
-from collector.log.visible import visible
-from lambc.commands.terminal import fail, first_line, out, say, tell
+from lambc.commands.terminal import fail, first_line, out, say, tell, visible
 
 
 def home(folder: str) -> str:

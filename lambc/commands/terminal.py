@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from collector.log.visible import visible
+from lambc.beside import check_beside
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,6 +23,17 @@ def write_any_sign() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def visible(text: str) -> str:
+    """Returns `text` with what a terminal would obey escaped (collector.log.visible)."""
+    try:
+        check_beside("collector")
+    except ImportError:  # a module of the user's, which is not run; this very message names it
+        return text
+    from collector.log import visible as log_visible
+
+    return log_visible.visible(text)
 
 
 def print_table(rows: "pa.Table") -> None:
@@ -69,8 +80,9 @@ def percent(share: float) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, without the lines that point into a statement."""
-    return str(error).strip().partition("\n")[0]
+    """What an error says, and the names that DuckDB suggests, without the lines that point into a statement."""
+    said, *rest = str(error).strip().split("\n")
+    return " ".join([said, *(line for line in rest if line.startswith(("Did you mean", "Candidate")))])
 
 
 def tell(message: str) -> None:

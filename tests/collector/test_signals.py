@@ -310,20 +310,28 @@ class Slow(torch.utils.data.Dataset):
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(60)
         return index
-def sleep():
+def sleep(ready):
+    ready.send(True)
     time.sleep(60)
 collector = Collector(emitter, root, "r", flush_seconds=1e6)
 emitter.say(1)
-child = multiprocessing.get_context("fork").Process(target=sleep)
+fork = multiprocessing.get_context("fork")
+hear, ready = fork.Pipe()
+child = fork.Process(target=sleep, args=(ready,))
 child.start()
+hear.recv()  # Python forgets a signal that comes while it forks
 child.terminate()
 child.join()
 print(child.exitcode)
 try:
-    for batch in torch.utils.data.DataLoader(Slow(), num_workers=1, multiprocessing_context="fork"):
-        emitter.say(collector.step + 1)
-except (RuntimeError, ConnectionError):  # that the worker was killed, or that its file descriptors cannot be fetched
-    print("True")
+    try:
+        for batch in torch.utils.data.DataLoader(Slow(), num_workers=1, multiprocessing_context="fork"):
+            emitter.say(collector.step + 1)
+    except ConnectionError:  # its file descriptors cannot be fetched; torch's handler may raise beside it
+        time.sleep(1)
+except RuntimeError:
+    pass
+print("True")
 emitter.say(collector.step + 1)
 print(len(Collector.open_runs()), collector.step)
 collector.close()

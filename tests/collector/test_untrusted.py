@@ -484,9 +484,9 @@ for sql in (
     except duckdb.Error:
         print("refused")
 """
-    from collector.store.sandbox import _package_folders
+    from collector.store.sandbox import package_folders
 
-    command = [sys.executable, "-I", "-S", "-c", code, *_package_folders()]
+    command = [sys.executable, "-I", "-S", "-c", code, *package_folders()]
     said = subprocess.run(command, capture_output=True, text=True).stdout.split()
     assert said == ["[(6,)]", "refused", "refused", "refused"]
     assert list(tmp_path.iterdir()) == []
