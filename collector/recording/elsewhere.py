@@ -16,8 +16,6 @@ class Elsewhere:
     Raises nothing but from `folder`, so that no rank of a job ends where the others go on.
     """
 
-    closed = False
-
     def __init__(self, rank: int, optimizer: Any, root: str | os.PathLike[str], name: str | None) -> None:
         self._rank = rank
         self._optimizer = optimizer

@@ -170,13 +170,12 @@ def _load(state: State, checkpoint: Path, ranks: Ranks) -> None:
 
 def _collector(run: Run, state: State, folder: Path, *, resume: bool) -> Collector:
     """The run's collector; without a checkpoint to go on from, a run that is there begins anew."""
-    config = run.config(str(state.device))
     try:
         return Collector(
             state.optimizer,
             folder.parent,
             folder.name,
-            config=config,
+            config=run.config(str(state.device)),
             resume=resume and state.step > 0,
             overwrite=resume and state.step == 0,
             model=state.model,
