@@ -62,5 +62,9 @@ def _free(path: Path) -> Path:
 
 
 def last_step(path: Path) -> int:
-    """Returns the last step in a part, from its rows: statistics of a damaged footer would end the process."""
-    return pc.max(pq.read_table(path, columns=["step"], partitioning=None)["step"]).as_py() or 0
+    """Returns the last step in a part, from its rows: statistics of a damaged footer would end the process.
+
+    Opening it so takes 0.2 ms; `read_table` would first import pyarrow's datasets, which takes a third of a second.
+    """
+    with pq.ParquetFile(path, memory_map=True) as part:
+        return pc.max(part.read(columns=["step"], use_threads=False)["step"]).as_py() or 0

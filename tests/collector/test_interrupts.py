@@ -2,9 +2,9 @@
 
 import atexit
 import json
+import mmap
 import os
 import random
-import select
 import signal
 import subprocess
 import sys
@@ -18,8 +18,8 @@ INTERRUPTS = int(os.environ.get("INTERRUPTS", "30"))
 """How many runs are interrupted; 200 take a minute or two."""
 
 
-def train(root: Path, say: int) -> None:
-    """Train without end, and write the number of each step that has returned to `say`."""
+def train(root: Path, returned: memoryview) -> None:
+    """Train without end, and put the number of each step that has returned into `returned`."""
     import torch
 
     from collector import Collector
@@ -29,53 +29,39 @@ def train(root: Path, say: int) -> None:
     with Collector(emitter, root, name="r", flush_seconds=0.01) as collector:
         for step in range(1, 10**9):
             emitter.say(step, torch.full((7, 2), step + 0.5))
-            os.write(say, step.to_bytes(8))
+            returned[0] = step
             collector.log({"loss": torch.tensor(float(step))})
             if step % 50 == 0:
                 collector.flush()
-
-
-def steps_said(listen: int) -> int:
-    """The last step that has returned, as far as is known by now."""
-    last = 0
-    while (said := os.read(listen, 8 * 4096)) and len(said) >= 8:
-        last = int.from_bytes(said[-8:])
-        if len(said) < 8 * 4096:
-            break
-    return last
 
 
 def interrupt(root: Path, generator: random.Random) -> None:
     """Interrupt a run once or twice, and check that it says so and has every row."""
     import pyarrow.parquet as pq
 
-    listen, say = os.pipe2(os.O_NONBLOCK)
+    shared = memoryview(mmap.mmap(-1, 8)).cast("q")  # by both processes
     child = os.fork()
     if not child:
-        os.close(listen)
         try:
-            train(root, say)
-        except (KeyboardInterrupt, BlockingIOError):
+            train(root, shared)
+        except KeyboardInterrupt:
             pass
         except BaseException:
             traceback.print_exc()
         finally:
             atexit._run_exitfuncs()
             os._exit(0)
-    os.close(say)
+    until = time.monotonic() + 60
     if generator.random() < 0.7:  # else it may be before the run has begun
-        select.select([listen], [], [], 60)
+        while not shared[0] and time.monotonic() < until:
+            time.sleep(0.001)
     time.sleep(generator.uniform(0.0, 0.1))
-    try:
-        returned = steps_said(listen)
-    except BlockingIOError:
-        returned = 0
+    returned = shared[0]
     os.kill(child, signal.SIGINT)
     if generator.random() < 0.6:
         time.sleep(generator.choice([0.0, 0.001, 0.005, 0.02]))
         os.kill(child, signal.SIGINT)
     os.waitpid(child, 0)
-    os.close(listen)
     if not (root / "r").exists():
         assert returned == 0, "a run that had begun is gone"
         return

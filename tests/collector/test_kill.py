@@ -1,6 +1,7 @@
 """A training process that is killed again and again, and goes on from its last checkpoint, has the log of one that was
 not disturbed."""
 
+import mmap
 import os
 import random
 import signal
@@ -17,8 +18,11 @@ KILLS = int(os.environ.get("KILLS", "40"))
 """How often it is killed; 200 take some minutes."""
 
 
-def train(root: Path, *, until: int, compact_first: bool) -> None:
-    """Go on from the checkpoint. Flushes, merges and rollups come so often that a kill hits one more often than not."""
+def train(root: Path, *, until: int, compact_first: bool, begun: memoryview | None = None) -> None:
+    """Go on from the checkpoint. Flushes, merges and rollups come so often that a kill hits one more often than not.
+
+    begun: whose first number becomes 1 when there is a step.
+    """
     import torch
 
     from collector import Collector
@@ -38,6 +42,8 @@ def train(root: Path, *, until: int, compact_first: bool) -> None:
     with Collector(emitter, root, name="r", resume=True, flush_seconds=0.002) as collector:
         for step in range(done + 1, until + 1):
             emitter.say(step, torch.full((7, len(LAYERS)), step + 0.5))
+            if begun is not None:
+                begun[0] = 1
             collector.log({"loss": 1 / step})
             if step % 20 == 0:
                 collector.flush()
@@ -89,7 +95,12 @@ def drive(root: Path) -> None:
     generator = random.Random(0)
     while kills < KILLS:
         # Far enough that no process comes to its end before it is killed.
-        child = in_a_child(train, root, until=10**6, compact_first=generator.random() < 0.3)
+        begun = memoryview(mmap.mmap(-1, 1))  # by both processes
+        child = in_a_child(train, root, until=10**6, compact_first=generator.random() < 0.3, begun=begun)
+        if generator.random() < 0.5:  # else it may be while the run is opened, however slow the machine is
+            deadline = time.monotonic() + 60
+            while not begun[0] and time.monotonic() < deadline:
+                time.sleep(0.001)
         time.sleep(generator.uniform(0.0, 0.12))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
