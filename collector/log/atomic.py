@@ -31,8 +31,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Remove what a killed process had not yet published in `folder`."""
-    for leftover in folder.glob(".*.tmp"):
+    """Remove what a killed process had not yet published in `folder`, and in all that are in it."""
+    for leftover in folder.rglob(".*.tmp"):
         leftover.unlink(missing_ok=True)
 
 

@@ -24,10 +24,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from collector.log import index
 from collector.log.arrays import to_numpy
 from collector.log.parts import (
     ROW_GROUP,
     Part,
+    first_step_of,
     in_order,
     list_parts,
     list_replaced,
@@ -91,15 +93,17 @@ def _newest(parts: Sequence[Part], below: int) -> list[Part]:
 
 
 def _merge(parts: Sequence[Part], table: LogTable, folder: Path, layers: Sequence[str]) -> Path:
-    step = min(int(part.path.name.split("-")[1]) for part in parts)
+    step = min(map(first_step_of, parts))
     path = part_path(folder, step, parts[0].first, parts[-1].last)
     waiting: list[pa.Table] = []
+    count = 0
     with writing(table, path) as writer:
         for rows in rows_by_series(parts, table, layers):
             waiting.append(rows)
-            if sum(each.num_rows for each in waiting) >= ROW_GROUP:
+            count += rows.num_rows
+            if count >= ROW_GROUP:
                 writer.write_table(pa.concat_tables(waiting).combine_chunks(), row_group_size=ROW_GROUP)
-                waiting = []
+                waiting, count = [], 0
         if waiting:
             writer.write_table(pa.concat_tables(waiting).combine_chunks(), row_group_size=ROW_GROUP)
     finish_merge(folder)
@@ -131,7 +135,7 @@ def _slices(part: Part, table: LogTable, place: _Place) -> Iterator[tuple[tuple[
         else:
             batches = file.iter_batches(_BATCH, use_threads=False)
         for batch in batches:
-            rows, start = pa.Table.from_batches([batch]).cast(table.schema), 0
+            rows, start = table.complete(pa.Table.from_batches([batch])), 0
             for name, end in _ends(rows[table.series].combine_chunks()):
                 yield place(name), rows.slice(start, end - start)
                 start = end
@@ -161,6 +165,7 @@ def finish_merge(folder: Path) -> None:
     for path in list_replaced(folder):
         aside.mkdir(exist_ok=True)
         os.utime(path.rename(aside / path.name))
+        index.forget(path)
 
 
 def clear_replaced(folder: Path, *, seconds: float = KEPT_SECONDS) -> None:
@@ -175,6 +180,11 @@ def clear_replaced(folder: Path, *, seconds: float = KEPT_SECONDS) -> None:
         aside.rmdir()
 
 
+def is_damage(error: Exception) -> bool:
+    """Whether what a reader says is of the file's bytes, and not of the disk or of memory."""
+    return not isinstance(error, MemoryError) and not getattr(error, "errno", None)
+
+
 def open_part(path: Path) -> pq.ParquetFile:
     """A part to read, whose pages are checked against their checksums: OSError if they do not agree."""
     return pq.ParquetFile(path, page_checksum_verification=True)
@@ -183,4 +193,4 @@ def open_part(path: Path) -> pq.ParquetFile:
 def read_part(path: Path, table: LogTable) -> pa.Table:
     """All rows of a part. Raises OSError if a page does not agree with its checksum."""
     with open_part(path) as file:
-        return file.read(use_threads=False).cast(table.schema)  # the other cores are training
+        return table.complete(file.read(use_threads=False))  # the other cores are training

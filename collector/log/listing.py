@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -48,29 +49,42 @@ def _is_run(folder: str) -> bool:
 
 def run_version(folder: Path) -> str:
     """Changes when a part, a rollup or the run.json of a run is added, changed or removed."""
-    try:
-        ended = read_contents(folder)["status"] != "running"
-    except ValueError:
-        ended = False
-    seen = [_version(f"{folder}/run.json")]
+    ended = has_ended(folder)
+    seen = [file_version(f"{folder}/run.json")]
     for table in (*LOG_TABLES, ROLLUPS):
         name = f"{folder}/{table.folder}"
-        seen.append(_version(name))
-        # Of a run that has ended, a folder is listed once for each of its times; a file's own time is looked at always.
+        seen.append(file_version(name))
         try:
-            files = () if not seen[-1] else _known_files(name, seen[-1]) if ended else list_files(Path(name))
-            seen += [f"{path} {_version(path)}" for path in files]
+            files = files_in(name, seen[-1] if ended else "")
+            seen += [f"{path} {file_version(path)}" for path in files]
         except OSError as error:  # changes once it can be listed
             seen.append(f"{error.errno}")
     return hashlib.sha256("\0".join(seen).encode(errors="surrogateescape")).hexdigest()[:16]
 
 
+def has_ended(folder: Path) -> bool:
+    """Whether a run has ended, as far as one knows."""
+    try:
+        return bool(read_contents(folder)["status"] != "running")
+    except ValueError:
+        return False
+
+
+def files_in(folder: str | Path, version: str = "") -> Sequence[Path]:
+    """The files of one table of a run (`list_files`). Raises OSError if the folder cannot be read.
+
+    version: of the folder (`file_version`), which is listed once for each; '' to list it anew, as while a run goes on.
+    """
+    return _known_files(str(folder), version) if version else list_files(Path(folder))
+
+
 @lru_cache(_VERSIONS_KEPT)
-def _known_files(folder: str, version: str) -> tuple[str, ...]:
-    return tuple(str(path) for path in list_files(Path(folder)))
+def _known_files(folder: str, version: str) -> tuple[Path, ...]:
+    return tuple(list_files(Path(folder)))
 
 
-def _version(path: str | Path) -> str:
+def file_version(path: str | Path) -> str:
+    """Changes when a file is written, replaced or removed; '' if there is none."""
     try:
         status = os.stat(path)
     except OSError:  # merged just now, never there, or a link that leads nowhere

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from collector.log import atomic
+from collector.log import atomic, index
 from collector.log.arrays import strings
 from collector.log.schema import LogTable
 
@@ -93,10 +93,15 @@ def part_path(folder: Path, step: int, first: int, last: int | None = None) -> P
     return folder / f"step-{step:012}-part-{numbers}.parquet"
 
 
+def first_step_of(part: Part) -> int:
+    """The least step of its rows, from its name."""
+    return int(part.path.name.split("-")[1])
+
+
 def replace_part(rows: pa.Table, table: LogTable, path: Path) -> None:
     """Write `rows` under `path`, in one motion, whether or not there is such a file."""
     with writing(table, path) as writer:
-        writer.write_table(rows, row_group_size=ROW_GROUP)
+        writer.write_table(table.complete(rows), row_group_size=ROW_GROUP)
 
 
 @contextmanager
@@ -104,8 +109,9 @@ def writing(table: LogTable, path: Path) -> Iterator[pq.ParquetWriter]:
     """A writer of the rows of `path`, which is there when the block ends well, and as it was when it does not."""
     written = atomic.temporary(path)
     try:
-        with pq.ParquetWriter(written, table.schema, **_parquet_options(table)) as writer:
+        with pq.ParquetWriter(written, table.full, **_parquet_options(table)) as writer:
             yield writer
+        index.note(path, table, writer.writer.metadata)
         atomic.publish(path)
     except BaseException:
         written.unlink(missing_ok=True)  # a full disk needs the room
@@ -126,13 +132,13 @@ def _parquet_options(table: LogTable) -> dict:
     return {
         "compression": "zstd",
         "compression_level": 11,  # half a byte a row less than 9 at 12,000 rows, in the same time; 15 takes thrice that
-        "use_dictionary": [column.name for column in table.schema if column.type == pa.string()],
+        "use_dictionary": [column.name for column in table.full if column.type == pa.string()],
         "column_encoding": {
-            **{column.name: "DELTA_BINARY_PACKED" for column in table.schema if pa.types.is_integer(column.type)},
-            **{column.name: "BYTE_STREAM_SPLIT" for column in table.schema if pa.types.is_floating(column.type)},
+            **{column.name: "DELTA_BINARY_PACKED" for column in table.full if pa.types.is_integer(column.type)},
+            **{column.name: "BYTE_STREAM_SPLIT" for column in table.full if pa.types.is_floating(column.type)},
             **{
                 f"{column.name}.list.element": "DELTA_BINARY_PACKED"
-                for column in table.schema
+                for column in table.full
                 if pa.types.is_list(column.type)
             },
         },

@@ -9,7 +9,6 @@ is gone is removed, and a merged part's name says which parts it stands for, so 
 and counts it once.
 """
 
-import fcntl
 import hashlib
 import os
 import re
@@ -24,10 +23,12 @@ from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pyarrow as pa
+from filelock import FileLock
 from pyarrow import fs
 
 from collector.log import atomic
 from collector.log.compact import clear_replaced
+from collector.log.index import INDEX
 from collector.log.parts import replaced_folder
 from collector.log.run import SILENT
 from collector.log.schema import LOG_TABLES, ROLLUPS
@@ -99,7 +100,8 @@ def fetch(url: str) -> Path:
     folder = cache_folder("read", there)
     folder.mkdir(parents=True, exist_ok=True)
     here = Place(LOCAL, str(folder))
-    with in_words(url), _locked(folder), ThreadPoolExecutor(COPIES) as pool:
+    # One at a time: of two that fetch, the one with the older list would remove what the other has just brought.
+    with in_words(url), FileLock(folder / ".lock"), ThreadPoolExecutor(COPIES) as pool:
         for tries_left in reversed(range(_TRIES)):
             wanted = _of_log(there, url)
             try:
@@ -126,13 +128,15 @@ def fingerprint(url: str) -> str:
 def versions(place: Place) -> Versions:
     """The files in a folder, none if there is no such folder.
 
-    Left out is what is hidden, and what is kept aside for readers of the local disk (`replaced_folder`).
+    Left out is what is hidden, and what serves readers of the local disk alone (`replaced_folder`, the index).
     """
     selector = fs.FileSelector(place.folder, recursive=True, allow_not_found=True)
     found: Versions = {}
     for info in place.files.get_file_info(selector):
         path = info.path.removeprefix(f"{place.folder}/")
-        if info.is_file and all(name and not name.startswith((".", "replaced_")) for name in path.split("/")):
+        names = path.split("/")
+        listed = names[-1] != INDEX and all(name and not name.startswith((".", "replaced_")) for name in names)
+        if info.is_file and listed:
             found[path] = (info.size, info.mtime_ns)
     return found
 
@@ -278,14 +282,6 @@ def cache_folder(purpose: str, place: Place) -> Path:
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     key = hashlib.sha256(f"{place.endpoint} {place.folder}".encode()).hexdigest()[:12]
     return Path(home, "lambc", purpose, key, place.folder.rpartition("/")[2]).expanduser().absolute()
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One at a time: of two that fetch, the one with the older list would remove what the other has just brought."""
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 @contextmanager

@@ -13,10 +13,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from collector.log.arrays import of_buffer, strings, to_numpy
 from collector.log.compact import open_part
+from collector.log.footer import ROWS, rows_in
 from collector.log.parts import ROW_GROUP, Part, list_parts, replaced_folder, writing
 from collector.log.schema import ROLLUPS, TRUST_RATIOS
 
@@ -42,7 +44,6 @@ _DTYPES = {pa.int32(): np.int32, pa.int64(): np.int64, pa.float32(): np.float32}
 _BIN_BITS, _BIN_ZERO = 14, 2**13
 _SMALLEST, _LARGEST = 2.0**-32, 2.0**128  # what lies outside counts as that; as in collector/sql/ratio_bin.sql
 _NEVER = 2**63 - 1
-_ROWS = b"rows"
 
 
 def rollup_path(part: Path) -> Path:
@@ -77,14 +78,9 @@ def rows_of(rollup: Path) -> int | None:
     try:
         metadata = pq.read_metadata(rollup)
         names = metadata.schema.to_arrow_schema().names
-        return rows_in(metadata) if names == ROLLUPS.schema.names else None
+        return rows_in(metadata) if names in (ROLLUPS.schema.names, ROLLUPS.full.names) else None
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
         return None
-
-
-def rows_in(metadata: pq.FileMetaData) -> int:
-    """How many rows the part of a rollup had, by its footer. Raises TypeError, KeyError or ValueError if it is none."""
-    return int(metadata.metadata[_ROWS])
 
 
 def _write(part: Part) -> None:
@@ -93,7 +89,7 @@ def _write(part: Part) -> None:
     run = strings([part.path.parent.parent.name])[0]
     level = FINEST
     with writing(ROLLUPS, rollup_path(part.path)) as writer:
-        writer.add_key_value_metadata({_ROWS: str(part.rows)})
+        writer.add_key_value_metadata({ROWS: str(part.rows)})
         while True:
             top = level == COARSEST or bool(np.ptp(cells["step"]) <= 2**level)
             shown = counts if top or level >= BINNED else None
@@ -127,6 +123,7 @@ def _cells(rows: pa.Table, names: dict[str, int]) -> tuple[Columns, Counts]:
     step, epoch, w, u, ratio, clipped, lower, upper, lr = (
         to_numpy(rows[name]) for name in ("step", "epoch", *TRUST_RATIOS.measured)
     )
+    grad = _or_nan(rows["grad_norm"]) if "grad_norm" in rows.column_names else np.full(len(step), np.nan)
     with np.errstate(all="ignore"):
         finite = np.isfinite(w) & np.isfinite(u)
         exempt = (lower == 1) & (upper == 1)
@@ -162,11 +159,18 @@ def _cells(rows: pa.Table, names: dict[str, int]) -> tuple[Columns, Counts]:
             "relative_step_max": np.where(w == 0, np.nan, lr.astype(float) * clipped * u / w),
             "lower": lower,
             "upper": upper,
+            "grad_norm_min": grad,
+            "grad_norm_max": grad,
         }
         within = np.fmin(np.maximum(ratio[adapted].astype(float), _SMALLEST), _LARGEST)
         bins = np.ceil(BINS_AN_OCTAVE * np.log2(within)).astype(np.int64)
     keys = (np.flatnonzero(adapted) << _BIN_BITS) + bins + _BIN_ZERO
     return _grouped(columns, (keys, np.ones(len(keys), np.int64)), FINEST)
+
+
+def _or_nan(column: pa.ChunkedArray) -> np.ndarray:
+    nan = of_buffer(np.array([np.nan], np.float32), pa.float32())[0]
+    return to_numpy(pc.fill_null(column, nan))
 
 
 def _sum(column: np.ndarray, starts: np.ndarray) -> np.ndarray:
@@ -226,7 +230,7 @@ def _as_table(
                 return pa.nulls(count, kind) if counts is None else _lists(counts, count)[name == "ratio_rows"]
         return _numbers(name, cells, kind)
 
-    return pa.table([column(field.name, field.type) for field in ROLLUPS.schema], schema=ROLLUPS.schema)
+    return pa.table([column(field.name, field.type) for field in ROLLUPS.full], schema=ROLLUPS.full)
 
 
 def _numbers(name: str, cells: Columns, kind: pa.DataType) -> pa.Array:

@@ -2,20 +2,18 @@
 
 import json
 import math
-import os
-import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from stat import S_ISREG
 from typing import Any
 
 from collector.log import atomic
 from collector.log.config import plain_config, plain_text
+from collector.log.run_folder import claim, claim_next
 from collector.log.schema import FORMAT, LOG_TABLES
-from collector.log.visible import all_visible
+from collector.log.small_files import CHECKSUM, NoSmallFileError, read_small, sealed, what_is_wrong
 
 SILENT = timedelta(seconds=60)
 """Without a heartbeat for so long, a run that did not end is taken for dead ('stalled')."""
@@ -25,6 +23,12 @@ _MOST_BYTES = {"run.json": 2**26, "heartbeat": 2**16}
 
 _YEARS = range(1970, 2262)
 """What a clock may say; what lies outside of them, not every reader can hold."""
+
+_KEYS = {
+    *("format", "run", "config", "environment", "layers", "attempts", "status", "started", "finished", "failure"),
+    *("every", "recorded", "own_axis", "lost_rows", "time", "step"),
+}
+"""The keys beside the checksum. What has another, and no checksum, has lost it: a flipped bit may lie in its key."""
 
 STATUSES = ("running", "finished", "failed", "interrupted")
 
@@ -61,7 +65,7 @@ class Run:
 
         Raises FileExistsError if there is a run of that name.
         """
-        folder = _claim_next(folder) if numbered else _claim(folder)
+        folder = claim_next(folder) if numbered else claim(folder)
         try:
             return cls._begin(folder, config, environment)
         except BaseException:
@@ -104,9 +108,7 @@ class Run:
         run.contents |= {"finished": None, "failure": None}
         if config is not None:
             run.contents["config"] = dict(config)
-        for table in LOG_TABLES:
-            if (folder / table.folder).is_dir():
-                atomic.clear_leftovers(folder / table.folder)
+        atomic.clear_leftovers(folder)
         run._begin_attempt()
         return run
 
@@ -118,9 +120,7 @@ class Run:
 
     def save(self) -> None:
         """Rewrite run.json in one motion."""
-        # A line for each key; json's own indent would take 20 ms, and the training loop's turn, for 62 layers.
-        lines = (f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in self.contents.items())
-        atomic.write_text(self.folder / "run.json", "{\n" + ",\n".join(lines) + "\n}\n")
+        atomic.write_text(self.folder / "run.json", sealed(self.contents))
 
     @property
     def layers(self) -> list[str]:
@@ -161,16 +161,16 @@ class Run:
 
     def beat(self, step: int) -> None:
         """Rewrite the heartbeat: the run was alive just now, and its last step was `step`."""
-        atomic.write_text(self.folder / "heartbeat", json.dumps({"time": _now(), "step": step}))
+        atomic.write_text(self.folder / "heartbeat", sealed({"time": _now(), "step": step}))
 
 
 def read_run(folder: Path) -> dict[str, Any]:
     """The contents of a run.json. Raises ValueError, which says what is wrong with it, if it cannot be used."""
     try:
-        contents = json.loads(_read_small(folder / "run.json"), parse_constant=str, parse_float=_finite)
+        contents = json.loads(_text(folder / "run.json"), parse_constant=str, parse_float=_finite)
     except OSError as error:
         raise ValueError(f"it cannot be read ({error.strerror})") from error
-    except _NoSmallFileError:
+    except NoSmallFileError:
         raise
     except (ValueError, RecursionError) as error:
         raise ValueError(f"it is no JSON ({error})") from error
@@ -182,32 +182,40 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 
 def read_heartbeat(folder: Path) -> dict[str, Any] | None:
-    """The heartbeat, {"time": ISO 8601, "step": int}; None if there is none that can be read."""
+    """The heartbeat, {"time": ISO 8601, "step": int}; None if there is none that can be used."""
     try:
-        beat = json.loads(_read_small(folder / "heartbeat"))
+        return _heartbeat(folder)
+    except (OSError, ValueError):
+        return None
+
+
+def heartbeat_problem(folder: Path) -> str:
+    """What is wrong with a heartbeat that cannot be used, or ''."""
+    return what_is_wrong(_heartbeat, folder)
+
+
+def _heartbeat(folder: Path) -> dict[str, Any]:
+    """The heartbeat. Raises ValueError, which says what is wrong with it, if it cannot be used, and OSError."""
+    text = _text(folder / "heartbeat")
+    try:
+        beat = json.loads(text)
         _check_time(beat["time"])
         if not 0 <= int(beat["step"]) < 2**63:
-            return None
-    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
-        return None
+            raise ValueError(f"the step {beat['step']}")
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+        raise ValueError(f"it does not say a time and a step ({error})") from error
     return beat
 
 
-class _NoSmallFileError(ValueError):
-    """It is no file, or larger than any that a run writes."""
+def is_as_written(contents: Mapping[str, Any]) -> bool:
+    """Whether the checksum of a run.json or a heartbeat, if it has one, is that of its contents."""
+    if CHECKSUM not in contents:
+        return contents.keys() <= _KEYS
+    return bool(json.loads(sealed(contents))[CHECKSUM] == contents[CHECKSUM])
 
 
-def _read_small(path: Path) -> str:
-    """The text of a small file. Raises _NoSmallFileError, also for a pipe, which is not waited for."""
-    # The one that is opened is the one that is looked at, whatever takes its place meanwhile.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, encoding="utf-8") as file:
-        status = os.fstat(descriptor)
-        if not S_ISREG(status.st_mode):
-            raise _NoSmallFileError("it is no file")
-        if status.st_size > _MOST_BYTES[path.name]:
-            raise _NoSmallFileError(f"it has {status.st_size:,} bytes, which no run writes")
-        return file.read()
+def _text(path: Path) -> str:
+    return read_small(path, _MOST_BYTES[path.name])
 
 
 def _finite(number: str) -> float | str:
@@ -223,56 +231,6 @@ def _check_time(text: str) -> None:
         raise ValueError(f"the time {text!r} has no zone")
     if time.year not in _YEARS:
         raise ValueError(f"the time {text!r} is not between {_YEARS[0]} and {_YEARS[-1]}")
-
-
-def name_of_now(*, unique: bool = False) -> str:
-    """What a run is called that was given no name: the time in UTC.
-
-    unique: with six random digits behind it, for where no folder can be claimed (an object store).
-    """
-    now = datetime.now(UTC).strftime("%Y-%m-%d-%H%M%S")
-    return f"{now}-{secrets.token_hex(3)}" if unique else now
-
-
-def check_name(name: str) -> None:
-    """Raise ValueError, saying why, for a run name that cannot be a folder of its own."""
-    if not isinstance(name, str) or not name:
-        raise ValueError(f"name={name!r}: a run needs a name of at least one character")
-    if name.startswith(".") or ".." in name or any(sign in name for sign in "/\\\0"):
-        raise ValueError(
-            f"name={name!r}: a run's name is a folder's: no '/', '\\', '..' or NUL, and no '.' at its start"
-        )
-    if not all_visible(name):
-        raise ValueError(f"name={name!a} has control characters, which a terminal obeys; take another name")
-    try:
-        size = len(name.encode())
-    except UnicodeEncodeError as error:
-        raise ValueError(f"name={name!r} is not valid Unicode; take another name") from error
-    if size > 200:
-        raise ValueError(f"name={name[:20]!r}… takes {size} bytes, and 200 are the most; take a shorter one")
-
-
-def _claim(folder: Path) -> Path:
-    """Make `folder`, which of several processes one alone can. Raises FileExistsError in the others."""
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError as error:
-        if not folder.parent.is_dir():
-            raise NotADirectoryError("a link in this path leads nowhere") from error
-        raise FileExistsError(
-            f"run {folder.name!r} is there already in {folder.parent}; take another name, or resume=True to go on"
-        ) from error
-    return folder
-
-
-def _claim_next(folder: Path) -> Path:
-    """Make the first of `name`, `name-2`, `name-3` … that is not there: jobs that begin together get one each."""
-    number = 1
-    while True:
-        try:
-            return _claim(folder if number == 1 else folder.with_name(f"{folder.name}-{number}"))
-        except FileExistsError:
-            number += 1
 
 
 def _check(contents: Any) -> None:

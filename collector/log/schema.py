@@ -12,8 +12,10 @@ FORMAT = 1
 class LogTable:
     """A table of the log: the files `<run>/<folder>/*.parquet`, all of one schema.
 
+    schema: the columns that every file has. added: those that files lack which are older than they, and whose values
+    may be null.
     series: the column that names a series; the rows of a file are sorted by series, then by step.
-    measured: the columns with measured values.
+    measured: the columns with measured values that are never null.
     pruned_by: columns, beside the run, the series and the step, by which a reader passes over row groups.
     """
 
@@ -22,6 +24,19 @@ class LogTable:
     schema: pa.Schema
     measured: tuple[str, ...]
     pruned_by: tuple[str, ...] = ()
+    added: tuple[pa.Field, ...] = ()
+
+    @property
+    def full(self) -> pa.Schema:
+        """The columns of a file that is written today."""
+        return pa.schema([*self.schema, *self.added])
+
+    def complete(self, rows: pa.Table) -> pa.Table:
+        """`rows` with all columns; in those that it lacks every value is null."""
+        for column in self.added:
+            if column.name not in rows.column_names:
+                rows = rows.append_column(column, pa.nulls(rows.num_rows, column.type))
+        return rows.cast(self.full)
 
 
 TRUST_RATIOS = LogTable(
@@ -44,6 +59,8 @@ TRUST_RATIOS = LogTable(
     ),
     # In the order of the rows of an optimizer's `record.table`.
     measured=("weight_norm", "update_norm", "trust_ratio", "clipped_ratio", "lower", "upper", "lr"),
+    # The row after these, if the table has one.
+    added=(pa.field("grad_norm", pa.float32()),),
 )
 """A row is a layer in a step."""
 
@@ -111,6 +128,7 @@ ROLLUPS = LogTable(
     ),
     measured=_MEASURED_IN_CELLS,
     pruned_by=("level", "last_level"),
+    added=(pa.field("grad_norm_min", pa.float32()), pa.field("grad_norm_max", pa.float32())),
 )
 """A row is a cell: a layer in the 2^level steps from `step` on, which is the cell of all levels up to
 `last_level`, with a histogram of its ratios where the cell is large
