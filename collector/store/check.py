@@ -18,13 +18,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from collector.log import index
 from collector.log.arrays import to_numpy
 from collector.log.compact import open_part, rows_by_series
 from collector.log.parts import Part, list_parts
 from collector.log.rollups import ANY, rollup_path
-from collector.log.run import Run
+from collector.log.run import Run, is_as_written, read_heartbeat
 from collector.log.schema import LOG_TABLES, ROLLUPS, TRUST_RATIOS, LogTable
-from collector.store.footers import ask_files, cursor
+from collector.store.footers import ask_files, cursor, footer
 from collector.store.runs import read_run_files
 from collector.store.sandbox import package_folders
 
@@ -32,6 +33,10 @@ Problem = tuple[str, str]
 """A file, and what is wrong with it, with what to do."""
 
 _BATCH = 2**16
+_CHANGED = (
+    "it is not what was written, by its checksum: restore it from a copy, or take the checksum out of it if it was "
+    "changed on purpose"
+)
 _MAIN = "import sys; sys.path += sys.argv[1:]; from collector.store.check import main; main()"
 
 
@@ -40,7 +45,7 @@ def check_run(folder: Path) -> list[Problem]:
 
     Beside what the store itself notices (run.json, footers, foreign files): pages that do not agree with their
     checksums, files that one reader refuses or reads as other rows, statistics that are not their rows', rows that are
-    there twice, ratios that are not within their bounds, rollups of other rows.
+    there twice, ratios that are not within their bounds, rollups of other rows, an index of other files.
     """
     return list(check_runs([folder]))
 
@@ -123,6 +128,9 @@ def main() -> None:
 def _inspect(folder: Path, passed_over: Sequence[str], at: Callable[[str], None]) -> list[Problem]:
     run = read_run_files(folder.name, folder)
     problems = list(run.problems)
+    for name, contents in (("run.json", run.contents), ("heartbeat", read_heartbeat(folder))):
+        if contents and not is_as_written(contents):
+            problems.append((str(folder / name), _CHANGED))
     named = {file for file, _ in problems} | set(passed_over)
     for table in LOG_TABLES:
         good = []
@@ -142,7 +150,19 @@ def _inspect(folder: Path, passed_over: Sequence[str], at: Callable[[str], None]
                 if str(rollup_path(part.path)) not in named:
                     at(str(rollup_path(part.path)))
                     problems += _rollup(part.path)
-    return problems
+    return problems + list(_index(folder))
+
+
+def _index(folder: Path) -> Iterator[Problem]:
+    """An index that cannot be used, or that says of a file what that does not say of itself."""
+    anew = "remove it, lambc compact makes it anew"
+    if problem := index.problem(folder):
+        yield str(folder / index.INDEX), f"{problem}: {anew}"
+    tables = {table.folder: table for table in (*LOG_TABLES, ROLLUPS)}
+    for name, entry in index.read(folder).items():
+        path = folder / name
+        if index.mark(path) == entry.mark and footer(path, tables[path.parent.name]) != entry.footer:
+            yield str(folder / index.INDEX), f"what it says of {name} is not what that says of itself: {anew}"
 
 
 def _unreadable(path: Path, table: LogTable) -> str:
@@ -150,25 +170,28 @@ def _unreadable(path: Path, table: LogTable) -> str:
     try:
         reason = _differences(path, table)
     except (OSError, pa.ArrowException, duckdb.Error, ValueError, MemoryError) as error:
-        reason = str(error).partition("\n")[0]
+        # What pyarrow raises while DuckDB takes rows from it comes with Python's traceback behind it.
+        reason = str(error).partition("\n")[0].partition(" Detail: Python exception:")[0]
     take_along = "restore it from a copy, or move it out of the run, whose rows it takes along"
     return reason and f"it is damaged ({reason}): {take_along}"
 
 
 def _differences(path: Path, table: LogTable) -> str:
     """Where DuckDB reads other rows than pyarrow, or the statistics are not those of the rows."""
+    hashed = ask_files("rows_hashed", [str(path)])
     with cursor() as connection, open_part(path) as file:
-        hashed = ask_files(connection, "rows_hashed", [str(path)])
         batches = pa.RecordBatchReader.from_batches(file.schema_arrow, file.iter_batches(_BATCH, use_threads=False))
         if connection.from_arrow(batches).aggregate("count(*), sum(hash(COLUMNS(*)))").fetchall() != hashed:
             return "DuckDB reads it otherwise than pyarrow"
         if file.metadata.num_rows != hashed[0][0]:
             return f"it says that it has {file.metadata.num_rows:,} rows, and has {hashed[0][0]:,}"
         named = ["run", "step", table.series, *table.pruned_by]
-        said = {(group, name): rest for group, name, *rest in ask_files(connection, "statistics", [str(path)])}
+        said = {(group, name): rest for group, name, *rest in ask_files("statistics", [str(path)])}
         for group in range(file.num_row_groups):
             rows = file.read_row_group(group, columns=named, use_threads=False)
             for name in named:
+                if (group, name) not in said:
+                    return f"its footer does not name the column {name!r}"
                 ends = pc.min_max(rows[name]).as_py()
                 true = [str(ends["min"]), str(ends["max"]), rows[name].null_count]
                 if any(each not in (None, known) for each, known in zip(said[group, name], true, strict=True)):
@@ -199,7 +222,7 @@ def _rollup(part: Path) -> Iterator[Problem]:
     path = rollup_path(part)
     if not path.exists():
         return
-    if problem := _unreadable(path, ROLLUPS):
+    if problem := footer(path, ROLLUPS).problem or _unreadable(path, ROLLUPS):
         yield str(path), f"{problem.partition(':')[0]}: remove it, lambc compact makes it anew"
         return
     cells = pq.read_table(path, columns=["last_level", "rows"], partitioning=None, use_threads=False)

@@ -11,7 +11,7 @@ import duckdb
 from collector.log import remote
 from collector.log.listing import run_folders, run_version
 from collector.store.runs import RunFiles, read_runs
-from collector.store.sandbox import MAX_BYTES, MAX_ROWS, TIMEOUT, Sandbox
+from collector.store.sandbox import MAX_BYTES, MAX_ROWS, MEMORY, TIMEOUT, Sandbox
 from collector.store.verify import verified
 from collector.store.views import create_views
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # typing would keep them to the end, and duckdb with them, wh
         timeout: float | None = TIMEOUT,
         max_rows: int = MAX_ROWS,
         max_bytes: int = MAX_BYTES,
+        memory: str = MEMORY,
     ) -> Sandbox: ...
 
 
@@ -44,12 +45,13 @@ def connect(
 
     It shows the files of now: for rows that were flushed later, connect again when `fingerprint` has changed. Files
     that are merged meanwhile stay readable for ten minutes, or until their run ends; a query raises duckdb.IOException
-    then, and a new connection helps. A file that is damaged or foreign is left out and named in `problems`.
+    then, and a new connection helps. So it does after duckdb.FatalException: an internal error of DuckDB, as a damaged
+    page may cause, ends a connection. A file that is damaged or foreign is left out and named in `problems`.
     `connection.sql(…).to_arrow_table()` gives Arrow.
 
     untrusted: for SQL that somebody else wrote. A process of its own answers `execute(sql)` with a pyarrow.Table, reads
         the log, and can do nothing else (collector.store.sandbox.Sandbox). timeout: seconds a query may take, or None.
-        max_rows, max_bytes: where an answer is cut off.
+        max_rows, max_bytes: where an answer is cut off. memory: what DuckDB may take, as '512MB'.
     verify: every page is read and compared with its checksum, which DuckDB does not do, once for each version of a file
         in a process: one that does not agree is left out and named in `problems`.
 
@@ -58,8 +60,8 @@ def connect(
     """
     roots = _folders(root)
     if untrusted:
-        limits = {"timeout": TIMEOUT, "max_rows": MAX_ROWS, "max_bytes": MAX_BYTES} | limits
-        return Sandbox(roots, verify=verify, **limits)
+        usual: dict[str, Any] = {"timeout": TIMEOUT, "max_rows": MAX_ROWS, "max_bytes": MAX_BYTES, "memory": MEMORY}
+        return Sandbox(roots, verify=verify, **(usual | limits))
     if limits:
         raise TypeError(f"{', '.join(limits)}: only connect(root, untrusted=True) has limits")
     try:

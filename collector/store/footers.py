@@ -3,48 +3,37 @@
 pyarrow reads the schema, DuckDB the statistics: in pyarrow a flipped bit there can end the process (a C++ exception
 that Cython does not catch). Then DuckDB opens the files as a query about some other run does, since one file that it
 cannot open fails every query over the whole list. DuckDB is asked about all new files at once, and if that fails about
-half of them, until it is known which it was. It takes 0.4 ms a file, once for each version in a process.
+half of them, until it is known which it was. It takes 0.4 ms a file, once for each version in a process. Of a file that
+the index of its run knows (collector.log.index) only the footer's checksum is looked at.
 """
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from importlib import resources
+from itertools import chain
 from pathlib import Path
 from stat import S_ISREG
 from threading import Lock
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from collector.log import index
+from collector.log.footer import Footer, read_end, rows_in
+from collector.log.index import Index
 from collector.log.listing import stamp
-from collector.log.rollups import rows_in
 from collector.log.schema import ROLLUPS, LogTable
 
 _VERSIONS_KEPT = 2**17
-_USUAL_FOOTER, _LARGEST_FOOTER = 2**13, 2**26  # bytes; that of a file of 100 million rows takes 3 MB
 _MOST_ROWS = 2**24  # that are read for want of statistics, which our own files have
 _THREADS = 4
-_MOST_STEPS = 2**53  # what a double still counts, and far above any count of tokens
 
 _Answers: TypeAlias = tuple[list[tuple[Any, ...]], dict[str, str]]
 """The rows of an answer, and what DuckDB has against each file that it refuses."""
-
-
-class Footer(NamedTuple):
-    """What a Parquet file says of itself. problem: why it can't be used, or ''. runs: the runs its rows name.
-
-    rows: how many it has; of a rollup, how many its part had.
-    """
-
-    problem: str
-    runs: frozenset[str] = frozenset()
-    last_step: int = 0
-    rows: int = 0
-    first_step: int = 0
 
 
 _known: dict[tuple[str, str], tuple[str, Footer]] = {}
@@ -56,8 +45,12 @@ def footer(path: Path, table: LogTable) -> Footer:
     return footers([path], table)[0]
 
 
-def footers(paths: Sequence[Path], table: LogTable) -> list[Footer]:
-    """What each file of one table says of itself. They need not lie in one run: together they are read faster."""
+def footers(paths: Sequence[Path], table: LogTable, indexes: Mapping[Path, Index] | None = None) -> list[Footer]:
+    """What each file of one table says of itself. They need not lie in one run: together they are read faster.
+
+    indexes: of runs, by their folders: what one says of a file that is as it was then is not read. A run that is not
+        among them has its files read.
+    """
     found: dict[Path, Footer] = {}
     new: dict[Path, str] = {}
     for path in paths:
@@ -71,11 +64,23 @@ def footers(paths: Sequence[Path], table: LogTable) -> list[Footer]:
             found[path] = known[1]
         else:
             new[path] = version
-    for path, read in zip(new, _read(list(new), table), strict=True):
+    said = _said(new, indexes or {})
+    unsaid = [path for path in new if path not in said]
+    for path, read in chain(said.items(), zip(unsaid, _read(unsaid, table), strict=True)):
         found[path] = read
         if not read.problem or os.path.lexists(path):  # else it was merged just now
             _keep(path, table, new[path], read)
     return [found[path] for path in paths]
+
+
+def _said(paths: Iterable[Path], indexes: Mapping[Path, Index]) -> dict[Path, Footer]:
+    """What the indexes say of files that are as they were then."""
+    said = {}
+    for path in paths:
+        entry = indexes.get(path.parent.parent, {}).get(index.name_of(path))
+        if entry and index.mark(path) == entry.mark:
+            said[path] = entry.footer
+    return said
 
 
 def _keep(path: Path, table: LogTable, version: str, read: Footer) -> None:
@@ -134,11 +139,10 @@ def _read(paths: Sequence[Path], table: LogTable) -> list[Footer]:
             rows[str(path)] = _rows(path, table)
         except _UnusableError as error:
             found[str(path)] = Footer(str(error))
-    with cursor() as connection:
-        statistics = {} if table is ROLLUPS else _statistics(connection, rows, found)
-        asked = [file for file in rows if file not in found]
-        none = str(resources.files("collector").joinpath("sql", f"no_{table.folder}.parquet"))
-        _, refused = _by_halves(asked, lambda files: ask_files(connection, "opened", [none, *files]))
+    statistics = {} if table is ROLLUPS else _statistics(rows, found)
+    asked = [file for file in rows if file not in found]
+    none = str(resources.files("collector").joinpath("sql", f"no_{table.folder}.parquet"))
+    _, refused = _by_halves(asked, "opened", none)
     found |= {file: Footer(damaged(reason)) for file, reason in refused.items()}
     for file in asked:
         found.setdefault(file, statistics.get(file, Footer(""))._replace(rows=rows[file]))
@@ -150,7 +154,8 @@ def _rows(path: Path, table: LogTable) -> int:
     try:
         metadata = pq.read_metadata(pa.BufferReader(_end(path)))
         schema = metadata.schema.to_arrow_schema()
-        if [(column.name, _plain_type(column.type)) for column in schema] != _columns(table):
+        found = [(column.name, _plain_type(column.type)) for column in schema]
+        if found not in (_columns(table.schema), _columns(table.full)):
             raise _UnusableError(f"it has other columns than the log's {table.folder}: move it out of the folder")
         return rows_in(metadata) if table is ROLLUPS else metadata.num_rows
     except (FileNotFoundError, PermissionError) as error:
@@ -160,41 +165,30 @@ def _rows(path: Path, table: LogTable) -> int:
 
 
 def _end(path: Path) -> bytes:
-    """The end of a file, with the whole footer. Raises _UnusableError for one that no log needs."""
     with path.open("rb", buffering=0) as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(size - _USUAL_FOOTER, 0))
-        end = file.read()
-        footer_size = int.from_bytes(end[-8:-4], "little") + 8
-        if len(end) < footer_size <= size:
-            if footer_size > _LARGEST_FOOTER:
-                raise _UnusableError(damaged(f"it has a footer of {footer_size:,} bytes"))
-            file.seek(size - footer_size)
-            end = file.read(footer_size)
-    return end
+        return read_end(file)
 
 
-def _columns(table: LogTable) -> list[tuple[str, pa.DataType]]:
-    return [(column.name, column.type) for column in table.schema]
+def _columns(schema: pa.Schema) -> list[tuple[str, pa.DataType]]:
+    return [(column.name, column.type) for column in schema]
 
 
 def _plain_type(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
-def _statistics(
-    connection: duckdb.DuckDBPyConnection, rows: dict[str, int], found: dict[str, Footer]
-) -> dict[str, Footer]:
+def _statistics(rows: dict[str, int], found: dict[str, Footer]) -> dict[str, Footer]:
     """The runs and steps of files that have rows; what cannot be used comes into `found`."""
     asked = [file for file, count in rows.items() if count and file not in found]
-    answers, refused = _by_halves(asked, lambda files: ask_files(connection, "footers", files))
+    answers, refused = _by_halves(asked, "footers")
     by_file = {file: values for file, *values in answers}
     without = [file for file in asked if file not in by_file or not by_file[file][0]]
     for file in [file for file in without if rows[file] > _MOST_ROWS]:
         reason = refused.get(file) or f"{rows[file]:,} rows without statistics of their runs and steps"
         found[file] = Footer(damaged(reason))
     small = [file for file in without if file not in found]
-    answers, refused = _by_halves(small, lambda files: ask_files(connection, "footers_of_rows", files))
+    answers, refused = _by_halves(small, "footers_of_rows")
+    of_rows = set(small)
     by_file |= {file: values for file, *values in answers}
     found |= {file: Footer(damaged(reason)) for file, reason in refused.items()}
     statistics = {}
@@ -204,10 +198,12 @@ def _statistics(
             found[file] = Footer(
                 "it has rows without a run or a step, so all of them are left out: move it out of the folder"
             )
-        elif not -_MOST_STEPS < first <= last < _MOST_STEPS:
-            found[file] = Footer(damaged(f"steps from {first:,} to {last:,}"))
+            continue
+        read = Footer("", frozenset(runs), last, 0, first, complete=file not in of_rows)
+        if read.is_possible:
+            statistics[file] = read
         else:
-            statistics[file] = Footer("", frozenset(runs), last, 0, first)
+            found[file] = Footer(damaged(f"steps from {first:,} to {last:,}"))
     return statistics
 
 
@@ -221,23 +217,31 @@ def _database(process: int) -> duckdb.DuckDBPyConnection:
     return duckdb.connect(config={"threads": min(_THREADS, os.cpu_count() or 1)})
 
 
-def ask_files(connection: duckdb.DuckDBPyConnection, statement: str, files: Sequence[str]) -> list[tuple[Any, ...]]:
+def ask_files(statement: str, files: Sequence[str]) -> list[tuple[Any, ...]]:
     """What collector/sql/`statement`.sql answers about files. Raises duckdb.Error if it is refused one of them."""
     text = resources.files("collector").joinpath("sql", f"{statement}.sql").read_text(encoding="utf-8")
-    return connection.execute(text, {"files": [pattern(file) for file in files]}).fetchall()
+    patterns = {"files": [pattern(file) for file in files]}
+    try:
+        with cursor() as connection:
+            return connection.execute(text, patterns).fetchall()
+    except duckdb.FatalException:  # an internal error, of another file's, has ended the database for all questions
+        _database.cache_clear()
+        with cursor() as connection:
+            return connection.execute(text, patterns).fetchall()
 
 
-def _by_halves(files: Sequence[str], ask: Callable[[Sequence[str]], list[tuple[Any, ...]]]) -> _Answers:
-    """What `ask` answers about files, and what DuckDB has against each that it refuses."""
+def _by_halves(files: Sequence[str], statement: str, *always: str) -> _Answers:
+    """What a statement answers about files, after some that are good, and what DuckDB has against each it refuses."""
     if not files:
         return [], {}
     try:
-        return ask(files), {}
+        return ask_files(statement, [*always, *files]), {}
     except duckdb.InterruptException:
         raise
     except (duckdb.Error, UnicodeDecodeError) as error:
         if len(files) == 1:
             return [], {files[0]: str(error).partition("\n")[0]}
     middle = len(files) // 2
-    (some, bad), (others, also_bad) = _by_halves(files[:middle], ask), _by_halves(files[middle:], ask)
+    some, bad = _by_halves(files[:middle], statement, *always)
+    others, also_bad = _by_halves(files[middle:], statement, *always)
     return some + others, bad | also_bad

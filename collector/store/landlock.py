@@ -1,10 +1,11 @@
 """Landlock: a Linux process gives up files and network for good, without asking for a privilege.
 
-The C library has no functions for it yet; the system calls have one number on every architecture.
+The C library has no functions for it yet; the system calls have one number on every architecture of Linux.
 """
 
 import ctypes
 import os
+import sys
 from collections.abc import Iterable
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
@@ -37,9 +38,11 @@ def confine(readable: Iterable[str | os.PathLike[str]]) -> bool:
 
     No file is written, made, removed or executed; from kernel 6.7 on there is no TCP, and from 6.12 on no signal to
     other processes. What folders hold can be listed everywhere: DuckDB looks for a pattern from the root downwards.
-    Paths that are not there are passed over. Returns False, and confines nothing, where the kernel has
-    no Landlock. Raises OSError if it has, and refuses.
+    Paths that are not there are passed over. Returns False, and confines nothing, where the system is not Linux or the
+    kernel has no Landlock. Raises OSError if it has, and refuses.
     """
+    if sys.platform != "linux":  # where these numbers may be those of other system calls
+        return False
     try:
         version = _call(_CREATE_RULESET, None, 0, _VERSION)
     except OSError:

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from collector.log.listing import read_contents, run_folders, run_version
-from collector.log.parts import list_files
+from collector.log import index
+from collector.log.footer import Footer
+from collector.log.listing import file_version, files_in, has_ended, read_contents, run_folders, run_version, stamp
 from collector.log.rollups import rollup_path
-from collector.log.run import read_heartbeat
+from collector.log.run import heartbeat_problem, read_heartbeat
 from collector.log.schema import LOG_TABLES, METRICS, ROLLUPS, TRUST_RATIOS, LogTable
 from collector.log.strides import Part, Stretch, stretches
-from collector.store.footers import Footer, footer, footers, left_out, printable
+from collector.store.footers import footer, footers, left_out, printable
 
 _TRIES = 10
 
@@ -33,7 +34,7 @@ class RunFiles:
     table. fresh: those of the trust ratios that have no rollup. rollups: what the others have. steps: the last step of
     the trust ratios, or of the metrics where there are none. strides: how far apart recorded steps are. problems: pairs
     of a file and a sentence. version: what `run_version` said before it was read. heartbeat: the file, if it may yet
-    change; last_word: its time, if it will not.
+    change; last_word: its time, if it will not; beat: which version of the file that was.
     """
 
     name: str
@@ -41,6 +42,7 @@ class RunFiles:
     contents: dict[str, Any] | None = None
     heartbeat: Path | None = None
     last_word: str | None = None
+    beat: str = ""
     files: dict[str, list[str]] = field(default_factory=lambda: {table.folder: [] for table in LOG_TABLES})
     fresh: list[str] = field(default_factory=list)
     rollups: list[str] = field(default_factory=list)
@@ -65,7 +67,8 @@ def read_runs(roots: Sequence[Path]) -> list[RunFiles]:
 
 def _unchanged(name: str, folder: Path) -> RunFiles | None:
     run = _ended.get((name, folder))
-    return run if run and run.version == run_version(folder) else None
+    unchanged = run and run.version == run_version(folder) and run.beat == file_version(folder / "heartbeat")
+    return run if unchanged else None
 
 
 def _read(name: str, folder: Path) -> RunFiles:
@@ -77,12 +80,15 @@ def _read(name: str, folder: Path) -> RunFiles:
 
 def _read_footers(folders: Sequence[Path]) -> None:
     """Read the footers of all files at once, so that each run finds its own read."""
+    indexes = {folder: index.read(folder) for folder in folders}
+    ended = {folder for folder in folders if has_ended(folder)}
     for table in (*LOG_TABLES, ROLLUPS):
         paths: list[Path] = []
         for folder in folders:
+            within = f"{folder}/{table.folder}"
             with suppress(OSError):  # which is said where the run is read
-                paths += list_files(folder / table.folder)
-        footers(paths, table)
+                paths += files_in(within, file_version(within) if folder in ended else "")
+        footers(paths, table, indexes)
 
 
 def _named(roots: Sequence[Path]) -> Iterator[tuple[str, Path]]:
@@ -97,7 +103,7 @@ def _named(roots: Sequence[Path]) -> Iterator[tuple[str, Path]]:
 
 def read_run_files(name: str, folder: Path) -> RunFiles:
     """The run in `folder`, which is called `name` here."""
-    run = RunFiles(name, folder, version=run_version(folder))
+    run = RunFiles(name, folder, version=run_version(folder), beat=file_version(folder / "heartbeat"))
     if printable(folder) != str(folder):
         run.name = printable(Path(name))
         run.problems.append((printable(folder), "its name is not UTF-8, which DuckDB needs: rename it"))
@@ -117,11 +123,15 @@ def read_run_files(name: str, folder: Path) -> RunFiles:
             run.heartbeat = folder / "heartbeat"
         else:
             run.last_word = beat["time"]
+    elif problem := heartbeat_problem(folder):
+        run.problems.append(
+            (str(folder / "heartbeat"), f"{problem}, so nobody knows when it was last alive: remove it")
+        )
     others: set[str] = set()
     last_steps = {table.folder: 0 for table in LOG_TABLES}
     parts: list[Part] = []
     for table in LOG_TABLES:
-        for path, read in _footers(folder / table.folder, table):
+        for path, read in _footers(folder / table.folder, table, ended=not run.goes_on):
             if read.problem:
                 run.problems.append((printable(path), read.problem))
             elif read.runs <= {folder.name}:
@@ -146,19 +156,19 @@ def read_run_files(name: str, folder: Path) -> RunFiles:
     return run
 
 
-def _footers(folder: Path, table: LogTable) -> list[tuple[Path, Footer]]:
+def _footers(folder: Path, table: LogTable, *, ended: bool) -> list[tuple[Path, Footer]]:
     """The files of a table and their footers. A merge in between is no harm: the folder is listed anew.
 
     A folder that cannot be listed stands for its files, with what is wrong with it.
     """
     found: list[tuple[Path, Footer]] = []
-    for _ in range(_TRIES):
+    for number in range(_TRIES):
         try:
-            before = folder.stat().st_mtime_ns
-            paths = list_files(folder)
+            before = folder.stat()
+            paths = files_in(folder, stamp(before) if ended and not number else "")
             found = list(zip(paths, footers(paths, table), strict=True))
             still_there = all(os.path.lexists(path) for path, read in found if read.problem)
-            if still_there and folder.stat().st_mtime_ns == before:
+            if still_there and folder.stat().st_mtime_ns == before.st_mtime_ns:
                 return found
         except FileNotFoundError as error:
             if folder.is_symlink():

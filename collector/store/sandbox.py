@@ -32,11 +32,15 @@ from collector.store.runs import RunFiles, read_runs
 from collector.store.sandbox_worker import Ending, Orders
 from collector.store.verify import verified
 
-TIMEOUT, MAX_ROWS, MAX_BYTES = 30.0, 1_000_000, 2**28
-"""What `connect(root, untrusted=True)` allows a query unless told: seconds, rows, bytes of its answer."""
+TIMEOUT, MAX_ROWS, MAX_BYTES, MEMORY = 30.0, 1_000_000, 2**28, "512MB"
+"""What `connect(root, untrusted=True)` allows a query unless told: seconds, rows and bytes of its answer, memory."""
 
 GRACE = 1.0
 """Seconds that a query has to end after an interrupt, which not all of DuckDB's functions hear, until it is killed."""
+
+
+NICENESS = 10
+"""The priority of a query's process after `give_way`."""
 
 
 class QueryError(ValueError):
@@ -50,12 +54,19 @@ class Sandbox:
     """
 
     def __init__(
-        self, roots: Sequence[Path], *, verify: bool = False, timeout: float | None, max_rows: int, max_bytes: int
+        self,
+        roots: Sequence[Path],
+        *,
+        verify: bool = False,
+        timeout: float | None,
+        max_rows: int,
+        max_bytes: int,
+        memory: str,
     ) -> None:
         self._roots = roots
         self._verify = verify
         self._timeout = timeout
-        self._limits = max_rows, max_bytes
+        self._limits = max_rows, max_bytes, memory
         self._turn = threading.Lock()
         self._query: _Query | None = None
         self._closed = False
@@ -79,6 +90,14 @@ class Sandbox:
         """Interrupt the query that is being answered, if any; its `execute` raises QueryError."""
         if query := self._query:
             query.stop("the query was interrupted")
+
+    def give_way(self) -> None:
+        """Let the query that is being answered, if any, have what other processes leave of the processors.
+
+        A process cannot take that back, so the next query is answered by a new one.
+        """
+        if self._query and (worker := self._worker):
+            worker.give_way()
 
     def close(self) -> None:
         """End the process; a query that is being answered raises QueryError."""
@@ -125,6 +144,8 @@ class Sandbox:
         finally:
             self._query = None
             query.end()
+            if worker.gives_way:
+                self._end_worker()
 
     def _end_worker(self) -> None:
         if self._worker:
@@ -191,7 +212,7 @@ class _Query:
 class _Worker:
     """The process (sandbox_worker.py), and the two pipes to it."""
 
-    def __init__(self, runs: Sequence[RunFiles], max_rows: int, max_bytes: int) -> None:
+    def __init__(self, runs: Sequence[RunFiles], max_rows: int, max_bytes: int, memory: str) -> None:
         # -I and -S: neither the environment nor the current folder nor a .pth file says what it imports, but this
         # process does: what it has found itself, wherever that was installed. -B: no bytecode is written.
         command = [sys.executable, "-I", "-S", "-B", "-X", "utf8", "-c", _MAIN, *package_folders()]
@@ -209,8 +230,9 @@ class _Worker:
         self._input, self._output = self._process.stdin, self._process.stdout
         self._sending = threading.Lock()
         self._ready = False
+        self.gives_way = False
         self._asked = 0
-        self._send(Orders(list(_readable(runs)), max_rows, max_bytes))
+        self._send(Orders(list(_readable(runs)), max_rows, max_bytes, memory))
         self._send(list(runs))
 
     def wait_until_ready(self) -> None:
@@ -243,6 +265,12 @@ class _Worker:
     def interrupt(self) -> None:
         """Interrupt the query that was asked last, unless it is answered already."""
         self._send((self._asked, None))
+
+    def give_way(self) -> None:
+        """Let all its threads have what others leave of the processors: it leads a process group, of itself alone."""
+        self.gives_way = True
+        with suppress(OSError):  # it has ended
+            os.setpriority(os.PRIO_PGRP, self._process.pid, NICENESS)
 
     def has_ended(self) -> bool:
         """Whether the process is there no more."""

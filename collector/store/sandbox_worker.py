@@ -52,11 +52,12 @@ class Orders(NamedTuple):
     readable: Sequence[str]
     max_rows: int
     max_bytes: int
+    memory: str
 
 
 class Ending(TypedDict):
-    """How an answer ended. error: why there is none, or ''. gone: the error is a file that is there no more, so that
-    it may help to list them again. cut: where the answer was cut off, or ''."""
+    """How an answer ended. error: why there is none, or ''. gone: a file is there no more, or the database has ended:
+    another process may have the answer. cut: where the answer was cut off, or ''."""
 
     error: str
     gone: bool
@@ -96,12 +97,16 @@ def spare_address_space() -> None:
 
 
 def limit_resources() -> None:
-    """Bound the memory, and leave no core file after a crash."""
+    """Bound the memory, and leave no core file after a crash; macOS does not bound the address space."""
     import resource
 
-    for limit, most in ((resource.RLIMIT_AS, ADDRESS_SPACE), (resource.RLIMIT_CORE, 0)):
-        allowed = resource.getrlimit(limit)[1]
-        resource.setrlimit(limit, (most, most) if allowed == resource.RLIM_INFINITY else (min(most, allowed),) * 2)
+    names = {"RLIMIT_AS": ADDRESS_SPACE, "RLIMIT_CORE": 0}
+    if sys.platform == "darwin":
+        del names["RLIMIT_AS"]
+    for name, most in names.items():
+        if (limit := getattr(resource, name, None)) is not None:
+            allowed = resource.getrlimit(limit)[1]
+            resource.setrlimit(limit, (most, most) if allowed == resource.RLIM_INFINITY else (min(most, allowed),) * 2)
 
 
 def listen(source: BinaryIO, log: "Log", questions: "queue.SimpleQueue[tuple[int, str]]") -> None:
@@ -133,6 +138,7 @@ class Log:
         # Not 'by SET': as many threads as there are cores would take up the address space before.
         self._connection = duckdb.connect(config={"threads": threads})
         self._connection.execute("SET VARIABLE allowed_paths = ?", [files_read(runs)])
+        self._connection.execute("SET VARIABLE memory = ?", [orders.memory])
         run_statement(self._connection, "untrusted")
         create_views(self._connection, runs)
         self._connection.execute("SET lock_configuration = true")
@@ -250,4 +256,6 @@ def ending_of(error: Exception) -> Ending:
         said = f"{said or 'Out of Memory Error'}; ask for less at once"
     elif isinstance(error, RecursionError):
         said = "it is nested too deeply; take it apart"
-    return Ending(error=said or type(error).__name__, gone=said.startswith("IO Error"), cut="")
+    # FATAL: an internal error in an earlier query has ended the database, and with it this process's use.
+    gone = said.startswith(("IO Error", "FATAL Error"))
+    return Ending(error=said or type(error).__name__, gone=gone, cut="")

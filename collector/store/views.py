@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from collector.log import rollups
 from collector.log.parts import replaced_folder
 from collector.log.run import SILENT
 from collector.log.schema import METRICS, ROLLUPS, TRUST_RATIOS, LogTable
+from collector.store.families import families
 from collector.store.footers import pattern
 from collector.store.runs import RunFiles
 
@@ -50,11 +52,17 @@ STATEMENTS = (
     "log_inner_end",
     "log_cells_between",
     "log_layer_means",
+    "log_means_shown",
     "log_place_width",
     "log_places",
     # What a page, a terminal or a notebook asks: macros with a row for each cell, point or layer.
     "furthest_from_1",
     "heatmap",
+    "heatmap_rows",
+    "hit_rate_rows",
+    "compare_rows",
+    "usual_ratios",
+    "layers_at",
     "ratio_curve",
     "ratio_envelope",
     "ratio_histogram",
@@ -71,9 +79,11 @@ STATEMENTS = (
     "hit_rate_by_layer",
     "hit_rate_over_time",
     "clipped_throughout",
+    "constant_ratios",
     "not_finite",
     "events",
     "compare_layers",
+    "gradient_clips",
     "accuracy_epochs",
     "hit_rate_curves",
     "log_results",
@@ -81,6 +91,21 @@ STATEMENTS = (
     "run_summaries",
 )
 """What `connect` runs, in this order, once the rows are there: each is a file in collector/sql/."""
+
+
+_COLUMN = "STRUCT(name VARCHAR, type VARCHAR, default_value VARCHAR)"
+
+_TYPES = {
+    pa.string(): "VARCHAR",
+    pa.int32(): "INTEGER",
+    pa.int64(): "BIGINT",
+    pa.float32(): "FLOAT",
+    pa.float64(): "DOUBLE",
+    pa.timestamp("us", tz="UTC"): "TIMESTAMP WITH TIME ZONE",
+    pa.list_(pa.int16()): "SMALLINT[]",
+    pa.list_(pa.int32()): "INTEGER[]",
+}
+"""What DuckDB calls Arrow's types; it would tell by itself, but imports pandas to do so."""
 
 
 def create_views(connection: duckdb.DuckDBPyConnection, runs: Sequence[RunFiles]) -> None:
@@ -161,9 +186,19 @@ def _set_files(connection: duckdb.DuckDBPyConnection, kind: str, table: LogTable
     every = [pattern for patterns in found.values() for pattern in patterns]
     connection.execute(f"SET VARIABLE {kind}_none = ?", [none])
     connection.execute(f"SET VARIABLE {kind}_files = ?", [every or [none]])
+    _set_columns(connection, kind, table)
     connection.execute(
         f"SET VARIABLE {kind}_by_run = map($names::VARCHAR[], $files::VARCHAR[][])",
         {"names": list(found), "files": list(found.values())},
+    )
+
+
+def _set_columns(connection: duckdb.DuckDBPyConnection, kind: str, table: LogTable) -> None:
+    """Say which columns log.rows(kind) has, also where a file lacks one."""
+    columns = [{"name": each.name, "type": _TYPES[each.type], "default_value": None} for each in table.full]
+    connection.execute(
+        f"SET VARIABLE {kind}_columns = map($names::VARCHAR[], $columns::{_COLUMN}[])",
+        {"names": table.full.names, "columns": columns},
     )
 
 
@@ -195,7 +230,9 @@ def _run_row(run: RunFiles) -> dict[str, Any]:
 
 
 def _layer_rows(run: RunFiles) -> list[dict[str, Any]]:
-    return [layer | {"run": run.name} for layer in (run.contents or {"layers": []})["layers"]]
+    layers = (run.contents or {"layers": []})["layers"]
+    places = families((layer["layer"], layer["shape"]) for layer in layers)
+    return [layer | {"run": run.name, **places[layer["layer"]]._asdict()} for layer in layers]
 
 
 def _attempt_rows(run: RunFiles) -> list[dict[str, Any]]:
