@@ -20,6 +20,7 @@ WITH cells AS (
         max(weight_norm_max) AS weight_norm,
         max(update_norm_max) AS update_norm,
         max(relative_step_max) AS relative_step,
+        max(grad_norm_max) AS grad_norm,
         sum(upper_hits)::BIGINT AS upper_hits,
         sum(lower_hits)::BIGINT AS lower_hits,
         sum(not_finite)::BIGINT AS not_finite,

@@ -29,7 +29,9 @@ SELECT
     lower,
     upper,
     CASE WHEN outcome IN ('free', 'upper', 'lower') THEN [ratio_bin(trust_ratio)] END AS ratio_bins,
-    CASE WHEN outcome IN ('free', 'upper', 'lower') THEN [1::INTEGER] END AS ratio_rows
+    CASE WHEN outcome IN ('free', 'upper', 'lower') THEN [1::INTEGER] END AS ratio_rows,
+    CASE WHEN NOT isnan(grad_norm) THEN grad_norm END AS grad_norm_min,
+    CASE WHEN NOT isnan(grad_norm) THEN grad_norm END AS grad_norm_max
 FROM (
     SELECT
         *,

@@ -3,5 +3,7 @@
 CREATE MACRO log.run_rows(kind, run) AS TABLE
 SELECT rows.* REPLACE (run AS run)
 FROM read_parquet(
-    coalesce(getvariable(kind || '_by_run')[run], [getvariable(kind || '_none')]), hive_partitioning = false
+    coalesce(getvariable(kind || '_by_run')[run], [getvariable(kind || '_none')]),
+    schema = getvariable(kind || '_columns'),
+    hive_partitioning = false
 ) AS rows;

@@ -5,7 +5,7 @@ CREATE MACRO ratio_curve(run, layer, first_step, last_step, columns) AS TABLE
 SELECT
     rows.step, rows.epoch, rows.trust_ratio, rows.clipped_ratio, rows.lower, rows.upper,
     outcome(rows.weight_norm, rows.update_norm, rows.trust_ratio, rows.lower, rows.upper) AS outcome,
-    rows.weight_norm, rows.update_norm,
+    rows.weight_norm, rows.update_norm, rows.grad_norm,
     relative_step(rows.lr, rows.clipped_ratio, rows.update_norm, rows.weight_norm) AS relative_step,
     count(*) OVER () AS rows
 FROM log.run_rows('trust_ratios', run) AS rows

@@ -21,6 +21,8 @@ SELECT
     min(cells.update_norm_min) AS update_norm_min,
     max(cells.update_norm_max) AS update_norm_max,
     max(cells.relative_step_max) AS relative_step_max,
+    min(cells.grad_norm_min) AS grad_norm_min,
+    max(cells.grad_norm_max) AS grad_norm_max,
     arg_max(cells.lower, cells.last_step) AS lower,
     arg_max(cells.upper, cells.last_step) AS upper,
     sum(cells.upper_hits)::BIGINT AS upper_hits,
