@@ -8,6 +8,8 @@ needs no duckdb and a laptop that only reads needs no torch.
 
 from typing import TYPE_CHECKING
 
+from collector.system import check_system
+
 if TYPE_CHECKING:
     from collector.recording.collector import Collector
     from collector.store.connect import connect
@@ -16,6 +18,8 @@ __all__ = ["Collector", "connect"]
 
 
 def __getattr__(name: str) -> object:
+    if name in __all__:
+        check_system()
     if name == "Collector":
         from collector.recording.collector import Collector
 

@@ -3,34 +3,31 @@
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from collector.log.aside import finish_moving_aside, finish_removing, keep_aside, move_aside, remove_unfinished
 from collector.log.lock import lock
 from collector.log.remote import is_url, local_folder
-from collector.log.run import Run, name_of_now
+from collector.log.run import Run
+from collector.log.run_folder import name_of_now
 from collector.log.spool import Spool
 from collector.recording import open_runs
 from collector.recording.apart import Apart
-from collector.recording.beginning import (
-    finish_moving_aside,
-    keep_aside,
-    last_step_of,
-    move_aside,
-    remove_unfinished,
-    writable,
-)
+from collector.recording.beginning import last_step_of, writable
+from collector.recording.clips import Clips
 from collector.recording.environment import environment
+from collector.recording.hooks import register
 from collector.recording.inside import optimizers_inside
 from collector.recording.names import LayerNames
-from collector.recording.observer import Observer
+from collector.recording.observer import OUR_ERRORS, Observer, observers
 from collector.recording.options import Options
+from collector.recording.ranks import Agreement, asked_alone
 from collector.recording.recorder import Recorder
 from collector.recording.reentry import Calls
 from collector.recording.unseen import UnseenTraining
@@ -41,7 +38,7 @@ class Attempt:
     """A run that this process records, from the constructor of a collector to its end.
 
     given: what the collector was given as its optimizer. optimizers: those inside of it. calls: of the collector, by
-    which a step's hook is called, too. owner: the collector.
+    which a step's hook is called, too. owner: the collector. agreement: with ranks that hold parts of its layers.
     """
 
     def __init__(
@@ -51,12 +48,14 @@ class Attempt:
         options: Options,
         calls: Calls,
         owner: Any,
+        agreement: Agreement | None = None,
     ) -> None:
         self._given, self._optimizers, self._options, self._calls = given, optimizers, options, calls
-        self._owner = owner
+        self._owner, self._agreement = owner, agreement
         self.closed = True  # until all of it is there
         self.said: set[str] = set()
         self._unseen = UnseenTraining(optimizers)
+        self._gave_up: str | None = None  # why no step is recorded any more
         self._process = os.getpid()
         self._apart = Apart()
 
@@ -89,6 +88,7 @@ class Attempt:
         options, selection = self._options, self._options.selection
         self.held = undo.enter_context(ExitStack())
         with writable(folder):
+            finish_removing(folder)
             finish_moving_aside(folder)
             if options.resume or options.overwrite:
                 remove_unfinished(folder)
@@ -98,12 +98,8 @@ class Attempt:
                 self.held.callback(lock(folder).release)
         last = self._resumed_after = last_step_of(folder) if resumed else None
         names = LayerNames(options.models, self._optimizers)
-        self._sources = [
-            each
-            if hasattr(each, "register_trust_ratio_hook")
-            else Observer(each, selection, last or 0, partial(names.of, number))
-            for number, each in enumerate(self._optimizers)
-        ]
+        together = self._agreement is not None
+        self._sources = observers(self._optimizers, options, last or 0, names, self._give_up, together=together)
         self.recorder = Recorder(
             self._sources,
             options.models,
@@ -113,6 +109,7 @@ class Attempt:
             memory_limit=options.memory_limit,
             waits=options.when_full == "wait",
         )
+        self._clips = Clips(partial(self.recorder.log, step=None, epoch=None))
         where = environment(self._optimizers)  # what goes wrong here is not the folder's fault
         with writable(folder):
             if resumed:
@@ -122,10 +119,16 @@ class Attempt:
                 self._apart.finish(partial(self._create, folder, where, undo))
                 self.held.callback(lock(self._run.folder).release)
             self._run.contents["every"] = selection.every
+            self._note_how_it_was_recorded()
             self._apart.finish(partial(self._start_writer, undo))
+        if self._agreement:
+            self._agreement.reach(last_step=last)
         self._handles: list[Any] = []
-        for each, hook in self._hooks():
-            self._handles.append(each.register_trust_ratio_hook(hook))
+        for number, (optimizer, record, asked) in enumerate(self.recorder.hooks()):
+            hook = partial(self._calls.make, self._on_step, number, record)
+            if not self._agreement:
+                asked = partial(asked_alone, optimizer, asked, self._say_once)
+            self._handles.append(register(optimizer, hook, asked if options.gradients else None))
             undo.callback(self._handles[-1].remove)
         undo.callback(open_runs.remove, self._owner)
         open_runs.add(self._owner)
@@ -151,11 +154,6 @@ class Attempt:
         self.writer = Writer(self._run, self.recorder, self._options.flush_seconds, send, self._apart)
         undo.callback(self.writer.abandon)
 
-    def _hooks(self) -> Iterator[tuple[Any, Callable[[Any], None]]]:
-        for number, (optimizer, record) in enumerate(self.recorder.hooks()):
-            hook = partial(self._calls.make, self._on_step, number, record)
-            yield optimizer, _not_compiled(optimizer, hook)
-
     @property
     def folder(self) -> Path:
         """The run's folder."""
@@ -179,8 +177,14 @@ class Attempt:
         """Take values (Collector.log)."""
         self._say_what_is_wrong()
         self.recorder.log(metrics, step, epoch)
+        self._say_what_was_lost()
         if self.recorder.never_stepped == [*range(len(self._sources))] and self._unseen.goes_on(step):
             self._say_once(self._no_step_was_seen(self._optimizers))
+
+    def note_clip(self, values: dict[str, float | Tensor]) -> None:
+        """Take what a clip of the gradients was (Collector.clip_grad_norm_), for the step that comes."""
+        if not self.closed and not self._forked:
+            self._clips.note(values, at_once=self._gave_up is not None)
 
     def record(self, optimizer: Any) -> None:
         """Record a step of a replayed graph (Collector.record)."""
@@ -189,6 +193,7 @@ class Attempt:
             self.recorder.record_replay(number)
             if isinstance(observer := self._sources[number], Observer):
                 observer.step += 1
+        self._clips.log()
         self._say_what_is_wrong()
 
     def _numbers_of(self, optimizer: Any) -> list[int]:
@@ -227,8 +232,12 @@ class Attempt:
         self.closed = True
         while self._handles:  # some may be gone: an interrupted call is made again
             self._handles.pop().remove()
+        self._clips.log()  # as of a step that failed
+        if self._gave_up and status == "finished":
+            status, failure = "failed", self._gave_up
         trouble = None
         try:
+            self._note_how_it_was_recorded()
             self.writer.close(status, failure)
             if self._spool:
                 self._spool.remove()
@@ -239,8 +248,25 @@ class Attempt:
                 self.held.close()
                 open_runs.remove(self._owner)
         self._say_how_it_ended(trouble)
+        self._say_what_was_not_proven()
         if failure is None and (unseen := self.recorder.never_stepped):
             self._say_once(self._no_step_was_seen([self._optimizers[number] for number in unseen]))
+
+    def _note_how_it_was_recorded(self) -> None:
+        """For run.json: by the optimizer's own record, by its state, or by how far its steps went."""
+        self._run.contents["recorded"] = [
+            each.said() if isinstance(each, Observer) else {"optimizer": type(each).__name__, "by": "hook"}
+            for each in self._sources
+        ]
+
+    def _say_what_was_not_proven(self) -> None:
+        for said in self._run.contents["recorded"]:
+            if layers := said.get("unproven"):
+                self._say_once(
+                    f"has {layers[0]} as the first of {len(layers)} that {said['optimizer']} moved, in most steps, "
+                    "otherwise than along the direction in its state: there update_norm is how far they moved, and the "
+                    "ratio that was used is not known"
+                )
 
     def _say_how_it_ended(self, trouble: str | None) -> None:
         again = "call close() again to try again"
@@ -248,13 +274,27 @@ class Attempt:
             lost = self.recorder.lost_rows + waiting
             self._warn(f": {lost} rows were lost; {trouble}; {again}")
         elif lost := self.recorder.lost_rows:
-            self._warn(f": {lost} rows were lost; {trouble or self.writer.trouble or self._fullness}")
+            why = self._fullness if self.recorder.full else self.recorder.failure
+            self._warn(f": {lost} rows were lost; {trouble or self.writer.trouble or why}")
         elif self._spool and self._spool.behind:
             self._warn(f" was not sent to its end: {trouble}; {self._spool.left}")
         elif trouble:
             self._warn(f": all rows are saved, but closing it failed; {trouble}; {again}")
 
     def _on_step(self, number: int, record: Callable[[Any], None], said: Any) -> None:
+        if self._gave_up:
+            return
+        try:
+            self._record_step(number, record, said)
+        except OUR_ERRORS as error:
+            self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        """Record no further step, since one could not be; training goes on."""
+        self._gave_up = self._gave_up or f"{type(error).__name__}: {error}"
+        self._say_once("is recorded no further, and training goes on", f": {self._gave_up}")
+
+    def _record_step(self, number: int, record: Callable[[Any], None], said: Any) -> None:
         if self._resumed_after and said.step <= 1 and number in self.recorder.never_stepped:
             self._say_once(
                 f"was resumed, and its log reaches step {self._resumed_after}, but the optimizer begins again at step "
@@ -262,6 +302,7 @@ class Attempt:
                 "give overwrite=True to begin anew"
             )
         record(said)
+        self._clips.log()
         self._say_what_is_wrong()
 
     def _no_step_was_seen(self, optimizers: Sequence[Any]) -> str:
@@ -283,6 +324,13 @@ class Attempt:
             self._say_once("cannot be written", f", so its rows wait in {where} for the next try: {trouble}")
         if self.recorder.full:
             self._say_once(f"falls behind: {self._fullness}")
+        if damage := self.writer.damage:
+            self._say_once(f"has a damaged file: {damage}")
+        self._say_what_was_lost()
+
+    def _say_what_was_lost(self) -> None:
+        if failure := self.recorder.failure:
+            self._say_once("lost rows, and goes on", f"; the first was of {failure}")
 
     @property
     def _fullness(self) -> str:
@@ -296,11 +344,3 @@ class Attempt:
 
     def _warn(self, what: str) -> None:
         warnings.warn(f"run {self.folder.name!r}{what}", stacklevel=8)
-
-
-def _not_compiled(optimizer: Any, hook: Callable[[Any], None]) -> Callable[[Any], None]:
-    """A hook that torch.compile does not look into, where it may compile the optimizer's step.
-
-    That imports torch's compiler, which takes seconds, and which a torch optimizer has imported already.
-    """
-    return torch.compiler.disable(hook) if isinstance(optimizer, torch.optim.Optimizer) else hook

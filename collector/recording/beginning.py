@@ -1,14 +1,10 @@
-"""What comes before a run is written: where an earlier one stands, and how it makes room for a new one."""
+"""What comes before a run is written: where an earlier one stands, and whether the disk takes another."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 
 from collector.log.compact import finish_merge
-from collector.log.lock import lock
 from collector.log.parts import list_parts
 from collector.log.remote import RemoteError
 from collector.log.run import read_heartbeat, read_run
@@ -41,54 +37,6 @@ def _stride(folder: Path) -> int:
         return int(read_run(folder).get("every", 1))
     except (ValueError, TypeError):
         return 1
-
-
-def remove_unfinished(folder: Path) -> None:
-    """Remove a folder in which a run was about to begin when its process was killed: nothing was recorded there.
-
-    Raises RuntimeError if a process is just beginning it.
-    """
-    if folder.is_dir() and not (folder / "run.json").exists():
-        if any(list_parts(folder / table.folder) for table in LOG_TABLES if (folder / table.folder).is_dir()):
-            return
-        held = lock(folder)
-        shutil.rmtree(folder)
-        held.release()
-
-
-def move_aside(folder: Path) -> Path:
-    """Give the run in `folder` a name that no reader lists, so that another may begin there; returns its new path.
-
-    Raises RuntimeError if the run is being written.
-    """
-    held = lock(folder)
-    aside = _aside(folder)
-    os.rename(folder, aside)
-    held.release()
-    return aside
-
-
-def keep_aside(folder: Path) -> None:
-    """Lay the run that was moved aside into `superseded/` of the one that took its place."""
-    if (aside := _aside(folder)).exists():
-        superseded = folder / "superseded"
-        superseded.mkdir(exist_ok=True)
-        names = (superseded / f"overwritten-{number}" for number in count(1))
-        os.rename(aside, next(each for each in names if not each.exists()))
-
-
-def finish_moving_aside(folder: Path) -> None:
-    """Finish what a process that was killed has begun: either the new run is there, or the old one comes back."""
-    if _aside(folder).exists():
-        remove_unfinished(folder)
-        if folder.exists():
-            keep_aside(folder)
-        else:
-            os.rename(_aside(folder), folder)
-
-
-def _aside(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.overwritten")
 
 
 @contextmanager

@@ -41,7 +41,7 @@ class MetricRewind:
 
 @dataclass(eq=False)
 class TrustRatioBlock:
-    """Consecutive steps of one optimizer. `values` is float32 of shape [steps, 7, layers]."""
+    """Consecutive steps of one optimizer. `values` is float32 of shape [steps, 7 or 8, layers]."""
 
     names: tuple[str, ...]
     layers: tuple[Layer, ...]
@@ -61,7 +61,7 @@ class TrustRatioBlock:
 
     def rows(self, run: str) -> pa.Table:
         """As rows of the log, by layer and step. Waits for the device."""
-        values = self.values.wait().permute(1, 2, 0)  # [7, layers, steps]
+        values = self.values.wait().permute(1, 2, 0)  # [7 or 8, layers, steps]
         stepped = ~values[TRUST_RATIOS.measured.index("lr")].isnan()
         layer, step = (index.contiguous() for index in stepped.nonzero(as_tuple=True))
         columns = [
@@ -71,7 +71,7 @@ class TrustRatioBlock:
             strings(self.names).take(of_buffer(layer.numpy(), pa.int64())),
             *(of_buffer(column.numpy(), pa.float32()) for column in values[:, stepped]),
         ]
-        return pa.table(columns, schema=TRUST_RATIOS.schema)
+        return pa.table(columns, schema=pa.schema([*TRUST_RATIOS.full][: len(columns)]))
 
 
 class MetricRow(NamedTuple):
@@ -107,8 +107,17 @@ class MetricBlock:
         """How many rows it has."""
         return len(self.entries)
 
+    def drop_late(self) -> int:
+        """Give up the values that came as tensors; returns how many."""
+        known = [row for row in self.entries if row.value is not None]
+        dropped = len(self.entries) - len(known)
+        self.entries, self.values = known, None
+        return dropped
+
     def rows(self, run: str) -> pa.Table:
         """As rows of the log. Waits for the device."""
+        if not self.entries:
+            return METRICS.schema.empty_table()
         late = self.values.wait().tolist() if self.values else []
         steps, epochs, times, names, values, slots, _ = zip(*self.entries, strict=True)
         values = tuple(late[slot] if value is None else value for value, slot in zip(values, slots, strict=True))

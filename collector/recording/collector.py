@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -12,20 +13,25 @@ from torch import Tensor
 from collector.log.config import plain_config
 from collector.recording import open_runs
 from collector.recording.attempt import Attempt
+from collector.recording.clips import clip_grad_norm_
 from collector.recording.elsewhere import Elsewhere
+from collector.recording.hooks import check_gradients
 from collector.recording.inside import optimizers_inside
 from collector.recording.options import Options, as_models
+from collector.recording.ranks import Agreement, share_layers
 from collector.recording.reentry import Calls
 from collector.recording.selection import Selection
+from lambc.sharded import Meshes
 
 
 class Collector:
     """Records, for every layer at every step, norms, trust ratios, bounds and learning rate, as Parquet in a folder.
 
         with Collector(optimizer, "runs", name="clip1", config={"lr": 1e-2}) as collector:
+            collector.epoch = epoch  # before the first step of an epoch
             ...
             optimizer.step()
-            collector.log({"train/loss": loss}, epoch=epoch)
+            collector.log({"train/loss": loss})
 
     optimizer: any torch.optim.Optimizer, a wrapper that holds one (Accelerate's, Lightning's, timm's Lookahead), or
         several, as a list or any container. The one inside that takes the steps is recorded. One that offers
@@ -45,6 +51,10 @@ class Collector:
     every: record only steps whose number is a multiple of it, and step 1.
     include, exclude: glob patterns over layer names (`"*.bias"`, `["layer3.*", "layer4.*"]`): record only layers that
         match `include` and not `exclude`. The others never leave the device.
+    gradients: record the norm of each layer's gradient, as the step is given it (`grad_norm`): after the user's own
+        clip, without GradScaler's scale. It takes one pass over the gradients on recorded steps, 10 to 20 % of a step
+        of LAMBC, a third of one of fused AdamW. LAMBC with `max_grad_norm` takes these norms anyway: they are recorded
+        whatever is given here.
     flush_seconds: about how long a row may wait in memory; what `kill -9` costs.
     memory_limit: how many bytes of rows may wait on the host for the disk; the newest few MiB may always.
     when_full: what happens at that limit. "drop": the oldest rows go, and run.json counts them as `lost_rows`. "wait":
@@ -54,13 +64,17 @@ class Collector:
     Metrics have an axis of their own where `log` is given a `step`: the layers' steps are the optimizer's alone.
 
     Nothing here waits for the device in a step. If the disk fails or falls behind, training goes on: a warning says so
-    once, rows are kept in memory, and each flush tries again. One process writes a run at a time: a lock in its folder,
-    which ends with the process, keeps others away. In a process that is forked off it (a DataLoader's worker), the
-    collector records nothing and leaves the run alone.
+    once, rows are kept in memory, and each flush tries again. Where a step cannot be recorded, training goes on, too: a
+    warning says why, no further step is recorded, and the run ends as 'failed'. One process writes a run at a time: a
+    lock in its folder, which ends with the process, keeps others away. In a process that is forked off it (a
+    DataLoader's worker), the collector records nothing and leaves the run alone.
 
     In a job of torch.distributed every process makes its collector alike, once the process group is there, and that of
     rank 0 records: LAMBC's records are of whole layers on every rank. Those of the other ranks take every call and do
-    nothing: no file, no thread, no hook. A disk that fails stops no rank. A job that is started anew (torchrun's
+    nothing: no file, no thread, no hook. Sharded layers (DTensor) of an optimizer that has to be observed are measured
+    by all ranks together, so there every rank must make its collector, with the same options, and close it after the
+    same step; RuntimeError or ValueError says on each of them, within a minute, where one did not. A disk that fails
+    stops no rank. A job that is started anew (torchrun's
     `--max-restarts`) goes on with `resume=True`; load the checkpoint before the collector is made, since to load a
     sharded one (torch.distributed.checkpoint) takes a step at lr 0, which would be recorded as the first.
 
@@ -93,6 +107,7 @@ class Collector:
         every: int = 1,
         include: str | Iterable[str] = "*",
         exclude: str | Iterable[str] = (),
+        gradients: bool = False,
         flush_seconds: float = 10.0,
         memory_limit: int = 256 * 2**20,
         when_full: Literal["drop", "wait"] = "drop",
@@ -102,16 +117,26 @@ class Collector:
         optimizers = optimizers_inside(optimizer)
         options = Options(
             name, plain, resume, overwrite, as_models(model), Selection(every, include, exclude),
-            flush_seconds, memory_limit, when_full,
+            flush_seconds, memory_limit, when_full, gradients,
         )  # fmt: skip
+        if gradients:
+            check_gradients(optimizers)
         self._calls = Calls()
+        self._meshes = Meshes()
         rank = _rank(process_group)
+        agreement = Agreement(process_group, options) if share_layers(optimizers, gradients=gradients) else None
         self._attempt: Attempt | Elsewhere
         if rank:
-            self._attempt = Elsewhere(rank, optimizers[0], root, name)
-        else:
-            self._attempt = attempt = Attempt(optimizer, optimizers, options, self._calls, self)
+            self._attempt = Elsewhere(rank, optimizers, root, options, agreement)
+            return
+        self._attempt = attempt = Attempt(optimizer, optimizers, options, self._calls, self, agreement)
+        try:
             attempt.begin(root)
+        except BaseException as error:
+            if agreement and not agreement.reached:
+                with suppress(RuntimeError, ValueError):
+                    agreement.reach(error=error)
+            raise
 
     @staticmethod
     def open_runs() -> tuple["Collector", ...]:
@@ -154,6 +179,7 @@ class Collector:
         """Record values under their names, at the optimizer's last step or at `step`.
 
         metrics: numbers, or tensors of one element, which stay on their device and are not waited for.
+            One that its device does not give, as for want of memory, is lost alone, counted and warned of.
         step: where on an axis of the metrics' own, as tokens or samples seen; it moves nothing else.
         epoch: holds, rounded down, for these and for all rows that follow.
 
@@ -162,6 +188,36 @@ class Collector:
         """
         self._attempt.check_open()
         self._calls.make(self._attempt.log, metrics, step, epoch)
+
+    def clip_grad_norm_(
+        self,
+        parameters: Tensor | Iterable[Tensor],
+        max_norm: float,
+        norm_type: float = 2.0,
+        error_if_nonfinite: bool = False,
+        foreach: bool | None = None,
+    ) -> Tensor:
+        """Clip the gradients by their common norm, as `torch.nn.utils.clip_grad_norm_` does, and log what came of it.
+
+            loss.backward()
+            collector.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+
+        Logs the metrics `grad_norm`, the norm before the clip, and `grad_clip`, what the gradients were multiplied by
+        (1 where nothing was cut), at the number of the step that comes; nothing waits for the device. Gradients that a
+        GradScaler scaled are to be unscaled first (`scaler.unscale_(optimizer)`).
+
+        Returns the norm before the clip. Gradients of half precision are summed in float32, where torch's function
+        rounds the norm to their dtype, or overflows. Of DTensors it is the norm of the whole gradients, as an ordinary
+        tensor: every rank must make the call. It clips also after `close`, and on ranks that do not record.
+
+        norm_type: the order of the norm; 'inf' for the largest element. error_if_nonfinite: raise RuntimeError if the
+            norm is NaN or infinite, which waits for the device. foreach: False scales one gradient after the other.
+        """
+        return clip_grad_norm_(
+            parameters, max_norm, float(norm_type), error_if_nonfinite, foreach,
+            meshes=self._meshes, log=lambda values: self._calls.make(self._attempt.note_clip, values),
+        )  # fmt: skip
 
     def record(self, optimizer: Any = None) -> None:
         """Record one further step: call it after each replay of a CUDA graph that has the optimizer's step in it.

@@ -2,25 +2,49 @@
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from collector.log.remote import is_url, local_folder
-from collector.recording.observer import steps_taken
+from collector.recording.hooks import register
+from collector.recording.names import LayerNames
+from collector.recording.observer import Observer, observers
+from collector.recording.options import Options
+from collector.recording.ranks import Agreement
+from lambc.counts import steps_taken
 
 
 class Elsewhere:
     """Takes every call of a collector and records nothing: another rank does.
 
     Raises nothing but from `folder`, so that no rank of a job ends where the others go on.
+
+    agreement: of layers that each rank holds a part of, and that are observed on all of them; None where there are
+        none. What it raises, the constructor does.
     """
 
-    def __init__(self, rank: int, optimizer: Any, root: str | os.PathLike[str], name: str | None) -> None:
+    def __init__(
+        self,
+        rank: int,
+        optimizers: Sequence[Any],
+        root: str | os.PathLike[str],
+        options: Options,
+        agreement: Agreement | None,
+    ) -> None:
         self._rank = rank
-        self._optimizer = optimizer
-        self._folder = None if name is None or is_url(root) else local_folder(root) / name
+        self._optimizers = optimizers
+        self._folder = None if options.name is None or is_url(root) else local_folder(root) / options.name
         self.epoch = 0
+        self._handles: list[Any] = []
+        if agreement:
+            last_step = agreement.reach()
+            # What they measure, or ask for, takes part in the same collective operations as on rank 0.
+            asked = options.selection.has_step if options.gradients else None
+            names = LayerNames(options.models, optimizers)
+            for each in observers(optimizers, options, last_step, names, together=True):
+                if isinstance(each, Observer) or asked:
+                    self._handles.append(register(each, lambda record: None, asked))
 
     @property
     def folder(self) -> Path:
@@ -32,7 +56,7 @@ class Elsewhere:
     @property
     def step(self) -> int:
         """The optimizer's count."""
-        return steps_taken(self._optimizer) or 0
+        return steps_taken(self._optimizers[0]) or 0
 
     def set_epoch(self, epoch: float) -> None:
         """Keep the epoch, for whoever asks this rank."""
@@ -42,6 +66,9 @@ class Elsewhere:
         """Record nothing."""
         if epoch is not None:
             self.set_epoch(epoch)
+
+    def note_clip(self, values: Mapping[str, Any]) -> None:
+        """Record nothing."""
 
     def record(self, optimizer: Any) -> None:
         """Record nothing."""
@@ -53,4 +80,6 @@ class Elsewhere:
         """Nothing was opened."""
 
     def close(self, status: str, failure: str | None) -> None:
-        """Nothing is to be closed."""
+        """Take part in no further step."""
+        while self._handles:
+            self._handles.pop().remove()

@@ -31,7 +31,9 @@ def device_name(device: torch.device | str) -> str:
         return torch.cuda.get_device_name(device)
     if device.type != "cpu":
         return device.type
-    found = Path("/proc/cpuinfo")  # where Python itself knows the architecture alone
-    lines = found.read_text().splitlines() if found.exists() else []
+    try:  # of Linux, where Python itself knows the architecture alone
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
     named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return f"{next(named, platform.processor() or platform.machine())}, {torch.get_num_threads()} threads"

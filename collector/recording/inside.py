@@ -6,6 +6,8 @@ from typing import Any
 from torch import Tensor
 from torch.optim import Optimizer
 
+from lambc.sharded import is_flattened
+
 _ATTRIBUTES = ("optimizer", "_optimizer", "base_optimizer", "_base_optimizer", "original_optimizer", "optim")
 """Where a wrapper keeps its optimizer: Accelerate, Lightning and Fabric, SAM, timm's Lookahead, Opacus, apex's LARC and
 ZeroRedundancyOptimizer."""
@@ -111,3 +113,8 @@ def _refuse_without_layers(given: Any) -> None:
                 f"{type(given).__name__} is {_WITHOUT_LAYERS[package]}, which steps flat buffers without layers, so "
                 "there is nothing to record: shard with torch.distributed.fsdp.fully_shard (FSDP2)"
             )
+    if any(is_flattened(param) for group in getattr(given, "param_groups", ()) for param in group["params"]):
+        raise TypeError(
+            f"{type(given).__name__} steps parameters of FullyShardedDataParallel (FSDP1), which lays layers end to "
+            "end and cuts where it likes, so their norms are lost: shard with fully_shard (FSDP2)"
+        )

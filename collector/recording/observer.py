@@ -2,9 +2,8 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from itertools import compress
-from numbers import Real
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -15,13 +14,21 @@ from torch.utils.hooks import RemovableHandle
 
 from collector.log.schema import TRUST_RATIOS
 from collector.recording.cuda_graphs import is_captured
-from collector.recording.names import layer_names
-from collector.recording.norms import l2_norms
+from collector.recording.direction import adapts
+from collector.recording.movement import HALVES, Movement, Row, Weights, flat, grad_norms
+from collector.recording.names import LayerNames, layer_names
+from collector.recording.options import Options
+from collector.recording.ranks import SHARDED_LATER
 from collector.recording.selection import Selection
+from lambc.counts import counts, steps_taken
+from lambc.sharded import Meshes, in_parts, local
+
+OUR_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError)
+"""What may go wrong in recording a step. Others are the user's: a signal handler's, a warning that a filter raised."""
 
 
 class Record(NamedTuple):
-    """What a trust-ratio hook gets. table: float32 of shape [7, layers], which is written anew on recorded steps."""
+    """What a trust-ratio hook gets. table: float32 of shape [7 or 8, layers], written anew on recorded steps."""
 
     step: int
     layers: tuple[str, ...]
@@ -31,10 +38,16 @@ class Record(NamedTuple):
 class Observer:
     """Gives an optimizer that knows nothing of trust ratios the hook that a collector records by.
 
-    A row says what LAMB would have made of the step. weight_norm: ‖w‖ before it. update_norm: ‖w after - w before‖/lr,
-    so decay, momentum and the rounding of w are in it; 0 where w stayed as it was, also at lr 0. trust_ratio: their
-    quotient, 1 where one is zero or not finite. clipped_ratio, lower, upper: 1, which is what was used, so the outcome
-    is 'exempt'. lr: the group's; 1 if it has none.
+    A row says what the step was in LAMB's terms. weight_norm: ‖w‖ before it. update_norm: ‖u‖, of which the layer moved
+    lr · clipped_ratio times. trust_ratio: their quotient, 1 where one is zero or not finite. lr: the group's; 1 if it
+    has none. grad_norm: with `gradients`, ‖g‖ as the step was given it, or as its closure computed it.
+
+    Of an optimizer whose rule may be Adam's (torch's Adam and AdamW, timm's and apex's LAMB) u is the direction that
+    its state holds, and clipped_ratio what was used: a sample of each layer's weights must prove both at every recorded
+    step (collector.recording.direction). Of any other, and where the proof fails, update_norm is ‖w after - w
+    before‖/lr, so decay, momentum and the rounding of w are in it; 0 where w stayed as it was, also at lr 0.
+    clipped_ratio is then 1, as it is where no ratio was used; lower and upper are 1 with it, so that the outcome is
+    'exempt'.
 
     A parameter without a gradient has NaN in every field, and so has one whose shape the step changed. A call of `step`
     in which no parameter has a gradient is no step. One that GradScaler lets a fused optimizer take in vain has NaN as
@@ -43,14 +56,20 @@ class Observer:
     Muon) goes on from `last_step`.
 
     Cost of a recorded step: a float32 copy of the weights that have a gradient (of all, if `step` is given a closure),
-    which is kept on a CPU and let go after the step on a device, and four passes over them. ResNet-18 on one core of an
-    EPYC, beside 12,300 µs for AdamW's fused step: 23,400 µs, and under 100 µs for a step that is only counted, so some
-    300 µs a step at every=100 (bench/observer.py). Nothing waits for the device.
+    which is kept on a CPU and let go after the step on a device, four passes over them, and some 60 µs a layer for the
+    sample. ResNet-18 on one core of an EPYC, beside 12,300 µs for AdamW's fused step: 23,400 µs, and under 100 µs for a
+    step that is only counted, so some 300 µs a step at every=100 (bench/observer.py). Nothing waits for the device.
 
     optimizer: any torch.optim.Optimizer. selection: which steps and layers are looked at. last_step: the log's. names:
-    gives the layers' names in the log, from `param_groups` and what they are called there.
+    gives the layers' names in the log, from `param_groups` and what they are called there. on_error: is given what goes
+    wrong in a step, instead of the optimizer's caller; nothing is looked at from then on. gradients: whether to take
+    the norms of the gradients, in one pass over them, a third of AdamW's fused step.
 
-    Raises ValueError for a sharded parameter (DTensor).
+    Of a sharded layer (DTensor) each process looks at its part, and one all-reduce a recorded step makes the sums
+    whole: every process must have an observer, and record the same steps and layers (collector.recording.ranks).
+    together: whether they do; else layers that become sharded end the recording.
+
+    Raises ValueError for a parameter of half precision whose direction is not known.
     """
 
     def __init__(
@@ -59,6 +78,10 @@ class Observer:
         selection: Selection,
         last_step: int = 0,
         names: Callable[..., tuple[str, ...]] = lambda param_groups, layers: layers,
+        on_error: Callable[[Exception], None] | None = None,
+        *,
+        gradients: bool = False,
+        together: bool = True,
     ) -> None:
         taken = steps_taken(optimizer)
         self.step = last_step if taken is None else taken
@@ -67,11 +90,18 @@ class Observer:
         self._optimizer = optimizer
         self._selection = selection
         self._names = names
+        self._on_error = on_error
+        self._gradients = gradients
+        self._together = together
+        self._failed = False
         self._layers: tuple[str, ...] = ()
         self._table = torch.empty(0, device="cpu")
-        self._stepping = self._had_gradient = False
-        self._looked_at: list[_Weights] | None = None
+        self._proofs = torch.zeros(2, 0, dtype=torch.int64, device="cpu")  # that failed, and in all, by layer
+        self._stepping = self._had_gradient = self._in_parts = False
+        self._looked_at: list[Weights] | None = None
         self._kept: dict[int, Tensor] = {}
+        self._adapts = adapts(optimizer)
+        self._meshes = Meshes()
         self._rows()
 
     @property
@@ -79,23 +109,39 @@ class Observer:
         """The optimizer's."""
         return self._optimizer.param_groups
 
-    def register_trust_ratio_hook(self, hook: Callable[[Record], None]) -> "Handle":
-        """Have `hook`, one at a time, called after each step with a `Record`, until the handle removes it."""
+    def register_trust_ratio_hook(self, hook: Callable[[Record], None], *, gradients: Any = None) -> "Handle":
+        """Have `hook`, one at a time, called after each step with a `Record`, until the handle removes it.
+
+        gradients: is not looked at: the observer knows of which steps their norms are taken.
+        """
 
         # What torch.compile makes of a step can't look at it from outside.
         @torch.compiler.disable
         def before(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-            self._before_step(may_compute_gradients=any(each is not None for each in (*args[1:], *kwargs.values())))
+            may_compute = any(each is not None for each in (*args[1:], *kwargs.values()))
+            self._try(self._before_step, may_compute_gradients=may_compute)
 
         @torch.compiler.disable
         def after(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-            self._after_step(hook)
+            self._try(self._after_step, hook)
 
         return Handle(
             self._optimizer.register_step_pre_hook(before),
             self._optimizer.register_step_post_hook(after),
             self._optimizer.register_load_state_dict_post_hook(self._count_anew),
         )
+
+    def _try(self, part: Callable[..., None], *args: Any, **options: Any) -> None:
+        if self._failed:
+            return
+        try:
+            part(*args, **options)
+        except OUR_ERRORS as error:
+            if self._on_error is None or self._in_parts:  # other ranks would wait for this one
+                raise
+            self._failed = True
+            self._looked_at, self._kept = None, {}
+            self._on_error(error)
 
     def _count_anew(self, optimizer: Optimizer) -> None:
         taken = steps_taken(optimizer)
@@ -109,7 +155,11 @@ class Observer:
         self._had_gradient = self._has_gradient()
         if self._may_count or self._selection.has_step(self.step + 1) or is_captured(self._table):
             rows = self._rows()
-            self._looked_at = self._copies([row for row in rows if row.had_gradient or may_compute_gradients])
+            # Processes that share layers must look at the same, whatever gradients lie here.
+            may_have_one = may_compute_gradients or self._in_parts
+            self._looked_at = self._copies([row for row in rows if row.had_gradient or may_have_one])
+            if self._gradients and not may_compute_gradients:
+                self._looked_at = [self._with_grad_norms(weights) for weights in self._looked_at]
 
     @torch.no_grad()
     def _after_step(self, hook: Callable[[Record], None]) -> None:
@@ -121,7 +171,7 @@ class Observer:
             return
         if self._may_count:
             self._may_count = False
-            if _counts(self._optimizer):  # from a state that was empty, so this was its first step
+            if counts(self._optimizer):  # from a state that was empty, so this was its first step
                 self.step = 0
         if looked_at is not None:
             self._fill_table(looked_at)
@@ -132,39 +182,48 @@ class Observer:
     def _has_gradient(self) -> bool:
         return any(param.grad is not None for group in self.param_groups for param in group["params"])
 
-    def _rows(self) -> list["_Row"]:
+    def _rows(self) -> list["Row"]:
         """The layers that are looked at; the table is made anew where it does not fit them."""
         layers = layer_names(self.param_groups)
         params = [(group, param) for group in self.param_groups for param in group["params"]]
         device = next((param.device for _, param in params if not param.is_cpu), torch.device("cpu"))
         if layers != self._layers or device != self._table.device:
             self._layers = layers
-            shape = len(TRUST_RATIOS.measured), len(layers)
+            shape = len(TRUST_RATIOS.measured) + self._gradients, len(layers)
             self._table = torch.full(shape, math.nan, dtype=torch.float32, device=device)
+            self._proofs = torch.zeros(2, len(layers), dtype=torch.int64, device=device)
+        sharded = any(in_parts(param) for _, param in params)
+        if sharded and not self._together:  # a sum over the processes would wait for those that take no part in it
+            raise ValueError(f"the layers of {type(self._optimizer).__name__} {SHARDED_LATER}")
+        self._in_parts = sharded
         rows = []
         names = self._names(self.param_groups, layers)
         for column, (name, (group, param)) in enumerate(zip(names, params, strict=True)):
             if self._selection.has_layer(name) and not is_lazy(param):
-                if hasattr(param, "placements"):
+                if param.dtype in HALVES and self._adapts is None:
                     raise ValueError(
-                        f"parameter {name} is sharded (DTensor), and its norm here would be that of a part: "
-                        "leave it out by `exclude`, or take lambc.LAMBC, which knows the norms of whole layers"
+                        f"parameter {name} is {param.dtype}, so that its step is rounded before it can be measured, "
+                        f"and {type(self._optimizer).__name__} keeps no direction that is known: leave it out by "
+                        "`exclude`, or take lambc.LAMBC with master_weights=True"
                     )
-                rows.append(_Row(column, group, param, param.grad is not None))
+                rows.append(Row(column, group, param, param.grad is not None))
         return rows
 
-    def _copies(self, rows: list["_Row"]) -> list["_Weights"]:
-        kinds: dict[tuple[torch.device, torch.dtype], list[_Row]] = defaultdict(list)
+    def _copies(self, rows: list["Row"]) -> list["Weights"]:
+        kinds: dict[tuple[torch.device, torch.dtype], list[Row]] = defaultdict(list)
         for row in rows:
-            double = row.param.dtype in (torch.float64, torch.complex128)
-            kinds[row.param.device, torch.float64 if double else torch.float32].append(row)
+            kinds[row.param.device, row.param.dtype].append(row)
         found = []
-        for (_, dtype), of_kind in kinds.items():
-            now = [_flat(row.param) for row in of_kind]
+        for (_, kind), of_kind in kinds.items():
+            dtype = torch.float64 if kind in (torch.float64, torch.complex128) else torch.float32
+            now = [flat(local(row.param)) for row in of_kind]
             before = [self._room(row.column, each, dtype) for row, each in zip(of_kind, now, strict=True)]
             torch._foreach_copy_(before, now)
-            found.append(_Weights(of_kind, before))
+            found.append(Weights(of_kind, before))
         return found
+
+    def _with_grad_norms(self, weights: Weights) -> Weights:
+        return weights._replace(grad_norms=grad_norms(weights.params, self._optimizer))
 
     def _room(self, column: int, weights: Tensor, dtype: torch.dtype) -> Tensor:
         """Where a layer's weights are copied to: on a CPU always the same, since fresh memory costs twice the copy."""
@@ -175,18 +234,74 @@ class Observer:
                 self._kept[column] = room
         return room
 
-    def _fill_table(self, looked_at: list["_Weights"]) -> None:
-        columns = [self._table.new_full((len(self._table),), math.nan)] * len(self._layers)
-        for weights in looked_at:
-            weights = weights.unchanged_in_size()
-            if weights.rows:
-                values = _measure(weights, getattr(self._optimizer, "found_inf", None))
-                values = values.to(self._table, non_blocking=True)
-                for row, column in zip(weights.rows, values.unbind(1), strict=True):
-                    if row.had_gradient or row.param.grad is not None:
-                        columns[row.column] = column
+    def _fill_table(self, looked_at: list[Weights]) -> None:
+        adapts = None if is_captured(self._table) else self._adapts  # what lies on the host can be no part of a graph
+        if self._gradients:
+            looked_at = [each if each.grad_norms is not None else self._with_grad_norms(each) for each in looked_at]
+        movements = [
+            Movement(weights, self._optimizer, adapts)
+            for weights in (each.unchanged_in_size() for each in looked_at)
+            if weights.rows
+        ]
+        had_gradient = self._complete(movements)
+        columns = [self._table.new_full((len(self._table) + 1,), math.nan)] * len(self._layers)
+        for movement, had in zip(movements, had_gradient, strict=True):
+            values = torch.where(had, movement.columns(), math.nan) if isinstance(had, Tensor) else movement.columns()
+            values = values.to(self._table, non_blocking=True)
+            for at, (row, column) in enumerate(zip(movement.weights.rows, values.unbind(1), strict=True)):
+                if isinstance(had, Tensor) or had[at]:
+                    columns[row.column] = column
         if columns:
-            torch.stack(columns, dim=1, out=self._table)
+            filled = torch.stack(columns, dim=1)
+            self._table.copy_(filled[:-1])
+            self._proofs += torch.stack([filled[-1] == 1, ~filled[-1].isnan()])
+
+    def _complete(self, movements: list[Movement]) -> list[list[bool] | Tensor]:
+        """Make the sums those of whole layers; returns which had a gradient, of sharded layers on any process."""
+        had = [[row.had_gradient or row.param.grad is not None for row in each.weights.rows] for each in movements]
+        if not self._in_parts:
+            return list(had)
+        sums = [
+            torch.cat([each.sums, each.sums.new_tensor([flags])]) for each, flags in zip(movements, had, strict=True)
+        ]
+        self._meshes.add(sums, [each.weights.params for each in movements])
+        for each, whole in zip(movements, sums, strict=True):
+            each.sums = whole[:-1]
+        return [whole[-1] > 0 for whole in sums]
+
+    def said(self) -> dict[str, Any]:
+        """How the layers were recorded, for run.json. Waits for the device.
+
+        by: `state`, where the direction of a step was read from the optimizer's state and proven; else `step`: how far
+        the weights moved stands for it. unproven: the layers of which it was not so in most of their steps.
+        """
+        said: dict[str, Any] = {"optimizer": type(self._optimizer).__name__}
+        if self._adapts is None:
+            return said | {"by": "step"}
+        names = self._names(self.param_groups, self._layers)
+        failed, tried = self._proofs.tolist()
+        counts = zip(names, failed, tried, strict=False)
+        unproven = [name for name, failures, steps in counts if failures > max(1, steps / 2)]
+        return said | {"by": "state", "unproven": unproven}
+
+
+def observers(
+    optimizers: Sequence[Any],
+    options: Options,
+    last_step: int,
+    names: LayerNames,
+    on_error: Callable[[Exception], None] | None = None,
+    *,
+    together: bool,
+) -> list[Any]:
+    """The optimizers, with an observer in the place of each that has no hook of its own."""
+    how = {"gradients": options.gradients, "together": together}
+    return [
+        each
+        if hasattr(each, "register_trust_ratio_hook")
+        else Observer(each, options.selection, last_step, partial(names.of, number), on_error, **how)
+        for number, each in enumerate(optimizers)
+    ]
 
 
 class Handle(NamedTuple):
@@ -200,73 +315,3 @@ class Handle(NamedTuple):
         """Have the hook called no more."""
         for each in self:
             each.remove()
-
-
-class _Row(NamedTuple):
-    column: int
-    group: dict[str, Any]
-    param: Tensor
-    had_gradient: bool
-
-
-class _Weights(NamedTuple):
-    """Layers of one device and dtype, and their weights before the step, in one dimension each."""
-
-    rows: list[_Row]
-    before: list[Tensor]
-
-    def unchanged_in_size(self) -> "_Weights":
-        """Those whose size the step left as it was; of the others it cannot be said how far they moved."""
-        kept = [_size(row.param) == before.numel() for row, before in zip(*self, strict=True)]
-        return self if all(kept) else _Weights(list(compress(self.rows, kept)), list(compress(self.before, kept)))
-
-
-def _measure(weights: _Weights, found_inf: Tensor | None) -> Tensor:
-    """The table's columns of these layers, [7, layers]. What `before` holds is overwritten."""
-    weight_norm = l2_norms(weights.before)
-    torch._foreach_sub_(weights.before, [_flat(row.param) for row in weights.rows])
-    moved = l2_norms(weights.before)
-    rates = {id(row.group): _rate(row.group, moved) for row in weights.rows}
-    lr = torch.stack([rates[id(row.group)] for row in weights.rows])
-    update_norm = torch.where(moved == 0, 0.0, moved / lr)
-    usable = (weight_norm > 0) & (update_norm > 0) & weight_norm.isfinite() & update_norm.isfinite()
-    ratio = torch.where(usable, weight_norm / update_norm, 1.0)
-    used = torch.ones_like(ratio)
-    if found_inf is not None:
-        lr = torch.where(found_inf.to(lr.device, non_blocking=True) == 1, math.nan, lr)
-    return torch.stack([weight_norm, update_norm, ratio, used, used, used, lr])
-
-
-def _rate(group: dict[str, Any], like: Tensor) -> Tensor:
-    lr = group.get("lr")
-    if isinstance(lr, Tensor):
-        return lr.detach().reshape(()).to(like, non_blocking=True)
-    return like.new_full((), float(lr) if isinstance(lr, Real) else 1.0)
-
-
-def _flat(param: Tensor) -> Tensor:
-    """All elements in one dimension, in the order of memory: a view wherever they lie densely."""
-    tensor = torch.view_as_real(param.detach()) if param.is_complex() else param.detach()
-    order = sorted(range(tensor.dim()), key=tensor.stride, reverse=True)
-    return tensor.permute(order).reshape(-1)
-
-
-def _size(param: Tensor) -> int:
-    return param.numel() * (2 if param.is_complex() else 1)
-
-
-def steps_taken(optimizer: Any) -> int | None:
-    """Returns how many steps an optimizer says it took; None if it keeps no count, or took none.
-
-    Waits for the device if the count is there. Where a group counts and the state is begun anew, the group's is right.
-    """
-    counts = [float(count) for count in _counts(optimizer)]
-    counts = [count for count in counts if math.isfinite(count)]
-    return int(max(counts)) if counts else None
-
-
-def _counts(optimizer: Any) -> list[Real | Tensor]:
-    """The counts of steps in an optimizer's state, which may hold anything beside them, and in its groups."""
-    kept = [*getattr(optimizer, "state", {}).values(), *optimizer.param_groups]
-    found = [each["step"] for each in kept if isinstance(each, Mapping) and "step" in each]
-    return [each for each in found if isinstance(each, Real) or (isinstance(each, Tensor) and each.numel() == 1)]

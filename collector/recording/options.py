@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from collector.log.run import check_name
+from collector.log.run_folder import check_name
 from collector.recording.selection import Selection
 
 
@@ -28,6 +28,7 @@ class Options:
     flush_seconds: float
     memory_limit: int
     when_full: str
+    gradients: bool = False
 
     def __post_init__(self) -> None:
         if self.resume and self.overwrite:

@@ -1,6 +1,5 @@
 """What was recorded and is not on the disk yet: rings on the device, blocks on the host."""
 
-import math
 import os
 import threading
 import time
@@ -11,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from collector.log.run import Layer
 from collector.recording.backlog import Backlog
 from collector.recording.bell import Bell
 from collector.recording.blocks import Block, MetricBlock, MetricRewind, MetricRow, Rewind, TrustRatioBlock
@@ -19,7 +17,7 @@ from collector.recording.cuda_graphs import is_captured
 from collector.recording.names import LayerNames
 from collector.recording.ring import Ring
 from collector.recording.selection import Selection
-from collector.recording.source import Source, shape_of
+from collector.recording.source import Source, layer_table
 from collector.recording.values import metric_name, metric_value, whole
 
 _MOST_ENTRIES = 4096
@@ -66,9 +64,12 @@ class Recorder:
         self._entries: list[MetricRow] = []
         self._scalars: Ring | None = None
         self._scalar_slots = 0  # that are in use
+        self._early: list[MetricBlock] = []  # on the disk before anybody knew at which step
+        self._failed_rows = 0
+        self.failure = ""  # why the first row was lost that did not reach the host, or could not be written
         selection.check([name for source in self._sources for name in source.names])
         self._shapes = [source.shapes() for source in self._sources]
-        self.layers = self._layer_table()
+        self.layers = layer_table(self._sources, self._models, self._selection)
 
     @property
     def step(self) -> int:
@@ -83,8 +84,8 @@ class Recorder:
 
     @property
     def lost_rows(self) -> int:
-        """How many rows went because too many waited."""
-        return self._backlog.lost_rows
+        """How many rows went because too many waited, or did not reach the host, or could not be written."""
+        return self._backlog.lost_rows + self._failed_rows
 
     @property
     def waiting_rows(self) -> int:
@@ -96,14 +97,26 @@ class Recorder:
         """Whether as much as may wait for the writer ever did."""
         return self._backlog.full
 
-    def hooks(self) -> Iterator[tuple[Any, Callable[[Any], None]]]:
-        """Each optimizer, and the trust-ratio hook that records it."""
+    def hooks(self) -> Iterator[tuple[Any, Callable[[Any], None], Callable[[int], bool]]]:
+        """Each optimizer, the trust-ratio hook that records it, and of which of its steps that is."""
         for source in self._sources:
-            yield source.optimizer, partial(self._record, source)
+            yield source.optimizer, partial(self._record, source), partial(self._may_record, source)
+
+    def _may_record(self, source: Source, said: int) -> bool:
+        return source.was_replayed or self._selection.has_step(said)
 
     def log(self, metrics: Mapping[str, float | Tensor], step: int | None, epoch: float | None) -> None:
-        """Take values (Collector.log). Either all of `metrics` is taken, or an error is raised and none is."""
-        checked = {metric_name(name): metric_value(name, value) for name, value in metrics.items()}
+        """Take values (Collector.log). Either all of `metrics` is taken, or an error is raised and none is.
+
+        But a value that its device does not give, as for want of memory, is lost alone.
+        """
+        checked: dict[str, float | Tensor] = {}
+        failed: dict[str, Exception] = {}
+        for name, value in metrics.items():
+            try:
+                checked[metric_name(name)] = metric_value(name, value)
+            except RuntimeError as error:
+                failed[name] = error
         if step is not None:
             step = whole("step", step, most=2**63 - 1)
         if epoch is not None:
@@ -118,11 +131,17 @@ class Recorder:
                 self._rewind_metrics(step)
             row = MetricRow(step, self.epoch, now, "", None, own_axis=own_axis)
             for name, value in checked.items():
-                if isinstance(value, Tensor):
-                    slot = self._push_scalar(value)
-                    self._entries.append(row._replace(name=name, slot=slot))
-                else:
+                if not isinstance(value, Tensor):
                     self._entries.append(row._replace(name=name, value=value))
+                    continue
+                try:
+                    self._entries.append(row._replace(name=name, slot=self._push_scalar(value)))
+                except (RuntimeError, ValueError) as error:  # ValueError: of a device that torch has no stream of
+                    failed[name] = error
+                    if all(row.value is not None for row in self._entries):  # another device may give its values
+                        self._scalars, self._scalar_slots = None, 0
+            for name, why in failed.items():
+                self._lose(1, f"metric {name!r}", why)
             if len(self._entries) >= _MOST_ENTRIES and not self._holding:
                 self._take_entries()
                 self._make_room()
@@ -134,13 +153,16 @@ class Recorder:
         """
         self.epoch = whole("epoch", epoch, most=2**31 - 1, floored=True)
 
-    def take(self, *, closing: bool = False) -> list[Block]:
-        """All that was recorded and not yet taken, in its order; the copies from the device may still be under way."""
+    def take(self, *, everything: bool = False) -> list[Block]:
+        """All that was recorded and not yet taken, in its order; the copies from the device may still be under way.
+
+        everything: also metrics of which nobody knows yet after which step they came.
+        """
         with self._lock:
             self._look_for_new_shapes()
             for source in self._sources:
                 self._take_steps(source)
-            if closing or not self._holding:
+            if everything or not self._holding:
                 self._take_entries()
             return self._backlog.take()
 
@@ -148,6 +170,15 @@ class Recorder:
         """Keep what could not be written of what was taken; each `take` but the last is followed by it."""
         with self._lock:
             self._backlog.give_back(blocks)
+
+    def lose(self, rows: int, what: str, error: Exception) -> None:
+        """Count rows that cannot be written, whatever comes."""
+        with self._lock:
+            self._lose(rows, what, error)
+
+    def _lose(self, rows: int, what: str, error: Exception) -> None:
+        self._failed_rows += rows
+        self.failure = self.failure or f"{what}: {type(error).__name__}: {error}"
 
     def stop_waiting(self) -> None:
         """Have training never again wait for the writer: there is none any more."""
@@ -180,15 +211,23 @@ class Recorder:
     def _enter(self, source: Source, step: int) -> None:
         recorded = self._selection.has_step(step)
         if source.record.layers is not source.layers or (recorded and source.may_have_other_params()):
-            self._adopt(source)
+            try:
+                self._adopt(source)
+            except torch.OutOfMemoryError as error:  # it is tried again in the next step
+                self._lose(len(source.record.layers), f"step {step}", error)
+                source.kept, source.layers = (), None
         if step <= source.last_step:
             self._rewind(source, step)
         source.last_step = step
         if not (source.kept and recorded):
             return
         table = source.record.table
-        table = table if source.columns is None else table.index_select(1, source.columns)
-        source.ring.write(len(source.rows), table)
+        try:
+            table = table if source.columns is None else table.index_select(1, source.columns)
+            source.ring.write(len(source.rows), table)
+        except RuntimeError as error:
+            self._lose(len(source.kept), f"step {step}", error)
+            return
         source.rows.append((step, self.epoch))  # only now is the slot in use: Ctrl-C may end this call anywhere
         if len(source.rows) == len(source.ring):
             self._take_steps(source)
@@ -204,7 +243,7 @@ class Recorder:
         everything = len(columns) == len(source.names)
         source.columns = None if everything else torch.tensor(columns, device="cpu").to(table.device, non_blocking=True)
         source.ring = Ring((len(table), len(columns)), table.dtype, table.device)
-        self.layers = self._layer_table()
+        self.layers = layer_table(self._sources, self._models, self._selection)
         source.layers = source.record.layers
         source.see_params()
 
@@ -216,7 +255,7 @@ class Recorder:
         shapes = [source.shapes() for source in self._sources]
         if shapes != self._shapes and not others:
             self._shapes = shapes
-            self.layers = self._layer_table()
+            self.layers = layer_table(self._sources, self._models, self._selection)
 
     def _rewind(self, source: Source, step: int) -> None:
         leading = source is self._sources[0]
@@ -241,6 +280,10 @@ class Recorder:
         if self._metrics_go_back:
             self._metrics_go_back = False
             self._backlog.append(MetricRewind(step, None))
+            for block in self._early if step <= self._resumed_after else ():  # it was taken back with the others
+                rows = [row._replace(step=step - 1) for row in block.entries]
+                self._backlog.append(MetricBlock(rows, block.values))
+            self._early = []
 
     def _rewind_own_axis(self, names: Iterable[str], step: int) -> None:
         """Of metrics with an axis of their own, the first value after a resume says from where on they come anew."""
@@ -251,16 +294,27 @@ class Recorder:
     def _take_steps(self, source: Source) -> None:
         if rows := source.rows:
             steps, epochs = (list(column) for column in zip(*rows, strict=True))
-            block = TrustRatioBlock(source.kept, self.layers, steps, epochs, source.ring.take(len(rows)))
+            try:
+                block = TrustRatioBlock(source.kept, self.layers, steps, epochs, source.ring.take(len(rows)))
+            except RuntimeError as error:
+                self._lose(len(rows) * len(source.kept), f"steps {steps[0]} to {steps[-1]}", error)
+            else:
+                self._backlog.append(block)
             source.rows = []
-            self._backlog.append(block)
 
     def _take_entries(self) -> None:
-        if self._entries:
-            entries = [row if row.step is not None else row._replace(step=self.step) for row in self._entries]
-            block = MetricBlock(entries, self._scalars.take(self._scalar_slots) if self._scalars else None)
-            self._entries = []
-            self._backlog.append(block)
+        entries, values = self._entries, None
+        try:
+            values = self._scalars.take(self._scalar_slots) if self._scalars and self._scalar_slots else None
+        except RuntimeError as error:
+            entries = [row for row in entries if row.value is not None]
+            self._lose(len(self._entries) - len(entries), "metrics", error)
+        if entries:
+            if self._holding and (early := [row for row in entries if row.step is None]):
+                self._early.append(MetricBlock(early, values))
+            known = [row if row.step is not None else row._replace(step=self.step) for row in entries]
+            self._backlog.append(MetricBlock(known, values))
+        self._entries = []
         self._scalar_slots = 0
 
     def _push_scalar(self, value: Tensor) -> int:
@@ -279,23 +333,3 @@ class Recorder:
     def _make_room(self) -> None:
         self.filled.ring()
         self._backlog.make_room(self.filled.ring)
-
-    def _layer_table(self) -> tuple[Layer, ...]:
-        depth = {id(param): depth for depth, param in enumerate(each for m in self._models for each in m.parameters())}
-        found = []
-        groups = 0
-        for source in self._sources:
-            of_group = [
-                (param, number)
-                for number, group in enumerate(source.optimizer.param_groups, start=groups)
-                for param in group["params"]
-            ]
-            groups += len(source.optimizer.param_groups)
-            for name, (param, number) in zip(source.names, of_group, strict=False):
-                found.append((depth.get(id(param), math.inf), name, param, number))
-        found = [layer for layer in found if self._selection.has_layer(layer[1])]
-        found.sort(key=lambda layer: layer[0])
-        return tuple(
-            Layer(name, position, shape_of(param), math.prod(shape_of(param)), group)
-            for position, (_, name, param, group) in enumerate(found)
-        )

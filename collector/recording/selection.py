@@ -22,8 +22,8 @@ class Selection:
             self.every = 0
         if self.every < 1:
             raise ValueError(f"every={every!r}: give a whole number of steps, 1 or more")
-        self._include = _patterns("include", include)
-        self._exclude = _patterns("exclude", exclude)
+        self.include = _patterns("include", include)
+        self.exclude = _patterns("exclude", exclude)
 
     def has_step(self, step: int) -> bool:
         """Whether a step is recorded."""
@@ -31,18 +31,18 @@ class Selection:
 
     def has_layer(self, name: str) -> bool:
         """Whether a layer is recorded."""
-        return _matches(name, self._include) and not _matches(name, self._exclude)
+        return _matches(name, self.include) and not _matches(name, self.exclude)
 
     def check(self, names: Sequence[str]) -> None:
         """Raise ValueError for a pattern that matches no layer, or if none of the layers would be recorded."""
-        for option, patterns in (("include", self._include), ("exclude", self._exclude)):
+        for option, patterns in (("include", self.include), ("exclude", self.exclude)):
             for pattern in patterns:
                 if pattern != "*" and not any(fnmatchcase(name, pattern) for name in names):
                     some = ", ".join(repr(name) for name in names[:3])
                     raise ValueError(f"{option}={pattern!r} matches no layer; they are called {some} and so on")
         if names and not any(map(self.has_layer, names)):
             raise ValueError(
-                f"include={list(self._include)!r} and exclude={list(self._exclude)!r} leave no layer: exclude less"
+                f"include={list(self.include)!r} and exclude={list(self.exclude)!r} leave no layer: exclude less"
             )
 
 

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
+from torch.nn import Module
 from torch.nn.parameter import is_lazy
 
+from collector.log.run import Layer
 from collector.recording.names import LayerNames, layer_names
 from collector.recording.ring import Ring
+from collector.recording.selection import Selection
 
 
 class Source:
@@ -77,6 +80,11 @@ class Source:
         self._counted += 1
         return self._counted
 
+    @property
+    def was_replayed(self) -> bool:
+        """Whether graphs took steps that the optimizer does not know of, so that it counts others than the log."""
+        return self._counted != self._said
+
     def capture(self, said: int) -> None:
         """Take note of a step that was only captured: the first replay is that step."""
         self._counted = self.count(said) - 1
@@ -90,3 +98,25 @@ def differ(params: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
 def shape_of(param: Tensor) -> tuple[int, ...]:
     """A parameter's shape; that of a lazy one, which has none yet, is (0,)."""
     return (0,) if is_lazy(param) else tuple(param.shape)
+
+
+def layer_table(sources: Sequence[Source], models: Sequence[Module], selection: Selection) -> tuple[Layer, ...]:
+    """The layers of a run that are recorded, those of the models in depth order."""
+    depth = {id(param): depth for depth, param in enumerate(each for m in models for each in m.parameters())}
+    found = []
+    groups = 0
+    for source in sources:
+        of_group = [
+            (param, number)
+            for number, group in enumerate(source.optimizer.param_groups, start=groups)
+            for param in group["params"]
+        ]
+        groups += len(source.optimizer.param_groups)
+        for name, (param, number) in zip(source.names, of_group, strict=False):
+            found.append((depth.get(id(param), math.inf), name, param, number))
+    found = [layer for layer in found if selection.has_layer(layer[1])]
+    found.sort(key=lambda layer: layer[0])
+    return tuple(
+        Layer(name, position, shape_of(param), math.prod(shape_of(param)), group)
+        for position, (_, name, param, group) in enumerate(found)
+    )

@@ -2,12 +2,16 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
-from collector.log.compact import TIERS, clear_replaced, finish_merge, merge_small, merge_tail
+from collector.log import index
+from collector.log.compact import TIERS, clear_replaced, finish_merge, is_damage, merge_small, merge_tail
 from collector.log.parts import in_order, list_parts, write_part
 from collector.log.rollups import roll_up
 from collector.log.run import Layer, Run
@@ -29,6 +33,7 @@ class Writer:
     trouble: what went wrong when the thread last tried, in a sentence; None while all is well. Rows that could not be
     written stay with the recorder, and every save tries them again. send: called when the run's folder has changed, to
     bring it to where it is mirrored; it may raise OSError, and is called again.
+    damage: which file of the run could not be read, and what became of it; "" if there is none.
     ended: why there is no thread any more, though nobody closed it; None while it is there. closed: whether all is on
     the disk, and sent, and it is noted how the run ended.
     """
@@ -43,6 +48,7 @@ class Writer:
     ) -> None:
         self._apart = apart or Apart()
         self.trouble: str | None = None
+        self.damage = ""
         self.ended: str | None = None
         self.closed = False
         self._run = run
@@ -70,13 +76,13 @@ class Writer:
         self._apart.start(self._save_and_send).wait()
 
     def _save_and_send(self) -> None:
-        self._save()
+        self._save(everything=True)
         self._send()
         self.trouble = None
 
-    def _save(self, *, closing: bool = False) -> None:
+    def _save(self, *, everything: bool = False) -> None:
         with self._disk:
-            blocks = self._recorder.take(closing=closing)
+            blocks = self._recorder.take(everything=everything)
             try:
                 self._write(blocks)
             finally:
@@ -110,12 +116,13 @@ class Writer:
     def _close(self, status: str, failure: str | None) -> None:
         self._thread.join()
         try:
-            self._save(closing=True)
-            with self._disk:  # a flush that Ctrl-C left behind may still be saving
+            self._save(everything=True)
+            with self._disk, self._passing_over_damage():  # a flush that Ctrl-C left behind may still be saving
                 for table in LOG_TABLES:
                     merge_tail(table, self._run.folder / table.folder, self._run.layers)
                     clear_replaced(self._run.folder / table.folder, seconds=0)
                 roll_up(self._run.folder / TRUST_RATIOS.folder)
+            index.save(self._run.folder)
         finally:
             self._run.lose(self._recorder.lost_rows + self._recorder.waiting_rows)
             self._run.end(status, failure)
@@ -170,16 +177,33 @@ class Writer:
                 self._note_first_step(steps[0].steps[0])
             self._note_own_axis({row.name for block in values for row in block.entries if row.own_axis})
             for table, group in ((TRUST_RATIOS, steps), (METRICS, values)):
-                rows = [block.rows(self._run.folder.name) for block in group]
-                self._write_rows(table, rows)
-                for block in group:
-                    blocks.remove(block)
+                self._write_group(table, group, blocks)
+
+    def _write_group(self, table: LogTable, group: Sequence[Any], blocks: list[Block]) -> None:
+        """Write blocks as one part, and take them out of the list; one that no rows can be made of is lost alone."""
+        try:
+            self._write_rows(table, [block.rows(self._run.folder.name) for block in group])
+        except (OSError, MemoryError):  # which may pass
+            raise
+        except Exception as error:
+            for block in group if len(group) > 1 else ():
+                self._write_group(table, [block], blocks)
+            if len(group) > 1:
+                return
+            (block,) = group
+            if isinstance(block, MetricBlock) and block.values and (late := block.drop_late()):
+                self._recorder.lose(late, "metrics", error)
+                self._write_group(table, group, blocks)
+                return
+            self._recorder.lose(block.count, f"a block of {table.folder}", error)
+        for block in group:
+            blocks.remove(block)
 
     def _write_rows(self, table: LogTable, rows: list[pa.Table]) -> None:
         rows = [each for each in rows if each.num_rows]
         if not rows:  # no layer had a step: a part holds at least one row
             return
-        together = pa.concat_tables(rows)
+        together = pa.concat_tables(map(table.complete, rows))
         folder = self._run.folder / table.folder
         parts = list_parts(folder)
         number = parts[-1].last + 1 if parts else 1
@@ -208,16 +232,31 @@ class Writer:
         metrics, old_metrics = self._run.folder / METRICS.folder, old / METRICS.folder
         if isinstance(rewind, MetricRewind):
             own_axis = () if rewind.names else self._run.contents.get("own_axis", ())
-            supersede(METRICS, metrics, old_metrics, rewind.first_step, rewind.names, but=own_axis)
+            aside = supersede(METRICS, metrics, old_metrics, rewind.first_step, rewind.names, but=own_axis)
+            self._note_damage(aside)
             return
         rows = self._run.folder / TRUST_RATIOS.folder
-        supersede(TRUST_RATIOS, rows, old / TRUST_RATIOS.folder, rewind.first_step, rewind.layers)
+        self._note_damage(supersede(TRUST_RATIOS, rows, old / TRUST_RATIOS.folder, rewind.first_step, rewind.layers))
         if rewind.leading:
             self._run.begin_attempt_at(rewind.first_step)
             self._run.save()
 
+    def _note_damage(self, moved: Sequence[Path]) -> None:
+        for path in moved:
+            self.damage = self.damage or f"{path} was moved there with earlier rows too; restore it from a copy"
+
+    @contextmanager
+    def _passing_over_damage(self) -> Iterator[None]:
+        """Leave parts unmerged where one cannot be read: that keeps no row from the disk, and no run from its end."""
+        try:
+            yield
+        except (OSError, pa.ArrowException) as error:
+            if not is_damage(error):
+                raise
+            self.damage = self.damage or f"its parts are not merged ({error}); lambc check names it"
+
     def _merge(self) -> None:
-        with self._disk:
+        with self._disk, self._passing_over_damage():
             for table in LOG_TABLES:
                 merge_small(table, self._run.folder / table.folder, self._run.layers)
                 clear_replaced(self._run.folder / table.folder)
