@@ -14,13 +14,16 @@ from lambc.beside import check_beside
 if TYPE_CHECKING:
     from collector import Collector, connect
     from lambc import bounds
-    from lambc.groups import parameter_groups
+    from lambc.groups import clip_groups, parameter_groups
     from lambc.lamb import LAMB, LAMBC
     from lambc.lars import LARS
+    from lambc.overlay import over
     from lambc.trust_ratios import TrustRatios
 
 __version__ = version("lambc")
-__all__ = ["LAMB", "LAMBC", "LARS", "Collector", "TrustRatios", "bounds", "connect", "parameter_groups"]
+__all__ = [
+    "LAMB", "LAMBC", "LARS", "Collector", "TrustRatios", "bounds", "clip_groups", "connect", "over", "parameter_groups",
+]  # fmt: skip
 
 _MODULES = {
     "Collector": "collector",
@@ -29,7 +32,9 @@ _MODULES = {
     "LARS": "lambc.lars",
     "TrustRatios": "lambc.trust_ratios",
     "bounds": "lambc.bounds",
+    "clip_groups": "lambc.groups",
     "connect": "collector",
+    "over": "lambc.overlay",
     "parameter_groups": "lambc.groups",
 }
 

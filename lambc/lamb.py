@@ -11,7 +11,8 @@ from torch.optim.optimizer import ParamsT
 
 from lambc.bounds import LARC, Clip
 from lambc.optimizer import LayerwiseOptimizer
-from lambc.steps import Path, foreach, fused_adam, loop, triton
+from lambc.steps import Path, compiled, foreach, fused_adam, loop, triton
+from lambc.steps.together import captured
 
 
 class LAMBC(LayerwiseOptimizer):
@@ -41,10 +42,11 @@ class LAMBC(LayerwiseOptimizer):
     master_weights: keep a float32 copy of each half-precision parameter in the state, in which the steps add up; False
         rounds every step to the parameter's dtype. Who writes to such a parameter has to write to its "master", too.
     maximize: go up the gradient.
-    foreach, fused: which path of `lambc.steps` takes the step. None for torch's fused Adam kernel where it has the
-        options asked for. `foreach=True` takes torch's public multi-tensor operations, `foreach=False` one layer after
-        the other, `fused=True` the Triton kernels on a CUDA device and torch's kernel elsewhere; it also lets
-        GradScaler skip a step without a wait for the device.
+    foreach, fused: which path of `lambc.steps` takes the step. None for the fastest that has the options asked for: the
+        Triton kernels on a CUDA device, on a CPU what `python -m lambc.steps.compiled` has built, and torch's fused
+        Adam kernel elsewhere and while a CUDA graph is captured.
+        `fused=True` asks for these, and lets GradScaler skip a step without a wait for the device. `fused=False` or
+        `foreach=True` takes torch's public multi-tensor operations, `foreach=False` one layer after the other.
     capturable: count the steps on the device, for CUDA graphs, also where the path does not need it.
     differentiable: let autograd follow the step; takes the one-by-one path.
 
@@ -120,21 +122,39 @@ class LAMBC(LayerwiseOptimizer):
             raise ValueError("fused=True is a path of its own; leave out foreach=True and differentiable=True")
 
     def _path(self, group: dict[str, Any], device: torch.device) -> Path:
-        if group["fused"] and triton.usable(device):
+        if self._takes_triton(group, device):
             return triton.PATH
+        if self._takes_compiled(group, device):
+            return Path(partial(compiled.step, scratch=self._scratch), compiled.begin)
         if self._is_fused(group):
             return Path(partial(fused_adam.step, scratch=self._scratch), fused_adam.begin)
         return loop.PATH if group["differentiable"] or group["foreach"] is False else foreach.PATH
 
     def _counts_on_device(self, group: dict[str, Any], device: torch.device) -> bool:
-        return super()._counts_on_device(group, device) or group["fused"] or self._is_fused(group)
+        on_device = group["fused"] or self._is_fused(group) or self._takes_triton(group, device)
+        return super()._counts_on_device(group, device) or on_device
+
+    def _takes_triton(self, group: dict[str, Any], device: torch.device) -> bool:
+        if group["fused"]:
+            return triton.usable(device)
+        # A graph would be captured with the copy of this step's addresses from the host.
+        return device.type == "cuda" and not captured() and self._may_be_fused(group) and triton.usable(device)
+
+    def _takes_compiled(self, group: dict[str, Any], device: torch.device) -> bool:
+        if device.type != "cpu" or torch.compiler.is_compiling():  # which cannot look into the library
+            return False
+        return self._may_be_fused(group) and compiled.library() is not None
 
     def _is_fused(self, group: dict[str, Any]) -> bool:
-        """Whether torch's fused kernel takes the step: unless `fused=False` or another path was asked for."""
+        """Whether torch's fused kernel has the options of the group, unless another path was asked for."""
+        return self._may_be_fused(group) and fused_adam.AVAILABLE and not group["eps_inside_sqrt"]
+
+    @staticmethod
+    def _may_be_fused(group: dict[str, Any]) -> bool:
+        """Whether a fused kernel takes the step: unless `fused=False` or another path was asked for."""
         # A compiler fuses the public operations by itself, and cannot look into the private kernel.
         other = group["foreach"] is not None or group["differentiable"] or torch.compiler.is_compiling()
-        asked = group["fused"] or (group["fused"] is None and not other)
-        return asked and fused_adam.AVAILABLE and not group["eps_inside_sqrt"]
+        return group["fused"] or (group["fused"] is None and not other)
 
 
 class LAMB(LAMBC):

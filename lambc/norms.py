@@ -11,35 +11,52 @@ from torch import Tensor
 ROW = 512
 
 
-def layer_norms(tensors: Sequence[Tensor]) -> Tensor:
+def layer_norms(tensors: Sequence[Tensor], dtype: torch.dtype | None = None) -> Tensor:
     """The L2 norm of each tensor.
 
     The tensors lie on one device and are float32 or float64, of any shapes. The answer has their dtype and the shape
     [len(tensors)], on their device; nothing waits for the device.
+
+    dtype: of the answer and of the sums, where the tensors are of others, as of half precision; no copy is made.
     """
     if tensors[0].device.type == "cpu":
-        tensors = [_few_norms(tensor) for tensor in tensors]
-    return torch.stack(torch._foreach_norm(list(tensors)))
+        tensors = [_few_norms(tensor, dtype) for tensor in tensors]
+    return torch.stack(torch._foreach_norm(list(tensors), 2, dtype))
 
 
-def _few_norms(tensor: Tensor) -> Tensor:
+def gradient_norms(grads: Sequence[Tensor]) -> Tensor:
+    """The L2 norm of each gradient, of any dtypes, dense or sparse: float64 where one of them is, else float32."""
+    real = [_real(grad) for grad in grads]
+    dtype = torch.float32
+    for each in {grad.dtype for grad in real}:
+        dtype = torch.promote_types(dtype, each)
+    return layer_norms(real, None if all(grad.dtype == dtype for grad in real) else dtype)
+
+
+def _real(grad: Tensor) -> Tensor:
+    """Numbers whose norm is the gradient's; rows of a sparse one that have the same place are added up."""
+    grad = grad.coalesce().values() if grad.is_sparse else grad
+    return torch.view_as_real(grad.resolve_conj()) if grad.is_complex() else grad
+
+
+def _few_norms(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
     """The tensor, or at most `ROW` norms whose own norm is the tensor's."""
     while tensor.numel() > ROW:
-        tensor = _row_norms(tensor)
+        tensor = _row_norms(tensor, dtype)
     return tensor
 
 
-def _row_norms(tensor: Tensor) -> Tensor:
+def _row_norms(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
     """Norms of the tensor's rows of `ROW` elements and of what is left, whose own norm is the tensor's."""
-    flat = _flat(tensor)
-    whole = flat.numel() // ROW * ROW
-    rows = torch.linalg.vector_norm(flat[:whole].view(-1, ROW), dim=1)
-    if whole == flat.numel():
+    elements = flat(tensor)
+    whole = elements.numel() // ROW * ROW
+    rows = torch.linalg.vector_norm(elements[:whole].view(-1, ROW), dim=1, dtype=dtype)
+    if whole == elements.numel():
         return rows
-    return torch.cat([rows, torch.linalg.vector_norm(flat[whole:]).view(1)])
+    return torch.cat([rows, torch.linalg.vector_norm(elements[whole:], dtype=dtype).view(1)])
 
 
-def _flat(tensor: Tensor) -> Tensor:
+def flat(tensor: Tensor) -> Tensor:
     """All elements in one dimension: a view wherever they lie densely, in whatever order."""
     if tensor.is_contiguous():
         return tensor.view(-1)

@@ -13,14 +13,15 @@ from torch.utils.hooks import RemovableHandle
 from lambc import rule, saved_state
 from lambc.batches import Batch, BatchStep, batch_of
 from lambc.bounds import EXEMPT, Bound, as_bound, to_plain
-from lambc.norms import layer_norms
+from lambc.norms import gradient_norms
 from lambc.options import make_plain, make_saveable
+from lambc.reports import Reports
 from lambc.sharded import Meshes, in_parts, is_flattened, local
 from lambc.steps import Layers, Path, trust_ratios, working_dtype
-from lambc.trust_ratios import TrustRatioHook, TrustRatioHooks
+from lambc.trust_ratios import Gradients, TrustRatioHook, TrustRatioHooks
 
 
-class LayerwiseOptimizer(Optimizer):
+class LayerwiseOptimizer(Reports, Optimizer):
     """An optimizer that takes each layer's step at a trust ratio of its own.
 
     A child names the tensors that it keeps for each parameter in `moments`, chooses the path of a step in `_path`, and
@@ -64,9 +65,14 @@ class LayerwiseOptimizer(Optimizer):
             )
         as_bound(options["clip"])
 
-    def register_trust_ratio_hook(self, hook: TrustRatioHook) -> RemovableHandle:
-        """Have `hook(record)` called after each step with its `TrustRatios`, until the returned handle removes it."""
-        return self._hooks.add(hook)
+    def register_trust_ratio_hook(self, hook: TrustRatioHook, *, gradients: Gradients = False) -> RemovableHandle:
+        """Have `hook(record)` called after each step with its `TrustRatios`, until the returned handle removes it.
+
+        gradients: whether the record is to have the norms of the gradients; or of which steps, as a function of a
+            step's number. It takes a pass over them, 10 to 20 % of a step; with `max_grad_norm` it takes none, and they
+            are there whoever asks. Of sharded layers (DTensor) every rank must ask for the same.
+        """
+        return self._hooks.add(hook, gradients=gradients)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group, whose own options stand above the defaults (torch.optim.Optimizer.add_param_group)."""
@@ -103,8 +109,9 @@ class LayerwiseOptimizer(Optimizer):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load what `state_dict()` gave (torch.optim.Optimizer.load_state_dict); steps go on counting from there.
 
-        The state of torch's Adam or AdamW fits LAMBC, too; options that it does not have stay what they are. Raises
-        ValueError, before anything is changed, where the saved groups, shapes or moments are not this optimizer's.
+        The state of torch's Adam and AdamW, timm's Lamb and apex's FusedLAMB fits LAMBC, too: a warning says which of
+        their options come along, and which have no counterpart here. Raises ValueError, before anything is changed,
+        where the saved groups, shapes or moments are not this optimizer's.
         """
         before = [dict(group) for group in self.param_groups]
         checked: dict[str, Any] = {}
@@ -142,25 +149,31 @@ class LayerwiseOptimizer(Optimizer):
         batches = self._batches()  # which refuses before anything has moved
         if not batches:  # a call that moves nothing is no step
             return
+        limits = any(group["max_grad_norm"] is not None for group in self.param_groups)
+        asked = self._hooks.ask_gradients(self.param_groups[0]["step"] + 1)
         if self._hooks:
-            self._hooks.begin(self.param_groups)
-        total_norm = self._total_norm(batches)
+            self._hooks.begin(self.param_groups, gradients=limits or asked)
+        grad_norms = [gradient_norms(batch.grads) if limits or asked else None for batch in batches]
+        total_norm = self._total_norm(batches, grad_norms) if limits else None
         for group in self.param_groups:
             group["step"] += 1
         in_part = []
-        for batch in batches:
+        for batch, grad_norm in zip(batches, grad_norms, strict=True):
             step, path = self._prepare(batch, total_norm), self._path(batch.group, batch.device)
             if batch.in_parts:
-                in_part.append((step, *path.begin(step.layers, step.group, step.found_inf)))
+                norms, move = path.begin(step.layers, step.group, step.found_inf)
+                if grad_norm is not None and not limits:  # else it is that of the whole layer already
+                    norms = torch.cat([norms, grad_norm.to(norms).view(1, -1)])
+                in_part.append((step, norms, move, grad_norm))
             else:
                 ratios = path.step(step.layers, step.group, step.lower, step.upper, step.found_inf)
-                self._finish(step, ratios)
+                self._finish(step, ratios, grad_norm)
         # All norms are known before a weight moves, so that they need to travel only once.
-        self._meshes.complete([norms for _, norms, _ in in_part], [step.batch.params for step, _, _ in in_part])
-        for step, norms, move in in_part:
-            ratios = trust_ratios(norms, step.group, step.lower, step.upper)
+        self._meshes.complete([norms for _, norms, *_ in in_part], [step.batch.params for step, *_ in in_part])
+        for step, norms, move, grad_norm in in_part:
+            ratios = trust_ratios(norms[:2], step.group, step.lower, step.upper)
             move(ratios[3] * step.group["lr"])
-            self._finish(step, ratios)
+            self._finish(step, ratios, norms[2] if len(norms) > 2 else grad_norm)
         if self._hooks:
             self._hooks.call(self.param_groups[0]["step"])
 
@@ -223,7 +236,7 @@ class LayerwiseOptimizer(Optimizer):
         found_inf = self._amp("found_inf", device)
         steps = layers.state("step")
         if found_inf is not None:
-            torch._foreach_add_(steps, 1 - found_inf)
+            torch._foreach_add_(steps, 1 - found_inf, alpha=1)  # which without alpha is made a number, after a wait
         elif steps[0].is_cpu:  # where a number would be made a tensor for each; without alpha torch makes it a number
             torch._foreach_add_(steps, torch.ones((), dtype=torch.float32, device="cpu"), alpha=1)
         else:
@@ -238,7 +251,7 @@ class LayerwiseOptimizer(Optimizer):
         )
         return BatchStep(batch, group, layers, bound, bound_state, lower, upper, found_inf, params if masters else [])
 
-    def _finish(self, step: BatchStep, ratios: Tensor) -> None:
+    def _finish(self, step: BatchStep, ratios: Tensor, grad_norm: Tensor | None) -> None:
         """Round a half-precision parameter to its master, have the bound learn, and enter the step in the record."""
         if step.rounded:
             torch._foreach_copy_(step.rounded, step.layers.params)
@@ -249,8 +262,11 @@ class LayerwiseOptimizer(Optimizer):
             if step.found_inf is not None:
                 rate = lr if isinstance(lr, Tensor) else torch.full_like(step.found_inf, lr)
                 lr = torch.where(step.found_inf == 1, math.nan, rate)
+            scale = self._amp("grad_scale", step.batch.device)
+            if grad_norm is not None and scale is not None:
+                grad_norm = grad_norm / scale
             rows = [step.batch.first_row + row for row in step.batch.rows]
-            self._hooks.write(rows, ratios, step.lower, step.upper, lr)
+            self._hooks.write(rows, ratios, step.lower, step.upper, lr, grad_norm)
 
     def _learn(self, step: BatchStep, ratios: Tensor) -> None:
         weight_norm, update_norm, ratio, _ = ratios.float()
@@ -279,17 +295,9 @@ class LayerwiseOptimizer(Optimizer):
         """A moment of `param` before its first step: in its working dtype, and in its layout if that is dense."""
         return torch.zeros_like(param, dtype=working_dtype(param), memory_format=torch.preserve_format)
 
-    def _total_norm(self, batches: list[Batch]) -> Tensor | None:
-        """The norm over all gradients, on the first one's device, where a group wants it limited."""
-        if all(group["max_grad_norm"] is None for group in self.param_groups) or not batches:
-            return None
-        params: dict[torch.device, list[Tensor]] = defaultdict(list)
-        grads: dict[torch.device, list[Tensor]] = defaultdict(list)
-        for batch in batches:
-            params[batch.device] += batch.params
-            grads[batch.device] += [grad.to(working_dtype(batch.params[0])) for grad in batch.grads]
-        norms = [layer_norms(each) for each in grads.values()]
-        self._meshes.complete([each.view(1, -1) for each in norms], list(params.values()))
+    def _total_norm(self, batches: list[Batch], norms: list[Any]) -> Tensor:
+        """The norm over all gradients, on the first one's device; `norms` become those of whole layers."""
+        self._meshes.complete([each.view(1, -1) for each in norms], [batch.params for batch in batches])
         totals = [torch.linalg.vector_norm(each).to(batches[0].device, non_blocking=True) for each in norms]
         return torch.linalg.vector_norm(torch.stack(totals))
 

@@ -1,5 +1,6 @@
 """A state_dict that is loaded: whether it fits, and how it is kept."""
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,6 +12,21 @@ from lambc.trust_ratios import layer_names
 
 if TYPE_CHECKING:
     from lambc.optimizer import LayerwiseOptimizer
+
+
+_LEFT_BEHIND = {
+    "amsgrad": False,
+    "trust_clip": False,
+    "caution": False,
+    "decoupled_decay": False,
+    "corrected_weight_decay": False,
+    "grad_averaging": True,
+    "always_adapt": True,
+    "decoupled_weight_decay": True,
+}
+"""Options of torch's Adam, timm's Lamb and apex's FusedLAMB that are not ours, and the value that changes nothing."""
+
+_OF_DECAY = {"decoupled_decay", "corrected_weight_decay", "decoupled_weight_decay"}
 
 
 def check(optimizer: "LayerwiseOptimizer", state_dict: dict[str, Any]) -> None:
@@ -52,6 +68,9 @@ def restore(optimizer: "LayerwiseOptimizer", state_dict: dict[str, Any], before:
         group |= {option: value for option, value in old.items() if option not in saved_group}
         group["clip"] = from_plain(group["clip"], old["clip"])
         make_plain(group)
+        group["step"] = int(group["step"])
+        for option in _LEFT_BEHIND:
+            group.pop(option, None)
         for param, saved_id in zip(group["params"], saved_group["params"], strict=True):
             saved = state_dict["state"].get(saved_id)
             if saved:
@@ -61,6 +80,29 @@ def restore(optimizer: "LayerwiseOptimizer", state_dict: dict[str, Any], before:
         steps.append(group["step"])
     for group in optimizer.param_groups:
         group["step"] = max(steps)
+    if any("clip" not in group for group in state_dict["param_groups"]):
+        _say_what_came_along(optimizer, state_dict["param_groups"])
+
+
+def _say_what_came_along(optimizer: "LayerwiseOptimizer", saved_groups: list[dict[str, Any]]) -> None:
+    """Warn that the state is another optimizer's: which of its options hold now, and which have no counterpart."""
+    options = [name for name in optimizer.defaults if any(name in group for group in saved_groups)]
+    left = sorted({f"{name}={group[name]}" for group in saved_groups for name in _LEFT_BEHIND if _acts(name, group)})
+    warnings.warn(
+        f"the state_dict is of another optimizer, from whose moments {type(optimizer).__name__} goes on: "
+        f"{', '.join(options)} come from it, clip={optimizer.param_groups[0]['clip']} is this one's"
+        + (f", and {', '.join(left)} is left behind" if left else ""),
+        stacklevel=6,
+    )
+
+
+def _acts(name: str, group: dict[str, Any]) -> bool:
+    """Whether an option of another optimizer did something there that is not done here."""
+    if name not in group or bool(group[name]) == _LEFT_BEHIND[name]:
+        return False
+    if name == "always_adapt":  # without decay timm's Lamb has no ratio
+        return not group["weight_decay"]
+    return bool(group["weight_decay"]) if name in _OF_DECAY else True
 
 
 def _restored(

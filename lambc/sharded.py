@@ -5,7 +5,7 @@ norms, of weights and of updates, are summed over a mesh by one all-reduce, 16 b
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -54,21 +54,35 @@ class Meshes:
         One float64 all-reduce a mesh, over those of its dimensions that shard any of these layers; of a layer that is
         replicated along one of them, one replica counts. All processes of a mesh must call it with the same layers.
         """
-        for (mesh, _), runs in _runs_by_mesh(norms, params).items():
+        for runs, totals in self._totals(norms, params, lambda part: part.double().square()):
+            for run, total in zip(runs, totals, strict=True):
+                run.table.copy_(total.sqrt_())
+
+    def add(self, sums: list[Tensor], params: list[list[Any]]) -> None:
+        """As `complete`, of sums over the elements of the parts."""
+        for runs, totals in self._totals(sums, params, Tensor.double):
+            for run, total in zip(runs, totals, strict=True):
+                run.table.copy_(total)
+
+    def _totals(
+        self, tables: list[Tensor], params: list[list[Any]], summand: Callable[[Tensor], Tensor]
+    ) -> Iterator[tuple[list["_Run"], list[Tensor]]]:
+        """The columns that lie in parts, those of one mesh together, and what their summands come to in all."""
+        for (mesh, _), runs in _runs_by_mesh(tables, params).items():
             dims = tuple(sorted(set[int]().union(*(run.sharded for run in runs))))
             coordinate = mesh.get_coordinate()
             if not dims or coordinate is None:
                 continue
-            squares = [
-                run.norms.double().square()
+            parts = [
+                summand(run.table)
                 if all(coordinate[dim] == 0 for dim in dims if dim not in run.sharded)
-                else torch.zeros_like(run.norms, dtype=torch.float64)
+                else torch.zeros_like(run.table, dtype=torch.float64)
                 for run in runs
             ]
-            packed = torch.cat([each.reshape(-1) for each in squares])
+            packed = torch.cat([each.reshape(-1) for each in parts])
             torch.distributed.all_reduce(packed, group=self._group(mesh, dims))
-            for run, total in zip(runs, packed.sqrt_().split([each.numel() for each in squares]), strict=True):
-                run.norms.copy_(total.view_as(run.norms))
+            totals = packed.split([each.numel() for each in parts])
+            yield runs, [total.view_as(part) for total, part in zip(totals, parts, strict=True)]
 
     def _group(self, mesh: Any, dims: tuple[int, ...]) -> Any:
         if (mesh, dims) not in self._groups:
@@ -77,16 +91,16 @@ class Meshes:
 
 
 class _Run(NamedTuple):
-    """Columns of a table of norms whose layers lie on one mesh and are sharded along the same of its dimensions."""
+    """Columns of a table whose layers lie on one mesh and are sharded along the same of its dimensions."""
 
-    norms: Tensor
+    table: Tensor
     sharded: frozenset[int]
 
 
-def _runs_by_mesh(norms: list[Tensor], params: list[list[Any]]) -> dict[Any, list[_Run]]:
+def _runs_by_mesh(tables: list[Tensor], params: list[list[Any]]) -> dict[Any, list[_Run]]:
     """Runs of neighbouring layers, since to pick single columns costs an index on the device."""
     found: dict[Any, list[_Run]] = defaultdict(list)
-    for table, layers in zip(norms, params, strict=True):
+    for table, layers in zip(tables, params, strict=True):
         for (mesh, sharded), columns in _neighbours(layers):
             if mesh is not None:
                 found[mesh, table.device].append(_Run(table[:, columns], sharded))

@@ -12,6 +12,9 @@ from torch.utils.hooks import RemovableHandle
 
 FIELDS = ("weight_norm", "update_norm", "trust_ratio", "clipped_ratio", "lower", "upper", "lr")
 
+Gradients = bool | Callable[[int], bool]
+"""Whether a hook asks for the norms of the gradients, or of which steps it does."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrustRatios:
@@ -20,7 +23,8 @@ class TrustRatios:
     step: the first is 1; it goes on counting from a loaded state_dict.
     layers: the layers' names, one for each parameter tensor, groups in order; the same tuple until a name changes.
     table: float32 of shape [7, layers], on the first accelerator that holds a parameter, else on the CPU. Its rows, in
-        the order of `FIELDS`, are what the properties below name, each of shape [layers].
+        the order of `FIELDS`, are what the properties below name, each of shape [layers]. There is an eighth, the norms
+        of the gradients, in a step of which a hook has asked for it, or where `max_grad_norm` takes them anyway.
 
     The table is written anew at each step: a hook copies what it keeps. A layer that had no gradient in this step has
     NaN in every field.
@@ -65,6 +69,14 @@ class TrustRatios:
         """The learning rate of the layer's group; NaN where the layer had no step."""
         return self.table[6]
 
+    @property
+    def grad_norm(self) -> Tensor | None:
+        """The norm of the gradient that the step was given, before `max_grad_norm`; None where it was not taken.
+
+        GradScaler's scale is taken out.
+        """
+        return self.table[7] if len(self.table) > 7 else None
+
 
 TrustRatioHook = Callable[[TrustRatios], None]
 
@@ -74,42 +86,71 @@ class TrustRatioHooks:
 
     def __init__(self) -> None:
         self._hooks: OrderedDict[int, TrustRatioHook] = OrderedDict()
+        self._gradients: OrderedDict[int, Gradients] = OrderedDict()  # of the hooks that ask for them
         self._layers: tuple[str, ...] = ()
         self._table = torch.empty(0, device="cpu")
 
     def __bool__(self) -> bool:
         return bool(self._hooks)
 
-    def add(self, hook: TrustRatioHook) -> RemovableHandle:
-        """Have `hook` called after each step, until the handle that is returned removes it."""
-        handle = RemovableHandle(self._hooks)
+    def add(self, hook: TrustRatioHook, *, gradients: Gradients = False) -> RemovableHandle:
+        """Have `hook` called after each step, until the handle that is returned removes it.
+
+        gradients: whether its records are to have `grad_norm`, which takes a pass over the gradients; or of which
+            steps: a function of a step's number. In a step that is compiled or captured it is taken always.
+        """
+        handle = RemovableHandle(self._hooks, extra_dict=self._gradients)
         self._hooks[handle.id] = hook
+        if gradients:
+            self._gradients[handle.id] = gradients
         return handle
 
-    def begin(self, param_groups: list[dict]) -> None:
-        """Clear the table for a step of these groups."""
+    def ask_gradients(self, step: int) -> bool:
+        """Whether a hook asks for the norms of the gradients of this step."""
+        if torch.compiler.is_compiling() or (self._gradients and _is_captured()):
+            return bool(self._gradients)
+        return any(asked is True or asked(step) for asked in self._gradients.values())  # type: ignore[operator]
+
+    def begin(self, param_groups: list[dict], *, gradients: bool = False) -> None:
+        """Clear the table for a step of these groups. gradients: whether their norms are taken."""
         params = [param for group in param_groups for param in group["params"]]
         device = next((param.device for param in params if param.device.type != "cpu"), torch.device("cpu"))
         layers = layer_names(param_groups)
-        if layers != self._layers or device != self._table.device:
+        shape = len(FIELDS) + gradients, len(layers)
+        if layers != self._layers:  # else the very same tuple as before, by which a hook knows them
             self._layers = layers
-            self._table = torch.empty(len(FIELDS), len(layers), dtype=torch.float32, device=device)
+        if device != self._table.device or shape != self._table.shape:
+            self._table = torch.empty(shape, dtype=torch.float32, device=device)
         self._table.fill_(math.nan)
 
-    def write(self, rows: list[int], ratios: Tensor, lower: Tensor, upper: Tensor, lr: float | Tensor) -> None:
-        """Enter what a step did to the layers `rows`: `ratios` is [4, rows], `lower` and `upper` are [rows]."""
+    def write(
+        self,
+        rows: list[int],
+        ratios: Tensor,
+        lower: Tensor,
+        upper: Tensor,
+        lr: float | Tensor,
+        grad_norm: Tensor | None = None,
+    ) -> None:
+        """Enter what a step did to the layers `rows`: `ratios` is [4, rows], what else is of each layer is [rows]."""
         for first, last in _runs(rows):
             here, there = slice(rows[first], rows[last] + 1), slice(first, last + 1)
             self._table[:4, here].copy_(ratios[:, there], non_blocking=True)
             self._table[4, here].copy_(lower[there], non_blocking=True)
             self._table[5, here].copy_(upper[there], non_blocking=True)
             self._table[6, here].fill_(lr)
+            if grad_norm is not None:
+                self._table[7, here].copy_(grad_norm[there], non_blocking=True)
 
     def call(self, step: int) -> None:
         """Show the step to every hook."""
         record = TrustRatios(step, self._layers, self._table)
         for hook in tuple(self._hooks.values()):
             hook(record)
+
+
+def _is_captured() -> bool:
+    return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
 
 
 def layer_names(param_groups: list[dict]) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from lambc import rule
 from lambc.bounds import LARC
+from lambc.steps import together
 
 # Elements that layers take their step on together; a larger layer takes its own alone. On a CPU what is in the cache is
 # free to read again; a GPU wants few launches, yet no temporary of the model's size.
@@ -119,8 +120,8 @@ def in_working_dtype(begin: Callable[..., Any], layers: Layers, *rest: Any) -> t
     halves = layers.params[0].dtype != dtype
     if not halves and all(grad.dtype == dtype for grad in layers.grads):
         return begin(layers, *rest)
-    params = [param.to(dtype) for param in layers.params]  # themselves, if only the gradients differ
-    norms, move = begin(replace(layers, params=params, grads=[grad.to(dtype) for grad in layers.grads]), *rest)
+    params = together.cast(layers.params, dtype)  # themselves, if only the gradients differ
+    norms, move = begin(replace(layers, params=params, grads=together.cast(layers.grads, dtype)), *rest)
     if not halves:
         return norms, move
 

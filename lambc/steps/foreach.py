@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from lambc.norms import layer_norms
-from lambc.steps import Corrections, Layers, Move, Path, begin_in_chunks, cache_sized, step_in_chunks
+from lambc.steps import Corrections, Layers, Move, Path, begin_in_chunks, cache_sized, step_in_chunks, together
 
 
 def step(layers: Layers, group: dict, lower: Tensor, upper: Tensor, found_inf: Tensor | None = None) -> Tensor:
@@ -39,7 +39,7 @@ def _begin_chunk(layers: Layers, group: dict) -> tuple[Tensor, Move]:
         update_norms = layer_norms(updates)
 
     def move(distances: Tensor) -> None:
-        torch._foreach_addcmul_(layers.params, updates, distances.unbind(), value=-1)
+        together.move(layers.params, updates, distances, -1)
 
     return torch.stack([weight_norms, update_norms]), move
 

@@ -25,6 +25,7 @@ from lambc.steps import (
     chunk_slices,
     in_working_dtype,
     step_in_chunks,
+    together,
 )
 
 AVAILABLE = hasattr(torch, "_fused_adam_") and hasattr(torch, "_fused_adamw_")
@@ -130,8 +131,7 @@ def _begin_chunk(
         _decay_outside_ratio(negated, layers, group)
         if found_inf is not None:  # the kernel has left m and v alone
             buffer.masked_fill_(found_inf == 1, 0.0)
-        for param, update, distance in zip(params, negated, distances.unbind(), strict=True):
-            param.addcmul_(update, distance)
+        together.move(params, negated, distances, 1)
 
     return norms, move_on_host if buffer.is_cpu else move_on_device
 
@@ -149,8 +149,12 @@ def _negated_updates(layers: Layers, group: dict, found_inf: Tensor | None, buff
             grads[index] = torch.empty_like(m).copy_(grad)
     if group["decay_in_ratio"] and group["weight_decay"]:
         kernel, forget = torch._fused_adam_, 0.0
-        for update, param in zip(negated, layers.params, strict=True):
-            torch.mul(param, -group["weight_decay"], out=update)
+        if buffer.is_cpu:
+            for update, param in zip(negated, layers.params, strict=True):
+                torch.mul(param, -group["weight_decay"], out=update)
+        else:
+            torch._foreach_copy_(negated, layers.params)
+            buffer.mul_(-group["weight_decay"])
     elif buffer.is_cpu:
         # AdamW's decay multiplies what an earlier layer left in the buffer by 1 - lr · 1 = 0, which saves clearing it.
         kernel, forget = torch._fused_adamw_, 1.0
@@ -160,7 +164,7 @@ def _negated_updates(layers: Layers, group: dict, found_inf: Tensor | None, buff
     beta1, beta2 = group["betas"]
     steps = layers.state("step")
     if not group["bias_correction"]:
-        steps = [torch.full_like(step, 1e9) for step in steps]  # so late that β^t is 0
+        steps = [torch.full_like(steps[0], 1e9)] * len(steps)  # so late that β^t is 0
     kernel(
         negated, grads, exp_avgs, layers.state("exp_avg_sq"), [], steps,
         lr=1.0, beta1=beta1, beta2=beta2, weight_decay=forget, eps=group["eps"], amsgrad=False,

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from lambc.norms import layer_norms
-from lambc.steps import Layers, Move, Path, begin_in_chunks, cache_sized, step_in_chunks
+from lambc.steps import Layers, Move, Path, begin_in_chunks, cache_sized, step_in_chunks, together
 
 
 def step(layers: Layers, group: dict, lower: Tensor, upper: Tensor, found_inf: Tensor | None = None) -> Tensor:
@@ -29,7 +29,6 @@ def _begin_chunk(layers: Layers, group: dict) -> tuple[Tensor, Move]:
     updates = torch._foreach_lerp(grads, momenta, beta) if group["nesterov"] else momenta
 
     def move(distances: Tensor) -> None:
-        for param, update, distance in zip(layers.params, updates, distances.unbind(), strict=True):
-            param.addcmul_(update, distance, value=-1)
+        together.move(layers.params, updates, distances, -1)
 
     return torch.stack([layer_norms(layers.params), layer_norms(updates)]), move

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lambc.steps import Layers, Move, Path, foreach, fused_adam, trust_ratios, working_dtype
+from lambc.steps.together import cast, to_device
 
 try:
     import triton
@@ -20,7 +21,12 @@ try:
 except ImportError:
     triton = None
 
-BLOCK = 2048
+BLOCK, WARPS = 2048, 16
+"""Elements of a program, and its warps: a thread has 4 elements of a float32 tensor, in one access of 128 bits."""
+
+ALIGNED = 16
+"""Bytes that every address of a layer must be a multiple of for such an access; those of a flat buffer may not be."""
+
 INTERPRETED = triton is not None and triton.knobs.runtime.interpret
 
 
@@ -56,20 +62,25 @@ def begin(layers: Layers, group: dict, found_inf: Tensor | None = None) -> tuple
     ]
     device, dtype = params[0].device, working_dtype(params[0])
     if any(grad.dtype != grads[0].dtype for grad in grads):
-        grads = [grad.to(dtype) for grad in grads]
+        grads = cast(grads, dtype)
     blocks, firsts = _blocks(tuple(param.numel() for param in params), device)
-    tensors = (params, grads, exp_avgs, exp_avg_sqs, layers.state("step"))
-    addresses = _integers(tuple(tensor.data_ptr() for column in tensors for tensor in column), device).view(5, -1)
-    sizes = _integers(tuple(param.numel() for param in params), device)
-    hyper = _numbers((*group["betas"], group["eps"], group["weight_decay"], -1.0 if group["maximize"] else 1.0), device)
-    one = _numbers((1.0,), device)
-    shared = (addresses, sizes, blocks, firsts, hyper, len(params))
+    tensors = (params, grads, exp_avgs, exp_avg_sqs)
+    places = [[tensor.data_ptr() for tensor in column] for column in tensors]
+    aligned = [int(all(place % ALIGNED == 0 for place in layer)) for layer in zip(*places, strict=True)]
+    sizes = [param.numel() for param in params]
+    table = _integers((*(place for column in places for place in column), *sizes, *aligned), device)
+    beta1, beta2 = group["betas"]
+    sign = -1.0 if group["maximize"] else 1.0
+    hyper = _numbers((beta1, 1 - beta1, beta2, 1 - beta2, group["eps"], group["weight_decay"], sign), device, dtype)
+    one = _numbers((1.0,), device, dtype)
+    corrections = _corrections_of(layers, group, device, dtype)
+    shared = (table, blocks, firsts, hyper, corrections, len(params))
     options = {
-        "BIAS_CORRECTION": group["bias_correction"],
         "EPS_INSIDE_SQRT": group["eps_inside_sqrt"],
         "DTYPE": _TRITON_DTYPES[dtype],
         "W_DTYPE": _TRITON_DTYPES[params[0].dtype],
         "BLOCK": BLOCK,
+        "num_warps": WARPS,
     }
     squares = torch.empty(2, len(blocks), dtype=dtype, device=device)
     skipped = one.new_zeros(()) if found_inf is None else found_inf
@@ -90,6 +101,18 @@ def begin(layers: Layers, group: dict, found_inf: Tensor | None = None) -> tuple
     return norms, move
 
 
+def _corrections_of(layers: Layers, group: dict, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """1/(1 - β1^t) and 1/(1 - β2^t) of each layer, [2, layers]: two numbers a layer, made once a step."""
+    count = len(layers.params)
+    if not group["bias_correction"]:
+        return _numbers((1.0,) * 2 * count, device, dtype)
+    steps = _integers(tuple(step.data_ptr() for step in layers.state("step")), device)
+    corrections = torch.empty(2, count, dtype=dtype, device=device)
+    betas = _numbers(tuple(group["betas"]), device, torch.float64)
+    _corrections[(triton.cdiv(count, 128),)](steps, betas, corrections, count, BLOCK=128)
+    return corrections
+
+
 PATH = Path(step, begin)
 
 
@@ -100,12 +123,12 @@ def _one_layout(layers: Layers) -> bool:
 
 @lru_cache(maxsize=64)
 def _integers(values: tuple[int, ...], device: torch.device) -> Tensor:
-    return _to_device(torch.tensor(values, dtype=torch.int64, device="cpu"), device)
+    return to_device(torch.tensor(values, dtype=torch.int64, device="cpu"), device)
 
 
 @lru_cache(maxsize=64)
-def _numbers(values: tuple[float, ...], device: torch.device) -> Tensor:
-    return _to_device(torch.tensor(values, dtype=torch.float64, device="cpu"), device)
+def _numbers(values: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> Tensor:
+    return to_device(torch.tensor(values, dtype=dtype, device="cpu"), device)
 
 
 @lru_cache(maxsize=64)
@@ -114,12 +137,7 @@ def _blocks(sizes: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tenso
     counts = torch.tensor([-(-size // BLOCK) for size in sizes], device="cpu")
     layers = torch.repeat_interleave(torch.arange(len(sizes), device="cpu"), counts)
     firsts = torch.cat([torch.zeros(1, dtype=torch.int64, device="cpu"), counts.cumsum(0)])
-    return _to_device(layers, device), _to_device(firsts, device)
-
-
-def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Without a wait, which a copy from ordinary memory would be."""
-    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
+    return to_device(layers, device), to_device(firsts, device)
 
 
 if triton is not None:
@@ -131,58 +149,92 @@ if triton is not None:
     }
 
     @triton.jit
-    def _update(
-        m, v, w, address_of_step, hyper,
-        BIAS_CORRECTION: tl.constexpr, EPS_INSIDE_SQRT: tl.constexpr, DTYPE: tl.constexpr,
-    ):  # fmt: skip
+    def _corrections(steps, betas, corrections, layers, BLOCK: tl.constexpr):
+        """The bias corrections of some layers, in float64: 1 - 0.999 has lost five digits in float32."""
+        layer = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+        inside = layer < layers
+        address = tl.load(steps + layer, mask=inside, other=0).to(tl.pointer_type(tl.float32))
+        t = tl.load(address, mask=inside, other=1.0).to(tl.float64)
+        for which in tl.static_range(2):
+            correction = 1.0 / (1.0 - tl.exp(t * tl.log(tl.load(betas + which))))
+            tl.store(corrections + which * layers + layer, correction, mask=inside)
+
+    @triton.jit
+    def _load(table, layers, layer, which, offsets, inside, DTYPE: tl.constexpr, WHOLE: tl.constexpr):
+        """A block of w, g, m or v (`which`): in accesses of 128 bits if it is whole, else element by element."""
+        address = tl.load(table + which * layers + layer).to(tl.pointer_type(DTYPE))
+        if WHOLE:
+            return tl.load(tl.multiple_of(address, 16) + offsets)
+        return tl.load(address + offsets, mask=inside, other=0.0)
+
+    @triton.jit
+    def _store(table, layers, layer, which, offsets, inside, value, DTYPE: tl.constexpr, WHOLE: tl.constexpr):
+        address = tl.load(table + which * layers + layer).to(tl.pointer_type(DTYPE))
+        if WHOLE:
+            tl.store(tl.multiple_of(address, 16) + offsets, value.to(DTYPE))
+        else:
+            tl.store(address + offsets, value.to(DTYPE), mask=inside)
+
+    @triton.jit
+    def _place(table, blocks, firsts, layers, BLOCK: tl.constexpr):
+        """This program's layer, its elements there, which of them there are, and whether it is whole and aligned."""
+        layer = tl.load(blocks + tl.program_id(0))
+        start = (tl.program_id(0) - tl.load(firsts + layer)).to(tl.int64) * BLOCK
+        size, aligned = tl.load(table + 4 * layers + layer), tl.load(table + 5 * layers + layer)
+        offsets = start + tl.arange(0, BLOCK)
+        return layer, offsets, offsets < size, (aligned != 0) & (start + BLOCK <= size)
+
+    @triton.jit
+    def _update(m, v, w, correction1, correction2, eps, decay, EPS_INSIDE_SQRT: tl.constexpr):
         """r of line 12 and r + λw of line 17."""
-        eps, decay = tl.load(hyper + 2).to(DTYPE), tl.load(hyper + 3).to(DTYPE)
-        if BIAS_CORRECTION:
-            t = tl.load(address_of_step.to(tl.pointer_type(tl.float32))).to(tl.float64)
-            # In float64: 1 - 0.999 has lost five digits in float32.
-            m = m / (1.0 - tl.exp(t * tl.log(tl.load(hyper)))).to(DTYPE)
-            v = v / (1.0 - tl.exp(t * tl.log(tl.load(hyper + 1)))).to(DTYPE)
+        m, v = m * correction1, v * correction2
         r = m / tl.sqrt(v + eps) if EPS_INSIDE_SQRT else m / (tl.sqrt(v) + eps)
         return r, r + decay * w
 
     @triton.jit
-    def _block(sizes, blocks, firsts, layer, BLOCK: tl.constexpr):
-        """Offsets of this program's elements in its layer, and which of them there are."""
-        start = (tl.program_id(0) - tl.load(firsts + layer)).to(tl.int64) * BLOCK
-        offsets = start + tl.arange(0, BLOCK)
-        return offsets, offsets < tl.load(sizes + layer)
+    def _moments_of_block(
+        table, layers, layer, offsets, inside, skipped, beta1, rest1, beta2, rest2, scale,
+        correction1, correction2, eps, decay,
+        DECAY_IN_RATIO: tl.constexpr, EPS_INSIDE_SQRT: tl.constexpr,
+        DTYPE: tl.constexpr, W_DTYPE: tl.constexpr, G_DTYPE: tl.constexpr, WHOLE: tl.constexpr,
+    ):  # fmt: skip
+        w = _load(table, layers, layer, 0, offsets, inside, W_DTYPE, WHOLE).to(DTYPE)
+        g = _load(table, layers, layer, 1, offsets, inside, G_DTYPE, WHOLE).to(DTYPE) * scale
+        m = beta1 * _load(table, layers, layer, 2, offsets, inside, DTYPE, WHOLE) + rest1 * g
+        v = beta2 * _load(table, layers, layer, 3, offsets, inside, DTYPE, WHOLE) + rest2 * g * g
+        if not skipped:
+            _store(table, layers, layer, 2, offsets, inside, m, DTYPE, WHOLE)
+            _store(table, layers, layer, 3, offsets, inside, v, DTYPE, WHOLE)
+        r, decayed = _update(m, v, w, correction1, correction2, eps, decay, EPS_INSIDE_SQRT)
+        update = decayed if DECAY_IN_RATIO else r
+        if not WHOLE:
+            update = tl.where(inside, update, 0.0)
+        return tl.sum(w * w), tl.sum(update * update)
 
     @triton.jit
     def _moments(
-        addresses, sizes, blocks, firsts, hyper, layers, squares, block_count, factor, skipped,
-        DECAY_IN_RATIO: tl.constexpr, BIAS_CORRECTION: tl.constexpr, EPS_INSIDE_SQRT: tl.constexpr,
+        table, blocks, firsts, hyper, corrections, layers, squares, block_count, factor, skip,
+        DECAY_IN_RATIO: tl.constexpr, EPS_INSIDE_SQRT: tl.constexpr,
         DTYPE: tl.constexpr, W_DTYPE: tl.constexpr, G_DTYPE: tl.constexpr, BLOCK: tl.constexpr,
     ):  # fmt: skip
         """Lines 7 and 8, and the squares of w and of the update summed over one block."""
-        layer = tl.load(blocks + tl.program_id(0))
-        offsets, inside = _block(sizes, blocks, firsts, layer, BLOCK)
-        w_address = tl.load(addresses + layer).to(tl.pointer_type(W_DTYPE))
-        g_address = tl.load(addresses + layers + layer).to(tl.pointer_type(G_DTYPE))
-        m_address = tl.load(addresses + 2 * layers + layer).to(tl.pointer_type(DTYPE))
-        v_address = tl.load(addresses + 3 * layers + layer).to(tl.pointer_type(DTYPE))
-        step_address = tl.load(addresses + 4 * layers + layer)
-        scale = (tl.load(hyper + 4) * tl.load(factor)).to(DTYPE)
-        beta1, beta2 = tl.load(hyper), tl.load(hyper + 1)
-
-        w = tl.load(w_address + offsets, mask=inside, other=0.0).to(DTYPE)
-        g = tl.load(g_address + offsets, mask=inside, other=0.0).to(DTYPE) * scale
-        m = tl.load(m_address + offsets, mask=inside, other=0.0)
-        v = tl.load(v_address + offsets, mask=inside, other=0.0)
-        m = beta1.to(DTYPE) * m + (1.0 - beta1).to(DTYPE) * g
-        v = beta2.to(DTYPE) * v + (1.0 - beta2).to(DTYPE) * g * g
-        taken = tl.where(tl.load(skipped) == 0, inside, False)
-        tl.store(m_address + offsets, m, mask=taken)
-        tl.store(v_address + offsets, v, mask=taken)
-
-        r, decayed = _update(m, v, w, step_address, hyper, BIAS_CORRECTION, EPS_INSIDE_SQRT, DTYPE)
-        update = tl.where(inside, decayed if DECAY_IN_RATIO else r, 0.0)
-        tl.store(squares + tl.program_id(0), tl.sum(w * w))
-        tl.store(squares + block_count + tl.program_id(0), tl.sum(update * update))
+        layer, offsets, inside, whole = _place(table, blocks, firsts, layers, BLOCK)
+        beta1, rest1, beta2, rest2 = tl.load(hyper), tl.load(hyper + 1), tl.load(hyper + 2), tl.load(hyper + 3)
+        eps, decay, scale = tl.load(hyper + 4), tl.load(hyper + 5), tl.load(hyper + 6) * tl.load(factor).to(DTYPE)
+        correction1, correction2 = tl.load(corrections + layer), tl.load(corrections + layers + layer)
+        skipped = tl.load(skip) != 0
+        if whole:
+            ww, uu = _moments_of_block(
+                table, layers, layer, offsets, inside, skipped, beta1, rest1, beta2, rest2, scale,
+                correction1, correction2, eps, decay, DECAY_IN_RATIO, EPS_INSIDE_SQRT, DTYPE, W_DTYPE, G_DTYPE, True,
+            )  # fmt: skip
+        else:
+            ww, uu = _moments_of_block(
+                table, layers, layer, offsets, inside, skipped, beta1, rest1, beta2, rest2, scale,
+                correction1, correction2, eps, decay, DECAY_IN_RATIO, EPS_INSIDE_SQRT, DTYPE, W_DTYPE, G_DTYPE, False,
+            )  # fmt: skip
+        tl.store(squares + tl.program_id(0), ww)
+        tl.store(squares + block_count + tl.program_id(0), uu)
 
     @triton.jit
     def _norms(squares, block_count, firsts, norms, layers, BLOCK: tl.constexpr):
@@ -196,21 +248,33 @@ if triton is not None:
         tl.store(norms + which * layers + layer, tl.sqrt(tl.sum(total)))
 
     @triton.jit
+    def _apply_to_block(
+        table, layers, layer, offsets, inside, distance, correction1, correction2, eps, decay,
+        EPS_INSIDE_SQRT: tl.constexpr, DTYPE: tl.constexpr, W_DTYPE: tl.constexpr, WHOLE: tl.constexpr,
+    ):  # fmt: skip
+        w = _load(table, layers, layer, 0, offsets, inside, W_DTYPE, WHOLE).to(DTYPE)
+        m = _load(table, layers, layer, 2, offsets, inside, DTYPE, WHOLE)
+        v = _load(table, layers, layer, 3, offsets, inside, DTYPE, WHOLE)
+        _, decayed = _update(m, v, w, correction1, correction2, eps, decay, EPS_INSIDE_SQRT)
+        _store(table, layers, layer, 0, offsets, inside, w - distance * decayed, W_DTYPE, WHOLE)
+
+    @triton.jit
     def _apply(
-        addresses, sizes, blocks, firsts, hyper, layers, distances, skipped,
-        BIAS_CORRECTION: tl.constexpr, EPS_INSIDE_SQRT: tl.constexpr,
-        DTYPE: tl.constexpr, W_DTYPE: tl.constexpr, BLOCK: tl.constexpr,
+        table, blocks, firsts, hyper, corrections, layers, distances, skip,
+        EPS_INSIDE_SQRT: tl.constexpr, DTYPE: tl.constexpr, W_DTYPE: tl.constexpr, BLOCK: tl.constexpr,
     ):  # fmt: skip
         """Line 17 on one block."""
-        layer = tl.load(blocks + tl.program_id(0))
-        offsets, inside = _block(sizes, blocks, firsts, layer, BLOCK)
-        w_address = tl.load(addresses + layer).to(tl.pointer_type(W_DTYPE))
-        m_address = tl.load(addresses + 2 * layers + layer).to(tl.pointer_type(DTYPE))
-        v_address = tl.load(addresses + 3 * layers + layer).to(tl.pointer_type(DTYPE))
-        step_address = tl.load(addresses + 4 * layers + layer)
-        w = tl.load(w_address + offsets, mask=inside, other=0.0).to(DTYPE)
-        m = tl.load(m_address + offsets, mask=inside, other=0.0)
-        v = tl.load(v_address + offsets, mask=inside, other=0.0)
-        _, decayed = _update(m, v, w, step_address, hyper, BIAS_CORRECTION, EPS_INSIDE_SQRT, DTYPE)
-        taken = tl.where(tl.load(skipped) == 0, inside, False)
-        tl.store(w_address + offsets, (w - tl.load(distances + layer) * decayed).to(W_DTYPE), mask=taken)
+        layer, offsets, inside, whole = _place(table, blocks, firsts, layers, BLOCK)
+        eps, decay, distance = tl.load(hyper + 4), tl.load(hyper + 5), tl.load(distances + layer)
+        correction1, correction2 = tl.load(corrections + layer), tl.load(corrections + layers + layer)
+        if tl.load(skip) == 0:
+            if whole:
+                _apply_to_block(
+                    table, layers, layer, offsets, inside, distance, correction1, correction2, eps, decay,
+                    EPS_INSIDE_SQRT, DTYPE, W_DTYPE, True,
+                )  # fmt: skip
+            else:
+                _apply_to_block(
+                    table, layers, layer, offsets, inside, distance, correction1, correction2, eps, decay,
+                    EPS_INSIDE_SQRT, DTYPE, W_DTYPE, False,
+                )  # fmt: skip

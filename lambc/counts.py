@@ -1,0 +1,25 @@
+"""How many steps an optimizer, whoever wrote it, says that it took."""
+
+import math
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any
+
+from torch import Tensor
+
+
+def steps_taken(optimizer: Any) -> int | None:
+    """Returns how many steps an optimizer says it took; None if it keeps no count, or took none.
+
+    Waits for the device if the count is there. Where a group counts and the state is begun anew, the group's is right.
+    """
+    numbers = [float(count) for count in counts(optimizer)]
+    numbers = [number for number in numbers if math.isfinite(number)]
+    return int(max(numbers)) if numbers else None
+
+
+def counts(optimizer: Any) -> list[Real | Tensor]:
+    """The counts of steps in an optimizer's state, which may hold anything beside them, and in its groups."""
+    kept = [*getattr(optimizer, "state", {}).values(), *optimizer.param_groups]
+    found = [each["step"] for each in kept if isinstance(each, Mapping) and "step" in each]
+    return [each for each in found if isinstance(each, Real) or (isinstance(each, Tensor) and each.numel() == 1)]
