@@ -5,11 +5,11 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, Literal, TypeAlias
 
-from lambc.experiments.settings import RATES, Run
+from lambc.experiments.settings import RATES, Settings
 
 ScaleName: TypeAlias = Literal["small", "medium", "full"]
 Arm: TypeAlias = dict[str, Any]
-"""Settings of a `Run` by which it differs from the other arms of its experiment."""
+"""The `Settings` by which an arm differs from the others of its experiment."""
 
 LAMB: Arm = {"clip": None}
 CLIP_1: Arm = {"clip": 1.0}
@@ -18,7 +18,7 @@ AUTHORS: Arm = {"bias_correction": False, "reset_optimizer_each_epoch": True}
 
 
 @dataclass(frozen=True)
-class ReproducedRun(Run):
+class ReproducedRun(Settings):
     """A run of an experiment; its config says what was made smaller.
 
     experiment: a key of `EXPERIMENTS`.

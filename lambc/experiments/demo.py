@@ -9,9 +9,9 @@ from itertools import count
 from pathlib import Path
 
 from collector.log.run import read_run
-from lambc.experiments.settings import Run
+from lambc.experiments.settings import Settings
 
-_setting = partial(Run, data="digits", batch_size=64, epochs=3, lr=5e-3)
+_setting = partial(Settings, data="digits", batch_size=64, epochs=3, lr=5e-3)
 
 RUNS = {
     "demo-lamb": _setting(clip=None),

@@ -10,7 +10,7 @@ from torchvision.models.resnet import BasicBlock
 
 from lambc.experiments.data.images import Images
 from lambc.experiments.data.sources import Data
-from lambc.experiments.settings import Init, Run, Stem
+from lambc.experiments.settings import Init, Settings, Stem
 
 FULL_WIDTH = 64
 """Channels of ResNet-18's first blocks, as published."""
@@ -19,7 +19,7 @@ SMALL = 64
 """Up to how many pixels a side `stem="auto"` takes the 3×3 stem."""
 
 
-def initialised(run: Run, data: Data) -> nn.Module:
+def initialised(run: Settings, data: Data) -> nn.Module:
     """The network with its initial weights, on the CPU: they depend on the seed alone, and the global one is kept."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.seed)

@@ -9,10 +9,10 @@ from torch.optim import AdamW, Optimizer
 
 from lambc import LAMBC, LARS, bounds
 from lambc.experiments.clip_text import Clip, spell, split_kinds
-from lambc.experiments.settings import Run
+from lambc.experiments.settings import Settings
 
 
-def make_optimizer(run: Run, named_parameters: Iterable[tuple[str, Tensor]], steps: int = 1) -> Optimizer:
+def make_optimizer(run: Settings, named_parameters: Iterable[tuple[str, Tensor]], steps: int = 1) -> Optimizer:
     """The optimizer that `run` asks for.
 
     steps: how many it will take from fresh moments on; over these goes a scheduled bound that names no steps.
@@ -69,12 +69,12 @@ def kind_of(name: str, param: Tensor) -> str:
     return "conv" if param.dim() == 4 else "matrix"
 
 
-def replayed_as(run: Run, name: str, param: Tensor) -> str:
+def replayed_as(run: Settings, name: str, param: Tensor) -> str:
     """What shares a learning rate with a layer when a run's rates are replayed: itself, its kind, or `all`."""
     return {"layer": name, "kind": kind_of(name, param)}.get(run.replay or "all", "all")
 
 
-def _groups(run: Run, named: list[tuple[str, Tensor]], steps: int) -> list[dict[str, Any]]:
+def _groups(run: Settings, named: list[tuple[str, Tensor]], steps: int) -> list[dict[str, Any]]:
     """One group; or several where some layers have options or rates of their own, those with a bound of theirs last."""
     kind, *texts = split_kinds(spell(run.clip))
     of_kind, of_others = (make_bound(text, steps) for text in texts)

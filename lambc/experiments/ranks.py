@@ -3,6 +3,7 @@
 torchrun --nproc-per-node 4 -m lambc train --batch-size 1000
 """
 
+import atexit
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -71,7 +72,14 @@ def join(device: str) -> Ranks:
     if distributed.is_torchelastic_launched() and not distributed.is_initialized():
         _take_device(device)
         distributed.init_process_group()
+        atexit.register(_leave)
     return Ranks(distributed.get_world_size(), distributed.get_rank()) if distributed.is_initialized() else ALONE
+
+
+def _leave() -> None:
+    """End the processes' group before Python ends: threads of gloo that still run then abort the process at times."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _take_device(device: str) -> None:

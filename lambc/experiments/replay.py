@@ -9,10 +9,10 @@ from torch import Tensor
 
 from collector.log.run import read_run
 from lambc.experiments.optimizers import replayed_as
-from lambc.experiments.settings import Run
+from lambc.experiments.settings import Settings
 
 
-def replayed_rates(run: Run, runs: Path, layers: Mapping[str, Tensor]) -> dict[str, list[float]]:
+def replayed_rates(run: Settings, runs: Path, layers: Mapping[str, Tensor]) -> dict[str, list[float]]:
     """The rates of each epoch by layer, from the log of `run.source` in the folder `runs`.
 
     A rate is the mean relative step, lr · clipped_ratio · update_norm / weight_norm, over the recorded steps of the

@@ -9,13 +9,13 @@ from typing import Any
 from collector.log.atomic import clear_leftovers
 from collector.log.run import read_run
 from collector.log.schema import LOG_TABLES
-from lambc.experiments.settings import Run
+from lambc.experiments.settings import Settings
 
 LABEL = "experiment"
 """What a run was trained for is no setting: experiments share runs."""
 
 
-def status(folder: Path, run: Run, config: Mapping[str, Any]) -> str | None:
+def status(folder: Path, run: Settings, config: Mapping[str, Any]) -> str | None:
     """The status in the run.json of a run with the settings `config` of `run`; None if it has yet to begin.
 
     A setting that the run.json does not know was added to lambc later, and had its default until then.

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from lambc.experiments.data.sources import Data
 from lambc.experiments.ranks import ALONE, Ranks
-from lambc.experiments.settings import Run
+from lambc.experiments.settings import Settings
 from lambc.experiments.tallies import Tally
 
 
@@ -39,7 +39,7 @@ def score(model: nn.Module, inputs: Tensor, labels: Tensor, ranks: Ranks = ALONE
     return nn.functional.cross_entropy(scores, labels, reduction="sum") / count, right
 
 
-def learning_rate(run: Run, step: int, steps_per_epoch: int) -> float:
+def learning_rate(run: Settings, step: int, steps_per_epoch: int) -> float:
     """The rate of a step, from 1 on: lr · step / (steps of the warm-up), and after it lr, or what is left of it."""
     warmup = run.warmup_epochs * steps_per_epoch
     if step < warmup:

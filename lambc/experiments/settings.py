@@ -28,7 +28,7 @@ WHOLE_TEST_EPOCHS = 5
 
 
 @dataclass(frozen=True)
-class Run:
+class Settings:
     """The settings of one training run; two runs with equal settings do the same on a CPU, bit for bit.
 
     data: one of `SOURCES`.
@@ -163,7 +163,7 @@ class Run:
         return asdict(self) | {"optimizer": self.optimizer, "device": device}
 
 
-_DEFAULTS = {field.name: field.default for field in fields(Run)}
+_DEFAULTS = {field.name: field.default for field in fields(Settings)}
 
 _CHOICES = {
     "rule": get_args(Rule),

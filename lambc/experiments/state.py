@@ -11,7 +11,7 @@ from lambc.experiments import tensor_file
 from lambc.experiments.data.sources import Data
 from lambc.experiments.models import initialised
 from lambc.experiments.optimizers import make_optimizer
-from lambc.experiments.settings import Run
+from lambc.experiments.settings import Settings
 from lambc.experiments.tallies import HitCounter, Tally
 
 
@@ -25,7 +25,7 @@ class State:
     optimizer's groups the learning rate of each epoch, where they are replayed.
     """
 
-    def __init__(self, run: Run, data: Data, device: torch.device) -> None:
+    def __init__(self, run: Settings, data: Data, device: torch.device) -> None:
         self.device = device
         self.epoch, self.batch, self.step = 1, 0, 0
         self.test_accuracy = math.nan

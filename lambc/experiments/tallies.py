@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lambc import TrustRatios
+from lambc.rule import usable
 
 
 class Tally:
@@ -53,11 +54,11 @@ class HitCounter:
 
     def __call__(self, record: TrustRatios) -> None:
         """Count one step."""
-        norms = record.table[:2]
-        usable = ((norms > 0) & norms.isfinite()).all(0)
+        weight_norm, update_norm, ratio = record.table[:3]
+        overflowed = (ratio == 1) & ~(weight_norm / update_norm).isfinite()
         adapted = (record.lower != 1) | (record.upper != 1)
-        counted = usable & adapted & ~record.lr.isnan()
-        hits = counted & (record.clipped_ratio != record.trust_ratio)
+        counted = usable(weight_norm, update_norm) & ~overflowed & adapted & ~record.lr.isnan()
+        hits = counted & (record.clipped_ratio != ratio)
         self.counts += torch.stack([hits.sum(), counted.sum()])
 
     def rate(self) -> float:

@@ -20,7 +20,7 @@ from lambc.experiments.ranks import Ranks, join, share_batch_norms
 from lambc.experiments.replay import replayed_rates
 from lambc.experiments.resumable import status
 from lambc.experiments.scoring import evaluate, learning_rate, score
-from lambc.experiments.settings import WHOLE_TEST_EPOCHS, Run
+from lambc.experiments.settings import WHOLE_TEST_EPOCHS, Settings
 from lambc.experiments.state import State
 from lambc.experiments.tallies import Tally
 
@@ -70,7 +70,7 @@ class Trained:
 
 
 def train(
-    run: Run,
+    run: Settings,
     images: Data,
     runs: Path,
     name: str | None = None,
@@ -139,7 +139,7 @@ def train(
     return Trained(state.model, folder, end)
 
 
-def as_asked(run: Run, images: Data) -> Data:
+def as_asked(run: Settings, images: Data) -> Data:
     """As many images, and as small ones, as `run` asks for; a text stays whole. Raises DataError."""
     if not isinstance(images, Images):
         return images
@@ -147,12 +147,12 @@ def as_asked(run: Run, images: Data) -> Data:
     return images.shrunk(run.pixels) if run.pixels else images
 
 
-def _rates_of_groups(run: Run, runs: Path, state: State) -> list[list[float]]:
+def _rates_of_groups(run: Settings, runs: Path, state: State) -> list[list[float]]:
     rates = replayed_rates(run, runs, dict(state.model.named_parameters()))
     return [rates[group["param_names"][0]] for group in state.optimizer.param_groups]
 
 
-def has_finished(run: Run, runs: Path, name: str) -> bool:
+def has_finished(run: Settings, runs: Path, name: str) -> bool:
     """Whether there is such a run, and training would do nothing more with `resume`.
 
     Raises FileExistsError if a run of this name has other settings, and ValueError if it is damaged.
@@ -168,7 +168,7 @@ def _load(state: State, checkpoint: Path, ranks: Ranks) -> None:
         raise ValueError(f"{checkpoint} is not the same to all processes: give them one folder of runs, which all see")
 
 
-def _collector(run: Run, state: State, folder: Path, *, resume: bool) -> Collector:
+def _collector(run: Settings, state: State, folder: Path, *, resume: bool) -> Collector:
     """The run's collector; without a checkpoint to go on from, a run that is there begins anew."""
     try:
         return Collector(
@@ -203,7 +203,7 @@ class _Loop:
 
     def __init__(
         self,
-        run: Run,
+        run: Settings,
         data: Data,
         state: State,
         collector: Collector,
@@ -328,7 +328,7 @@ class _Loop:
         )
 
 
-def check(run: Run) -> None:
+def check(run: Settings) -> None:
     """Raise ValueError for an optimizer's setting that makes no sense or a device that is not there; reads no data."""
     named = [("weight", nn.Parameter(torch.zeros(1, 1))), ("bias", nn.Parameter(torch.zeros(1)))]
     make_optimizer(run, named)  # the optimizer knows best what it takes

@@ -38,7 +38,7 @@ from lambc.experiments.report.sentences import (
     say_readings,
     say_touched,
 )
-from lambc.experiments.settings import Run
+from lambc.experiments.settings import Settings
 
 if TYPE_CHECKING:
     import duckdb
@@ -291,8 +291,8 @@ def _notice(configs: Sequence[Mapping[str, Any]], described: Experiment) -> str:
         said.append(f"at most {listed('images')} images to train on{tested}")
     if values("pixels"):
         said.append(f"images of {listed('pixels')} pixels a side")
-    if set(values("width")) - {Run.width}:
-        said.append(f"ResNet-18 of width {listed('width')} for {Run.width}")
+    if set(values("width")) - {Settings.width}:
+        said.append(f"ResNet-18 of width {listed('width')} for {Settings.width}")
     if values("epochs") != [described.full.epochs]:
         said.append(f"epochs {listed('epochs')} for {described.full.epochs}")
     if "torchvision" in values("stem"):
