@@ -60,6 +60,12 @@ def main(
 ) -> None:
     """Train with clipped trust ratios, and see which layers are clipped, when and how often."""
     refuse_hidden("collector")
+    from collector.system import check_system
+
+    try:
+        check_system()
+    except ImportError as error:
+        fail(str(error))
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

@@ -46,12 +46,20 @@ def ask(connection: "duckdb.DuckDBPyConnection", question: Callable[[], None]) -
     """Put a question and show its answer. What DuckDB has against it becomes a line, and Ctrl-C ends it."""
     import duckdb
 
+    try:
+        put(connection, question)
+    except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as error:
+        fail(first_line(error))
+    except (duckdb.Error, UnicodeDecodeError) as error:
+        fail(f"{first_line(error)} (where a file is damaged, lambc check names it)")
+
+
+def put(connection: "duckdb.DuckDBPyConnection", question: Callable[[], None]) -> None:
+    """Put a question and show its answer. Ctrl-C ends it. Raises duckdb.Error, or UnicodeDecodeError for a page."""
     with ThreadPoolExecutor(1) as thread:  # this one looks for Ctrl-C, as DuckDB does not while it copies to a file
         asked = thread.submit(question)
         try:
             asked.result()
-        except duckdb.Error as error:
-            fail(first_line(error))
         except KeyboardInterrupt:
             while not asked.done():  # again, since it may have been between two queries
                 connection.interrupt()

@@ -1,19 +1,17 @@
 """`lambc runs` and `lambc sql`: questions to the log."""
 
 import os
+from collections.abc import Callable
 from contextlib import closing
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from lambc.commands.answers import Format, FormatOption, OutputOption, ask, show
-from lambc.commands.keeping import RUNS, RunsToRead, home
+from lambc.commands.answers import Format, FormatOption, OutputOption, ask, put, show
+from lambc.commands.keeping import RUNS, RunsToRead, home, refuse_inside_a_run
 from lambc.commands.terminal import fail, say
-
-if TYPE_CHECKING:
-    pass
 
 
 def list_runs(
@@ -29,16 +27,26 @@ def list_runs(
     """List the runs: status, steps, accuracy, hit rate.
 
     The hit rate is the share of all layers' steps that were clipped. `silent` is how long ago the last word came from a
-    run that has not ended. What is wrong with the log stands below, on stderr.
+    run that has not ended. What is wrong with the log stands below, on stderr; `lambc check` looks closer.
     """
+    import duckdb
+
     if folder and given:
         fail(f"the folder is given twice, as {folder} and as --runs {given}: give it once")
     runs = home(folder or given or str(RUNS))
-    with closing(connect(runs)) as connection:
+
+    def answer(connection: duckdb.DuckDBPyConnection, ask: Callable[..., None]) -> None:
         check_output(output, runs)
         ask(connection, lambda: show(connection.sql(statement("run_list")), connection, format, output))
         for file, problem in connection.sql("SELECT file, problem FROM problems ORDER BY file").fetchall():
             say(f"{file}: {problem}")
+
+    try:
+        with closing(connect(runs)) as connection:
+            answer(connection, put)
+    except (duckdb.Error, UnicodeDecodeError):  # a page is damaged: leave out what its checksum refuses
+        with closing(connect(runs, verify=True)) as connection:
+            answer(connection, ask)
 
 
 def sql(
@@ -110,16 +118,10 @@ def refuse_run(folder: Path) -> None:
 
 def check_output(output: Path | None, runs: str | Path) -> None:
     """Fail for a file that cannot be written, or that lies in a run, where it could replace a part of the log."""
-    from collector.log.listing import run_folders
-    from collector.log.remote import is_url
-
     if output is None:
         return
     if output.is_dir():
         fail(f"--output {output} is a folder: give the name of a file")
     if not output.parent.is_dir():
         fail(f"--output {output}: there is no folder {str(output.parent)!r}; make it, or give another")
-    of_runs = set() if is_url(runs) else {folder.resolve() for folder in run_folders(Path(runs))}
-    for folder in output.resolve().parents:
-        if folder in of_runs or (folder / "run.json").exists():
-            fail(f"--output {output} lies in the run {folder}, which is kept as it is: give a file outside of it")
+    refuse_inside_a_run(output, runs)

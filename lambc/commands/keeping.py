@@ -63,10 +63,11 @@ def compact(names: Names = None, runs: RunsFolder = RUNS) -> None:
     Ends with code 1 if a run was left as it is.
     """
     from collector.log.maintain import compact_run
+    from collector.store.footers import footers
 
     def merge(folder: Path) -> None:
         before = size(folder)
-        files, left = compact_run(folder)
+        files, left = compact_run(folder, footers)
         sentence = f"{folder.name}: {files:,} files, now {left:,}; {before:,} bytes, now {size(folder):,}"
         tell(sentence)
 
@@ -79,6 +80,7 @@ def rm(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Remove runs, with all that was recorded of them. Ends with code 1 if one could not be removed."""
+    from collector.log.aside import is_left
     from collector.log.maintain import remove_run
 
     def remove(folder: Path) -> None:
@@ -86,7 +88,7 @@ def rm(
             remove_run(folder)
             tell(f"{folder.name} is removed")
 
-    on_each(choose(names, runs), remove)
+    on_each(choose(names, runs, also=is_left), remove)
 
 
 def export(
@@ -106,6 +108,7 @@ def export(
     chosen = [folder.name for folder in choose(names, runs)]
     if output.exists():
         fail(f"--output {output} is there already: give a new one")
+    refuse_inside_a_run(output, runs)
     try:
         with closing(connect(runs)) as connection:
             match kind:
@@ -122,14 +125,26 @@ def export(
     tell(f"{', '.join(chosen)}: in {output}")
 
 
-def choose(names: list[str] | None, runs: Path) -> list[Path]:
-    """The folders of the runs that were named, or of all."""
+def refuse_inside_a_run(output: Path, runs: str | Path) -> None:
+    """Fail for a file or folder that would lie in a run, where it could replace a part of the log."""
+    from collector.log.listing import run_folders
+    from collector.log.remote import is_url
+
+    of_runs = set() if is_url(runs) else {folder.resolve() for folder in run_folders(Path(runs))}
+    for folder in output.resolve().parents:
+        if folder in of_runs or (folder / "run.json").exists():
+            fail(f"--output {output} lies in the run {folder}, which is kept as it is: give a file outside of it")
+
+
+def choose(names: list[str] | None, runs: Path, also: Callable[[Path], bool] = lambda folder: False) -> list[Path]:
+    """The folders of the runs that were named, or of all. also: whether a folder may be named that is no run."""
     from collector.log.listing import run_folders
 
     try:
         folders = {folder.name: folder for folder in run_folders(runs)}
     except OSError as error:
         fail(str(error))
+    folders |= {name: runs / name for name in names or () if name == Path(name).name and also(runs / name)}
     if not folders:
         fail(f"there are no runs in {runs}: give the folder that holds them with --runs")
     for name in names or ():

@@ -14,7 +14,7 @@ from lambc.commands.needs import need, refuse_hidden
 from lambc.commands.terminal import err, fail, out, percent, say
 from lambc.commands.training import prepare_training
 from lambc.experiments.catalogue import EXPERIMENTS, ReproducedRun, ScaleName, beside, plan
-from lambc.experiments.settings import Run
+from lambc.experiments.settings import Settings
 
 if TYPE_CHECKING:
     pass
@@ -50,7 +50,7 @@ def reproduce(
         typer.Option(min=1, help="CPU threads a job.", show_default="1 at medium, else the cores over the jobs"),
     ] = None,
     nice: Annotated[int, typer.Option(min=0, max=19, help="How much other processes go before.")] = 0,
-    device: Annotated[str, typer.Option(help="As `lambc train` takes.")] = Run.device,
+    device: Annotated[str, typer.Option(help="As `lambc train` takes.")] = Settings.device,
     train: Annotated[
         bool, typer.Option("--train/--no-train", help="Without: report on what has finished, and train nothing.")
     ] = True,

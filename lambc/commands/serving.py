@@ -1,10 +1,12 @@
 """The dashboard as a process of its own, which ends with the command that started it."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +32,10 @@ def dashboard(
     ] = None,
     host: Host = HOST,
     port: Port = PORT,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A further host that it answers to, as a reverse proxy's; repeatable."),
+    ] = None,
 ) -> None:
     """Serve the dashboard. It goes on showing what comes in, until Ctrl-C."""
     from collector.log.remote import is_url
@@ -41,8 +47,16 @@ def dashboard(
         if not os.path.isdir(folder):
             fail(f"there is no folder {str(folder)!r}: give the one that holds the runs, or make runs with lambc demo")
         refuse_run(Path(folder))
+    allowed = [check_host(name) for name in allow_host or []]
     check_server(host, port)
-    serve_dashboard(folders, host, port)
+    serve_dashboard(folders, host, port, allowed)
+
+
+def check_host(name: str) -> str:
+    """The name of a host; fail if it is none."""
+    if not re.fullmatch(r"[\w.-]+|\[?[0-9a-f:.]+\]?", name, re.ASCII | re.IGNORECASE):
+        fail(f"--allow-host {name!r} is no name of a host: give it without https:// and port, as lambc.example.org")
+    return name
 
 
 def check_server(host: str, port: int) -> None:
@@ -59,8 +73,11 @@ def check_server(host: str, port: int) -> None:
         fail(f"cannot serve at {host}, port {port} ({error.strerror}): give another --port or --host")
 
 
-def serve_dashboard(folders: list[str], host: str, port: int) -> None:
-    """Run the dashboard as a process of its own until it ends, or until Ctrl-C, SIGTERM or the end of the terminal."""
+def serve_dashboard(folders: list[str], host: str, port: int, allowed: Sequence[str] = ()) -> None:
+    """Run the dashboard as a process of its own until it ends, or until Ctrl-C, SIGTERM or the end of the terminal.
+
+    allowed: hosts that it answers to besides its own (app/door.py).
+    """
     from collector.log.remote import is_url
 
     options = {
@@ -70,13 +87,16 @@ def serve_dashboard(folders: list[str], host: str, port: int) -> None:
         "server.fileWatcherType": "none",
         "browser.gatherUsageStats": "false",
         "client.toolbarMode": "minimal",
+        "client.showErrorDetails": "none",  # whatever a config.toml of the user's says
     }
     # With -P nothing in the working directory hides a module of ours, or of Streamlit's.
     safe = [] if Path.cwd() == ROOT else ["-P"]
     command = [sys.executable, *safe, "-m", "streamlit", "run", str(ROOT / "app" / "main.py")]
     command += [word for option, value in options.items() for word in (f"--{option}", str(value))]
+    # Where a proxy writes our own address over the Host, the WebSocket's Origin still has the proxy's name.
+    command += [word for name in allowed for word in ("--server.corsAllowedOrigins", f"https://{name}")]
     named = (folder if is_url(folder) else str(Path(folder).absolute()) for folder in folders)
-    environment = {**os.environ, "LAMBC_RUNS": "\n".join(named)}
+    environment = {**os.environ, "LAMBC_RUNS": "\n".join(named), "LAMBC_HOSTS": ",".join(allowed)}
     address = f"[{host}]" if ":" in host else host
     out.print(f"The dashboard is at http://{address}:{port} until Ctrl-C", soft_wrap=True)
     # A session of its own: a terminal's Ctrl-C then reaches it once, through us, as one that only we were sent does.

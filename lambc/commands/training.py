@@ -5,6 +5,7 @@ import shlex
 import shutil
 import sys
 from contextlib import closing
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +17,7 @@ from lambc.commands.keeping import RUNS, RunsFolder
 from lambc.commands.needs import need
 from lambc.commands.serving import HOST, PORT, Host, Port, check_server, serve_dashboard
 from lambc.commands.terminal import err, fail, out, percent, print_table
-from lambc.experiments.settings import RATES, SOURCES, TEXTS, Init, Model, Replay, Rule, Run, Schedule, Stem
+from lambc.experiments.settings import RATES, SOURCES, TEXTS, Init, Model, Replay, Rule, Schedule, Settings, Stem
 
 if TYPE_CHECKING:
     from lambc.experiments.data.sources import Data
@@ -29,7 +30,7 @@ def train(
             metavar="SOURCE",
             help=f"One of {', '.join(f'`{source}`' for source in SOURCES)}.",
         ),
-    ] = Run.data,
+    ] = Settings.data,
     data_dir: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Where the files of `fashion-mnist` or `cifar10` lie.", show_default="data"),
@@ -37,16 +38,16 @@ def train(
     model: Annotated[
         Model | None, typer.Option(help="The network.", show_default="resnet18, or transformer for text")
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Images a step.")] = Run.batch_size,
-    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = Run.epochs,
-    rule: Annotated[Rule, typer.Option(help="What takes the step.")] = Run.rule,
+    batch_size: Annotated[int, typer.Option(help="Images a step.")] = Settings.batch_size,
+    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = Settings.epochs,
+    rule: Annotated[Rule, typer.Option(help="What takes the step.")] = Settings.rule,
     clip: Annotated[
         str | None,
         typer.Option(
             metavar="BOUND",
             help="What the trust ratios are clipped to: an upper bound (`1`), a lower and an upper one (`0.5,3`), "
             "`none`, or a bound that moves; see above.",
-            show_default=f"{Run.clip}, or none for adamw",
+            show_default=f"{Settings.clip}, or none for adamw",
         ),
     ] = None,
     lr: Annotated[
@@ -57,10 +58,10 @@ def train(
     ] = None,
     warmup_epochs: Annotated[
         float, typer.Option(help="Over so many epochs the learning rate grows to its value, where it stays.")
-    ] = Run.warmup_epochs,
+    ] = Settings.warmup_epochs,
     schedule: Annotated[
         Schedule, typer.Option(help="`linear`: after the warm-up, the learning rate falls to 0 by equal parts.")
-    ] = Run.schedule,
+    ] = Settings.schedule,
     replay: Annotated[
         Replay | None,
         typer.Option(
@@ -69,28 +70,28 @@ def train(
             show_default="none",
         ),
     ] = None,
-    weight_decay: Annotated[float, typer.Option(help="λ: decay as part of the step.")] = Run.weight_decay,
+    weight_decay: Annotated[float, typer.Option(help="λ: decay as part of the step.")] = Settings.weight_decay,
     exempt_1d: Annotated[
         bool, typer.Option("--exempt-1d", help="Take the steps of biases and normalisation at a ratio of 1.")
-    ] = Run.exempt_1d,
-    bias_correction: Annotated[bool, typer.Option(help="Of LAMB's moments.")] = Run.bias_correction,
+    ] = Settings.exempt_1d,
+    bias_correction: Annotated[bool, typer.Option(help="Of LAMB's moments.")] = Settings.bias_correction,
     reset_optimizer_each_epoch: Annotated[
         bool, typer.Option("--reset-optimizer-each-epoch", help="Begin each epoch with fresh moments and bounds.")
-    ] = Run.reset_optimizer_each_epoch,
-    seed: Annotated[int, typer.Option(help="Of initial weights, order of images, augmentation.")] = Run.seed,
+    ] = Settings.reset_optimizer_each_epoch,
+    seed: Annotated[int, typer.Option(help="Of initial weights, order of images, augmentation.")] = Settings.seed,
     device: Annotated[
         str, typer.Option(help="`cpu`, `cuda`, `cuda:1`, …; `auto` takes the first accelerator there is.")
-    ] = Run.device,
+    ] = Settings.device,
     stem: Annotated[
         Stem,
         typer.Option(
             help="The first layer: `3x3` for small images, `torchvision`'s 7×7; `auto` takes 3×3 up to 64 pixels."
         ),
-    ] = Run.stem,
-    width: Annotated[int, typer.Option(help="Channels of ResNet-18's first blocks.")] = Run.width,
+    ] = Settings.stem,
+    width: Annotated[int, typer.Option(help="Channels of ResNet-18's first blocks.")] = Settings.width,
     init: Annotated[
         Init, typer.Option(help="First weights of the convolutions: torchvision's ResNet's, or torch's default.")
-    ] = Run.init,
+    ] = Settings.init,
     pixels: Annotated[
         int | None, typer.Option(help="Shrink the images to so many pixels a side.", show_default="as they are")
     ] = None,
@@ -101,17 +102,17 @@ def train(
         int | None,
         typer.Option(help="Test with so many, and in the last 5 epochs with all.", show_default="as --images"),
     ] = None,
-    augment: Annotated[bool, typer.Option(help="Flip and move the training images, if in colour.")] = Run.augment,
+    augment: Annotated[bool, typer.Option(help="Flip and move the training images, if in colour.")] = Settings.augment,
     compile: Annotated[
         bool, typer.Option("--compile", help="Compile the network, which takes a minute, for faster steps.")
-    ] = Run.compile,
+    ] = Settings.compile,
     record_every: Annotated[
         int, typer.Option(metavar="N", help="Record the trust ratios of every N-th step.")
-    ] = Run.record_every,
+    ] = Settings.record_every,
     averaged_epochs: Annotated[
         int,
         typer.Option(help="At the end, measure the mean of the weights after so many last epochs, too."),
-    ] = Run.averaged_epochs,
+    ] = Settings.averaged_epochs,
     runs: RunsFolder = RUNS,
     name: Annotated[str | None, typer.Option(help="The run's name.", show_default="made of its settings")] = None,
     resume: Annotated[
@@ -140,17 +141,12 @@ def train(
     normalisation by 10, and all else by 1; `norm:1,other:none` bounds normalisation's weights alone, and
     `conv:1,other:none` the convolutions.
     """
+    given = dict(locals())
+    given["model"] = model or ("transformer" if data in TEXTS else "resnet18")
+    given["clip"] = clip or (None if rule == "adamw" else Settings.clip)
+    given["lr"] = RATES[rule] if lr is None else lr
     try:
-        run = Run(
-            data=data, model=model or ("transformer" if data in TEXTS else "resnet18"), batch_size=batch_size,
-            epochs=epochs, rule=rule, clip=clip or (None if rule == "adamw" else Run.clip),
-            lr=RATES[rule] if lr is None else lr,
-            weight_decay=weight_decay, warmup_epochs=warmup_epochs, schedule=schedule, replay=replay,
-            exempt_1d=exempt_1d, bias_correction=bias_correction,
-            reset_optimizer_each_epoch=reset_optimizer_each_epoch, stem=stem, width=width, init=init, pixels=pixels,
-            images=images, test_images=test_images, augment=augment, seed=seed, device=device, compile=compile,
-            record_every=record_every, averaged_epochs=averaged_epochs,
-        )  # fmt: skip
+        run = Settings(**{field.name: given[field.name] for field in fields(Settings)})
     except ValueError as error:
         fail(str(error))
     prepare_training()
@@ -175,7 +171,14 @@ def train(
 
 def demo(
     runs: RunsFolder = RUNS,
-    serve: Annotated[bool, typer.Option("--serve/--no-serve", help="Serve the dashboard afterwards.")] = False,
+    serve: Annotated[
+        bool | None,
+        typer.Option("--serve/--no-serve", help="Serve the dashboard afterwards.", show_default="with --wide"),
+    ] = None,
+    wide: Annotated[
+        bool,
+        typer.Option("--wide", help="Train nothing: write the log of a model of 1,943 tensors."),
+    ] = False,
     host: Host = HOST,
     port: Port = PORT,
 ) -> None:
@@ -183,7 +186,13 @@ def demo(
 
     They are LAMB and LAMBC with the bounds 10 and 1, ResNet-18 on scikit-learn's digits, and take two minutes at most
     on two CPU cores. A run that is there already, finished, is kept; nothing is overwritten.
+
+    With `--wide` the run is made up in seconds, and needs no torch: a mixture of experts in which a breakdown spreads
+    from the first blocks, eight experts get no gradient, and one layer jumps for two steps.
     """
+    if wide:
+        wide_demo(runs, serve is not False, host, port)
+        return
     prepare_training()
     if serve:
         check_server(host, port)
@@ -207,6 +216,27 @@ def demo(
         serve_dashboard([str(runs)], host, port)
 
 
+def wide_demo(runs: Path, serve: bool, host: str, port: int) -> None:
+    """Write the log of a wide model, unless it is there, and serve it."""
+    if serve:
+        check_server(host, port)
+    from lambc.experiments.demo import finished_or_free
+    from lambc.experiments.wide_logs import DEMO, DEMO_LOG
+
+    name, finished = finished_or_free(runs, DEMO)
+    if finished:
+        out.print(f"{name} is in {escape(str(runs))} already, finished, and is kept.")
+    else:
+        try:
+            DEMO_LOG.write(runs, name)
+        except OSError as error:
+            fail(f"{runs / name} cannot be written ({error.strerror}): give another folder with --runs")
+        steps, layers = DEMO_LOG.steps, len(DEMO_LOG.shapes)
+        out.print(f"{name}: {layers:,} tensors over {steps:,} steps, made up; the log is in {escape(str(runs))}.")
+    if serve:
+        serve_dashboard([str(runs)], host, port)
+
+
 def prepare_training() -> None:
     """Fail if what training needs is not installed; to be called before torch is imported."""
     need("train", "torch", "torchvision", "sklearn")
@@ -216,9 +246,9 @@ def prepare_training() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
-def check_run(run: Run, runs: Path, name: str, *, resume: bool = False) -> bool:
+def check_run(run: Settings, runs: Path, name: str, *, resume: bool = False) -> bool:
     """Fail now for what would fail once the data are read; whether the run has finished, so that none are needed."""
-    from collector.log.run import check_name
+    from collector.log.run_folder import check_name
     from lambc.experiments.train import check, has_finished
 
     try:
@@ -254,7 +284,7 @@ def load(source: str, data_dir: Path | None) -> "Data":
 
 
 def train_run(
-    run: Run, images: "Data", runs: Path, name: str, *, resume: bool = False, keep_weights: bool = False
+    run: Settings, images: "Data", runs: Path, name: str, *, resume: bool = False, keep_weights: bool = False
 ) -> None:
     """Train with a progress bar, and a line after each epoch."""
     import torch
