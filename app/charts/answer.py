@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from pandas.api import types
 
 from app.charts.text import escape, label_margin, layer_ticks, ratio_text, ratio_ticks, shorten
-from app.charts.theme import LIGHT, Line, Theme, lines
+from app.charts.theme import LIGHT, Line, Theme, lines, run_lines
 
 KINDS = ("lines", "bars", "points")
 POINTS, BARS, SERIES = 20_000, 300, 14
@@ -100,9 +100,8 @@ def answer_chart(
     runs: how runs are drawn elsewhere, for a column of that name.
     """
     figure = go.Figure(layout={"template": theme.template, "height": 440})
-    known = (runs or {}) if drawing.colour == "run" else {}
     names = list(rows["colour"].unique())
-    styles = {name: known.get(name) or style for name, style in lines(names).items()}
+    styles = run_lines([*(runs or {}), *names]) if drawing.colour == "run" else lines(names)
     across = drawing.kind == "bars" and types.is_string_dtype(rows["x"])
     for name in names:
         of_name = rows[rows["colour"] == name]

@@ -81,9 +81,9 @@ def survival_curves(
     )
     # The label of the bound further left is written to the left of its line, so that neither lies on the other.
     own_is_right = own_bound is not None and own_bound > bound
-    _mark(figure, bound, f"<b>{bound:g}</b> suggested", getattr(theme, side), "solid", left=own_is_right)
+    mark_bound(figure, bound, f"<b>{bound:g}</b> suggested", getattr(theme, side), "solid", left=own_is_right)
     if own_bound is not None:
-        _mark(figure, own_bound, f"{own_bound:g} this run had", theme.faint, "dash", left=not own_is_right)
+        mark_bound(figure, own_bound, f"{own_bound:g} this run had", theme.faint, "dash", left=not own_is_right)
     return figure
 
 
@@ -135,7 +135,8 @@ def _reach(everything: pd.DataFrame, bound: float, own_bound: float | None) -> t
     return float(ends.min()) - room, float(ends.max()) + 2 * room
 
 
-def _mark(figure: go.Figure, bound: float, text: str, colour: str, dash: str, left: bool = False) -> None:
+def mark_bound(figure: go.Figure, bound: float, text: str, colour: str, dash: str, left: bool = False) -> None:
+    """Draw a bound as a line with its name above, at its right, or at its left."""
     figure.add_shape(
         type="line",
         x0=bound,
@@ -213,21 +214,14 @@ def layer_ranges(
             ),
         )
     )
-    low, high = _ends(ranges, bound)
-    ticks = ratio_ticks(low, high)
     figure.update_layout(
         hovermode="y",
         margin={"l": label_margin(layers), "r": RIGHT, "t": 50, "b": 40},
         showlegend=True,
         # From the top down: measured from below, a second row would lie over the bars if it came late, as with a font.
         legend={"orientation": "h", "y": 1, "yanchor": "top", "yref": "container", "x": 0},
-        xaxis={
-            "type": "log",
-            "title": "trust ratio before clipping",
-            "range": [low, high],
-            "tickvals": ticks,
-            "ticktext": [ratio_text(tick) for tick in ticks],
-        },
+        xaxis=ratio_axis([*ranges[["q05", "q99", "own"]].to_numpy().ravel()], bound)
+        | {"title": "trust ratio before clipping"},
         yaxis={
             "showgrid": False,
             **layer_axis(layers, height),
@@ -251,9 +245,15 @@ def _bars(ranges: pd.DataFrame, name: str, colour: str, width: float) -> go.Scat
     )
 
 
-def _ends(ranges: pd.DataFrame, bound: float) -> tuple[float, float]:
-    """The ends of the axis as powers of ten; one layer whose ratio was zero leaves the others their room."""
-    low = max(min(float(ranges["q05"].min()), float(ranges["own"].min()), bound), bound / 1e4)
-    high = max(float(ranges["q99"].max()), float(ranges["own"].max()), bound)
+def ratio_axis(ratios: Sequence[float], bound: float) -> dict[str, object]:
+    """A logarithmic axis for some ratios and a bound; one layer whose ratio was zero leaves the others their room."""
+    low, high = max(np.nanmin([*ratios, bound]), bound / 1e4), np.nanmax([*ratios, bound])
     room = 0.03 * np.log10(high / low) + 0.02
-    return float(np.log10(low) - room), float(np.log10(high) + room)
+    ends = float(np.log10(low) - room), float(np.log10(high) + room)
+    ticks = ratio_ticks(*ends)
+    return {
+        "type": "log",
+        "range": list(ends),
+        "tickvals": ticks,
+        "ticktext": [ratio_text(tick) for tick in ticks],
+    }

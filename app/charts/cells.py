@@ -1,32 +1,10 @@
-"""What charts of layers over steps have in common: cells on a grid, the axis of the layers, how a cell is called."""
+"""What charts of layers over steps have in common: the axis of the layers, how a cell is called."""
 
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
 
 from app.charts.text import escape, layer_ticks
-
-
-def on_grid(
-    cells: pd.DataFrame,
-    values: pd.Series,
-    layers: Sequence[str],
-    *,
-    first: int,
-    columns: int,
-    dtype: type[np.floating] = np.float32,
-) -> np.ndarray:
-    """[layers, columns]: a row a layer, a column a cell, the first of which begins at `first`; else NaN.
-
-    cells: layer, step and width, which is the same in all. values: one a cell.
-    """
-    row = cells["layer"].map({layer: row for row, layer in enumerate(layers)}).to_numpy(dtype=float)
-    known = ~np.isnan(row)
-    column = ((cells["step"] - first) // cells["width"]).to_numpy()
-    grid = np.full((len(layers), columns), np.nan, dtype=dtype)
-    grid[row[known].astype(int), column[known]] = values.to_numpy(dtype=dtype)[known]
-    return grid
 
 
 def layer_axis(layers: Sequence[str], height: int) -> dict[str, object]:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from app.charts.metric import Metric, axis, is_share
+from app.charts.metric import Metric, axis, is_log, is_share
 from app.charts.metrics import OWN_AXIS
 from app.charts.text import escape, shorten
 from app.charts.theme import Line, Theme
@@ -48,13 +49,25 @@ def height(stack: Sequence[Panel]) -> int:
 
 
 def draw(
-    figure: go.Figure, stack: Sequence[Panel], curves: Curves, top: int, inner: int, line: Line, theme: Theme
+    figure: go.Figure,
+    stack: Sequence[Panel],
+    curves: Curves,
+    top: int,
+    inner: int,
+    line: Line,
+    theme: Theme,
+    *,
+    number: int = 2,
+    shown: tuple[int, int] | None = None,
 ) -> None:
-    """Draw the panels from `top` pixels above the bottom of the plot on, which is `inner` pixels high."""
-    for place, panel in enumerate(stack):
-        number = place + 2
+    """Draw the panels from `top` pixels above the bottom of the plot on, which is `inner` pixels high.
+
+    number: that of the first panel's axis. shown: the steps of the heatmap, if these are not all; a panel along them
+    reaches from the lowest to the highest of its values there.
+    """
+    for number, panel in enumerate(stack, start=number):  # noqa: B020
         top -= AXIS if panel[0].own_steps else 0
-        values = [curves[metric]["value"] for metric in panel]
+        values = [_shown(curves[metric], None if metric.own_steps else shown)["value"] for metric in panel]
         share = is_share(panel[0], values)
         figure.update_layout(
             {
@@ -65,6 +78,7 @@ def draw(
                     "nticks": 4,
                     "fixedrange": True,
                     **axis(panel[0], values),
+                    **(_range(panel[0], values) if shown and not panel[0].own_steps else {}),
                 }
             }
         )
@@ -72,6 +86,23 @@ def draw(
             figure.update_layout({f"xaxis{number}": _own_axis(number)})
         _draw_panel(figure, panel, curves, number, top / inner, share, line, theme)
         top -= PANEL
+
+
+def _shown(curve: pd.DataFrame, steps: tuple[int, int] | None) -> pd.DataFrame:
+    within = curve if steps is None else curve[(curve["step"] >= steps[0]) & (curve["step"] <= steps[1])]
+    return within if len(within) else curve
+
+
+def _range(metric: Metric, values: Sequence[pd.Series]) -> dict[str, object]:
+    """From the lowest to the highest of some values, with a little room."""
+    found = np.concatenate([series.to_numpy(dtype=float) for series in values])
+    found = found[np.isfinite(found)]
+    if is_log(metric, values):
+        found = np.log10(found[found > 0])
+    if not len(found):
+        return {}
+    room = 0.05 * max(float(np.ptp(found)), 1e-6)
+    return {"range": [float(found.min()) - room, float(found.max()) + room]}
 
 
 def _own_axis(number: int) -> dict[str, object]:

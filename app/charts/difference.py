@@ -1,19 +1,28 @@
 """The difference of two heatmaps: where, and by how much, one run's ratios or hits are above another's."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from app.charts.cells import layer_axis, on_grid, one_step_each, steps_said
+from app.charts import band_map
+from app.charts.bands import Stack
+from app.charts.cells import steps_said
 from app.charts.heatmap import RIGHT
-from app.charts.text import escape, label_margin, ratio_text, ratio_ticks, shorten
+from app.charts.rounding import coarse, rounded
+from app.charts.text import escape, ratio_text, ratio_ticks, shorten
 from app.charts.theme import LIGHT, Theme
 
-LEAST, MOST = 0.301_1, 2.0
-"""Decades at which the colours of a ratio's factor end: twice at least, a hundredfold at most."""
+LEAST, MOST, MOST_ZOOMED = 0.301_1, 2.0, 4.0
+"""Decades at which the colours of a ratio's factor end: twice at least, a hundredfold at most, or ten thousand where
+one has zoomed in."""
+
+DIGITS = (4, 4, 3)
+"""A hover has so many digits of both ratios and of their factor, and a saved table where they are of several rows."""
+
+MOST_BARS = 5000
+"""So many stretches of steps are marked as not finite."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +33,6 @@ class Quantity:
     label: str
     ratio: bool
 
-    @property
-    def column(self) -> str:
-        """Of the heatmap's cells: a ratio's mean over a cell, since its furthest from 1 may lie on either side."""
-        return f"{self.name}_geometric_mean" if self.ratio else self.name
-
 
 QUANTITIES = (
     Quantity("trust_ratio", "Ratio before clipping", True),
@@ -37,138 +41,103 @@ QUANTITIES = (
 )
 
 
-@dataclass(frozen=True)
-class Difference:
-    """Cells of two runs on one grid, a row a layer, a column a cell of `width` steps of which the first begins at
-    `first`: the values of each, and the difference, which is log10 of the factor for a ratio. NaN where one has none.
-
-    recorded: of each cell the one step that is recorded there; None where cells have several.
-    """
-
-    layers: tuple[str, ...]
-    first: int
-    width: int
-    one: np.ndarray
-    other: np.ndarray
-    difference: np.ndarray
-    recorded: np.ndarray | None = None
-
-
-def difference(one: pd.DataFrame, other: pd.DataFrame, *, quantity: Quantity, layers: Sequence[str]) -> Difference:
-    """Lay the cells of two runs, which are of one width, over each other.
-
-    one, other: layer, step, width, rows, last_step and the quantity. layers: the rows, from top to bottom.
-    """
-    both = pd.concat([one[["step", "width"]], other[["step", "width"]]])
-    if both.empty:
-        nothing = np.empty((len(layers), 0))
-        return Difference(tuple(layers), 1, 1, nothing, nothing, nothing)
-    width, first, last = int(both["width"].iloc[0]), int(both["step"].min()), int(both["step"].max())
-    columns = (last - first) // width + 1
-    mine, theirs = (_grid(cells, quantity.column, layers, first, columns) for cells in (one, other))
-    recorded = None
-    if one_step_each(one) and one_step_each(other):
-        recorded = on_grid(one, one["last_step"], layers, first=first, columns=columns, dtype=np.float64)
-    apart = mine - theirs
-    if quantity.ratio:
-        apart = np.log10(np.maximum(mine, 1e-12)) - np.log10(np.maximum(theirs, 1e-12))
-    return Difference(tuple(layers), first, width, mine, theirs, apart, recorded)
-
-
-def _grid(cells: pd.DataFrame, column: str, layers: Sequence[str], first: int, columns: int) -> np.ndarray:
-    grid = on_grid(cells, cells[column], layers, first=first, columns=columns)
-    grid[~np.isfinite(grid)] = np.nan
-    return grid
-
-
 def difference_map(
-    compared: Difference,
+    cells: pd.DataFrame,
     *,
+    stack: Stack,
     quantity: Quantity,
     names: tuple[str, str],
-    detail: Difference | None = None,
+    detail: pd.DataFrame | None = None,
     shown: tuple[int, int] | None = None,
     theme: Theme = LIGHT,
 ) -> go.Figure:
     """Orange where the first run is above the second, blue where it is below, the page's colour where they agree.
 
-    detail: finer cells of the same layers for a part of the steps, drawn over `compared`.
-    shown: the first and last step to show; None for all.
+    cells: a row a cell: row (in `stack`), step, width, rows, last_step, not_finite, one and other (the values of the
+    two runs) and apart, which is log10 of the factor for a ratio; all three NaN where one of the runs has none.
+    detail: finer cells of the same rows for a part of the steps, drawn over `cells`.
+    shown: the first and last step to show; None for all. The colours are those of what is shown.
     """
-    layers = compared.layers
-    row_height = 18 if len(layers) <= 24 else 12 if len(layers) <= 70 else 4
-    height = min(max(row_height * len(layers), 200), 760)
-    figure = go.Figure(layout={"template": theme.template, "height": height + 56})
-    for part in (compared, detail):
-        if part is not None and part.difference.size:
-            figure.add_trace(_cells(part, quantity, names))
-    reach = _reach(compared, quantity)
-    end = compared.first + compared.width * compared.difference.shape[1]
+    top = 24 if stack.head else 10
+    figure = go.Figure(layout={"template": theme.template, "height": stack.height + 46 + top})
+    parts = [part for part in (cells, detail) if part is not None and len(part)]
+    for part in parts:
+        figure.add_traces(_cells(part, stack, quantity, names))
+    finest = parts[-1]
+    broken = finest[finest["not_finite"] > 0]
+    figure.add_traces(band_map.bars(stack, broken, "NaN or infinite in A or B", MOST_BARS, theme))
+    seen = finest
+    if shown:
+        seen = finest[(finest["step"] + finest["width"] > shown[0]) & (finest["step"] <= shown[1])]
+    begin, end = int(cells["step"].min()), int((cells["step"] + cells["width"]).max())
     figure.update_layout(
-        margin={"l": label_margin(layers), "r": RIGHT, "t": 10, "b": 46},
+        margin={"l": band_map.left_margin(stack), "r": RIGHT, "t": top, "b": 46},
         hovermode="closest",
-        coloraxis=_colours(quantity, reach, theme),
+        coloraxis=_colours(quantity, seen["apart"].to_numpy(dtype=float), theme, zoomed=shown is not None),
         xaxis={
             "title": "step",
+            "anchor": band_map.axis(len(stack.bands) - 1),
             "showgrid": False,
-            "autorangeoptions": {"clipmin": compared.first - 0.5, "clipmax": end - 0.5},
+            "autorangeoptions": {"clipmin": begin - 0.5, "clipmax": end - 0.5},
             "range": [shown[0] - 0.5, shown[1] + 0.5] if shown else None,
         },
-        yaxis={
-            "showgrid": False,
-            **layer_axis(layers, height),
-        },
     )
+    band_map.draw_axes(figure, stack, 0, stack.height, theme)
     return figure
 
 
-def _cells(compared: Difference, quantity: Quantity, names: tuple[str, str]) -> go.Heatmap:
+def _cells(cells: pd.DataFrame, stack: Stack, quantity: Quantity, names: tuple[str, str]) -> list[go.Heatmap]:
     one, other = (escape(shorten(name, 36)) for name in names)
-    number = ".4~g" if quantity.ratio else ".1%"
-    factor = 10**compared.difference if quantity.ratio else compared.difference * 100
-    says = "factor <b>%{customdata[2]:.3~g}</b>" if quantity.ratio else "difference <b>%{customdata[2]:+.1f} points</b>"
-    data, said = [compared.one, compared.other, factor], steps_said(compared.width)
-    named = ["a", "b", "factor" if quantity.ratio else "difference_in_points"]
-    if compared.recorded is not None:
-        data.append(compared.recorded)
-        said, named = steps_said(compared.width, "customdata[3]"), [*named, "recorded_step"]
-    return go.Heatmap(
-        z=compared.difference.astype(np.float32),
-        x0=compared.first + (compared.width - 1) / 2,  # a cell's middle
-        dx=compared.width,
-        y=[escape(layer) for layer in compared.layers],
-        customdata=np.stack(data, axis=-1).astype(np.float32 if compared.recorded is None else np.float64),
-        meta={"columns": named},
-        coloraxis="coloraxis",
-        hovertemplate=f"<b>%{{y}}</b><br>{said}<br>A {one} <b>%{{customdata[0]:{number}}}</b>"
-        f"<br>B {other} <b>%{{customdata[1]:{number}}}</b><br>{says}<extra></extra>",
-        hoverongaps=False,
-        zsmooth=False,
+    number = f".{DIGITS[0]}~g" if quantity.ratio else ".1%"
+    apart = cells["apart"].astype(float)
+    told = 10**apart if quantity.ratio else 100 * apart
+    says = (
+        f"factor <b>%{{customdata[2]:.{DIGITS[2]}~g}}</b>"
+        if quantity.ratio
+        else "difference <b>%{customdata[2]:+.1f} points</b>"
+    )
+    width = int(cells["width"].iloc[0])
+    drawn = band_map.grid(cells, apart, stack)
+    data = [band_map.grid(cells, values, stack) for values in (cells["one"], cells["other"], told)]
+    said, named, digits = steps_said(width), ["a", "b", "factor" if quantity.ratio else "difference_in_points"], None
+    if width > 1 and not stack.merged and (cells["rows"][cells["apart"].notna()] == 2).all():  # one of each run
+        data.append(band_map.grid(cells, cells["last_step"], stack, np.float64))
+        said, named = steps_said(width, "customdata[3]"), [*named, "recorded_step"]
+    elif quantity.ratio and (stack.merged or width > 1):
+        drawn, digits = coarse(drawn), DIGITS
+        data = [rounded(each, most) for each, most in zip(data, digits, strict=True)]
+    most = "<br>of its tensors the one furthest apart" if stack.merged else ""
+    return band_map.heatmaps(
+        stack,
+        cells,
+        drawn,
+        np.stack(data, axis=-1),
+        hover=f"{said}<br>A {one} <b>%{{customdata[0]:{number}}}</b><br>B {other} <b>%{{customdata[1]:{number}}}</b>"
+        f"<br>{says}{most}",
+        meta={"columns": named, "digits": digits},
     )
 
 
-def _reach(compared: Difference, quantity: Quantity) -> float:
-    """Where the colours end, the same on both sides."""
-    if not quantity.ratio:
-        return 1.0
-    sizes = np.abs(compared.difference[np.isfinite(compared.difference)])
-    return float(np.clip(np.quantile(sizes, 0.995), LEAST, MOST)) if len(sizes) else LEAST
-
-
-def _colours(quantity: Quantity, reach: float, theme: Theme) -> dict[str, object]:
+def _colours(quantity: Quantity, apart: np.ndarray, theme: Theme, *, zoomed: bool) -> dict[str, object]:
+    """The same on both sides; where they end before the values do, it is said."""
+    sizes = np.abs(apart[np.isfinite(apart)])
+    reach = 1.0
     if quantity.ratio:
-        factors = ratio_ticks(-reach, reach)
-        ticks = [float(np.log10(factor)) for factor in factors]
-        texts = ["same" if factor == 1 else f"× {ratio_text(factor)}" for factor in factors]
+        reach = float(np.quantile(sizes, 0.999 if zoomed else 0.995)) if len(sizes) else LEAST
+        reach = float(np.clip(reach, LEAST, MOST_ZOOMED if zoomed else MOST))
+        labels = {float(np.log10(factor)): f"×{ratio_text(factor)}" for factor in ratio_ticks(-reach, reach)}
+        ends = {}
+        for end, sign, beyond in ((-reach, "≤", apart < -reach), (reach, "≥", apart > reach)):
+            if beyond.any():
+                ends[end] = f"{sign} ×{ratio_text(float(f'{10**end:.2g}'))}"
+        near = 0.1 * reach
+        labels = {at: text for at, text in labels.items() if all(abs(at - end) > near for end in (*ends, 0.0))} | ends
+        labels[0.0] = "<b>equal</b>"
     else:
-        ticks = [-1.0, -0.5, 0.0, 0.5, 1.0]
-        texts = ["−100 points", "−50", "same", "+50", "+100 points"]
+        labels = {-1.0: "−100 points", -0.5: "−50", 0.0: "<b>equal</b>", 0.5: "+50", 1.0: "+100 points"}
     return {
         "colorscale": theme.diverging_scale,
         "cmin": -reach,
         "cmax": reach,
-        "colorbar": {
-            "tickvals": ticks,
-            "ticktext": texts,
-        },
+        "colorbar": {"tickvals": list(labels), "ticktext": list(labels.values())},
     }

@@ -119,9 +119,9 @@ def hit_rates_over_time(rates: dict[str, pd.DataFrame], *, lines: dict[str, Line
     figure.update_layout(
         hovermode="x unified",
         margin={"l": 60, "r": 24, "t": 34, "b": 44},
-        showlegend=True,
+        showlegend=len(figure.data) > 1,
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        xaxis={"title": "step", "showgrid": False},
+        xaxis={"title": "step", "showgrid": False, "tickformat": ","},
         yaxis={"tickformat": ".0%", "rangemode": "tozero", "nticks": 5},
     )
     return figure

@@ -12,7 +12,7 @@ _SMALLEST = 1e-12
 """A logarithmic axis has no zero."""
 
 
-def layer_curve(cells: pd.DataFrame, *, left: int = 76, theme: Theme = LIGHT) -> go.Figure:
+def layer_curve(cells: pd.DataFrame, *, left: int = 76, at: int | None = None, theme: Theme = LIGHT) -> go.Figure:
     """Above, the ratio before and after clipping; below, ‖w‖ and ‖update‖.
 
     Where a cell has several recorded steps, the line of a ratio is the geometric mean and that of a norm the largest,
@@ -21,7 +21,7 @@ def layer_curve(cells: pd.DataFrame, *, left: int = 76, theme: Theme = LIGHT) ->
 
     cells: a row a cell, as of ratio_envelope: step, width, rows, last_step (the last that was recorded), and of each
     quantity the smallest and the largest.
-    left: pixels at the left, so that the steps lie under those of a heatmap above.
+    left: pixels at the left, so that the steps lie under those of a heatmap above. at: a step to mark.
     """
     figure = go.Figure(layout={"template": theme.template, "height": 430})
     single = bool((cells["rows"] == 1).all())
@@ -49,6 +49,8 @@ def layer_curve(cells: pd.DataFrame, *, left: int = 76, theme: Theme = LIGHT) ->
         yaxis2={"domain": [0, 0.34], "type": "log", "title": "norm", "anchor": "x", **_log_ticks(*norms)},
     )
     _label_ends(figure, theme)
+    if at is not None and len(cells) and cells["step"].min() <= at <= cells["last_step"].max():
+        figure.add_vline(x=at, line={"color": theme.faint, "width": 1, "dash": "dot"})
     return figure
 
 

@@ -44,6 +44,15 @@ def matching(layers: Iterable[str], pattern: str) -> list[str]:
     return [layer for layer in layers if pattern in layer]
 
 
+def family_pattern(families: Iterable[str]) -> str:
+    """The pattern, for `matching`, that means exactly the layers of some families: a regular expression.
+
+    A glob would not do: its `*` also stands for dots, and so for parts of other families.
+    """
+    names = [re.escape(family).replace(r"\*", r"\d+") for family in families]
+    return f"/^{names[0]}$/" if len(names) == 1 else f"/^({'|'.join(names)})$/"
+
+
 def blocks(layers: Sequence[str], most: int) -> list[tuple[str, int, int]]:
     """Layers that stand together and share the first parts of their names, as layer1.0: name, first place, end.
 

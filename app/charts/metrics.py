@@ -22,6 +22,9 @@ COLUMNS = {"step": "step", "epoch": "epoch", "time": "seconds"}
 OWN_AXIS = "step, as it was logged"
 """Along a metric that counts something else than the optimizer's steps."""
 
+FEW_EPOCHS = 8
+"""So few have a tick each: else there would be ticks between them."""
+
 Curves = dict[tuple[str, Metric], pd.DataFrame]
 """By run and metric: `COLUMNS` and value."""
 
@@ -69,6 +72,8 @@ def metric_curves(
         own={place: OWN_AXIS for place, metric in enumerate(metrics) if metric.own_steps and by == "step"},
     )
     panels = dict(zip(metrics, places, strict=True))
+    if by == "epoch" and _last(curves, means) <= FEW_EPOCHS:
+        figure.update_xaxes(dtick=1)
     shares: set[Metric] = set()
     for metric, panel in panels.items():
         values = [curve["value"] for (_, each), curve in curves.items() if each == metric and len(curve)]
@@ -87,6 +92,12 @@ def metric_curves(
         for trace in _mean(mean, scale, lines[mean.setting], theme, share=mean.metric in shares):
             _add(figure, trace, panels[mean.metric], f"mean {mean.setting}", named)
     return figure
+
+
+def _last(curves: Curves, means: tuple[Mean, ...]) -> float:
+    """The last epoch."""
+    ends = [curve["epoch"].max() for curve in curves.values() if len(curve)]
+    return float(np.nanmax([0.0, *ends, *(mean.rows["x"].max() for mean in means)]))
 
 
 def _add(figure: go.Figure, trace: go.Scatter, panel: Panel, group: str, named: set[str]) -> None:

@@ -1,6 +1,6 @@
 """Accuracy by epoch as the paper draws it: a panel a batch size, a line a bound (Figures 1 to 3)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -27,15 +27,21 @@ class Curve:
 
 
 def accuracy_by_epoch(
-    curves: Sequence[Curve], *, bounds: Sequence[str], unbounded: str, theme: Theme = LIGHT
+    curves: Sequence[Curve],
+    *,
+    bounds: Sequence[str],
+    unbounded: str,
+    hues: Mapping[str, int] | None = None,
+    theme: Theme = LIGHT,
 ) -> go.Figure:
     """One panel for each batch size; on the test set solid, in training dashed.
 
     bounds: all that there are, in the order of the legend; each keeps its hue. unbounded: the one that is none.
+    hues: of each bound, where its runs are drawn elsewhere too.
     """
     sizes = sorted({curve.batch_size for curve in curves})
     places = [bound for bound in bounds if bound != unbounded]
-    hues = {bound: place % UNBOUNDED for place, bound in enumerate(places)} | {unbounded: UNBOUNDED}
+    hues = hues or {bound: place % UNBOUNDED for place, bound in enumerate(places)} | {unbounded: UNBOUNDED}
     figure = go.Figure(layout={"template": theme.template, "hovermode": "x unified"})
     names = list(dict.fromkeys(_name(curve) for curve in curves))
     titles = [f"Batch size {size:,}" for size in sizes]

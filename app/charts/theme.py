@@ -1,7 +1,9 @@
 """Colours of the charts on a light and on a dark page."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from zlib import crc32
 
 import plotly.graph_objects as go
 
@@ -128,11 +130,24 @@ class Line:
         return theme.runs[self.hue]
 
 
-def lines(runs: list[str]) -> dict[str, Line]:
-    """A line for each run, by its place in the list: seven hues, then the same hues dashed.
+def lines(names: Sequence[str]) -> dict[str, Line]:
+    """A line for each name, by its place: seven hues, then the same hues dashed."""
+    hues = len(LIGHT.runs)
+    return {name: Line(place % hues, DASHES[place // hues % len(DASHES)]) for place, name in enumerate(names)}
 
-    Give it all runs of the log in the order in which they started: then a run keeps its line whichever runs are chosen
-    and however many follow.
+
+def run_lines(runs: Sequence[str]) -> dict[str, Line]:
+    """A line for each run: its hue is that of its name, whichever other runs there are; dashes tell apart those of one
+    hue, of which the first is solid.
+
+    A fifth run of a hue takes what the next hue has left, as there are four dashes.
     """
     hues = len(LIGHT.runs)
-    return {run: Line(place % hues, DASHES[place // hues % len(DASHES)]) for place, run in enumerate(runs)}
+    found: dict[str, Line] = {}
+    taken: set[Line] = set()
+    for run in dict.fromkeys(runs):
+        own = crc32(run.encode("utf-8", "surrogatepass")) % hues
+        every = [Line((own + turn) % hues, dash) for turn in range(hues) for dash in DASHES]
+        found[run] = next((line for line in every if line not in taken), every[0])
+        taken.add(found[run])
+    return found

@@ -5,20 +5,31 @@ as a picture or as a table.
 """
 
 import hashlib
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 import plotly
 import plotly.graph_objects as go
-import plotly.io as pio
 import streamlit as st
+
+from app.plotly_view.packed import packed, with_head
 
 PLOTLY_FILE = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 """Where pip put Plotly's own file: it is served from there, and no page asks the network for it."""
 
 PLOTLY_ADDRESS = "/plotly.min.js"
+
+
+WIDTHS = (600, 50, 100, 150, 200, 250, 300, 400, 500, 800, 1000, 1200, 1600)
+"""Columns that a plot may have room for; 600, that of a page of 1280 pixels, until the browser has said its own."""
+
+
+def plot_width(key: str) -> int:
+    """For how many columns a chart that asks for its `WIDTHS` has room."""
+    return (st.session_state.get(key) or {}).get("width") or WIDTHS[0]
 
 
 def _read(name: str) -> str:
@@ -32,7 +43,10 @@ _component = st.components.v2.component(
 
 @dataclass(frozen=True)
 class Seen:
-    """What the reader did. range: the first and last x shown, None for all; cell: what was clicked just now."""
+    """What the reader did. range: the first and last x shown, None for all; cell: what was clicked just now.
+
+    A cell has `row`, the number of its row, and `x`; of a label that was clicked it has `label`, the annotation's name.
+    """
 
     range: tuple[float, float] | None
     cell: dict | None
@@ -43,32 +57,46 @@ def plotly_view(
     *,
     key: str,
     label: str,
+    of: str = "",
     keep_zoom: str = "",
     report_zoom: bool = False,
+    widths: Sequence[int] = (),
     on_cell: Callable[[], None] | None = None,
+    reveal: str = "",
+    reveal_with: str = "",
 ) -> Seen:
     """Draw a figure that has a height.
 
     key: the chart's identity: under one key the zoom is kept from refresh to refresh.
     label: what it shows, for those who hear the page.
+    of: whose it is, as runs, bounds and steps: a saved picture has it below, and the name of a saved file too.
     keep_zoom: when this changes, as with another run, the zoom is let go.
     report_zoom: whether the page runs again with the new `range` when the reader zooms.
+    widths: numbers of columns among which the page wants to know the most that there is room for, none thinner than a
+        pixel, which `session_state[key].width` then is. Until the browser has said it, the first of them counts.
     on_cell: called before the next run of the page when something is clicked; `session_state[key].cell` says what.
+    reveal: when this changes, and is not empty, the page is scrolled until the chart is in sight, with all that is in
+        the container of the key `reveal_with`.
     """
-    drawn = pio.to_json(figure, validate=False)
-    token = hashlib.sha256((drawn + keep_zoom).encode()).hexdigest()[:16]
+    drawn = packed(figure)
+    head = {
+        "token": hashlib.sha256(drawn + keep_zoom.encode()).hexdigest()[:16],
+        "label": label,
+        "of": of,
+        "keep_zoom": keep_zoom or key,
+        "report_zoom": report_zoom,
+        "height": figure.layout.height,
+        "widths": sorted(widths),
+        "width": widths[0] if widths else 0,
+        "reveal": reveal,
+        "reveal_with": reveal_with,
+        "plotly": script_address(),
+    }
     result = _component(
         key=key,
-        data={
-            "figure": drawn,
-            "token": token,
-            "label": label,
-            "keep_zoom": keep_zoom or key,
-            "report_zoom": report_zoom,
-            "height": figure.layout.height,
-            "plotly": script_address(),
-        },
+        data=with_head(json.dumps(head), drawn),
         on_range_change=_nothing,
+        on_width_change=_nothing,
         on_cell_change=on_cell or _nothing,
     )
     shown = result.get("range")
@@ -77,7 +105,7 @@ def plotly_view(
 
 def preload() -> None:
     """Let the browser fetch and compile Plotly while the page is still being computed."""
-    _component(key="preload", data={"plotly": script_address()})
+    _component(key="preload", data=with_head(json.dumps({"plotly": script_address()})))
 
 
 def script_address() -> str:

@@ -18,6 +18,32 @@ function loadPlotly(address) {
   return window.lambcPlotly;
 }
 
+// What app/plotly_view/packed.py has packed: four bytes that say how long the JSON is, the JSON, and what follows it.
+function withHead(bytes) {
+  const end = 4 + new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
+  return [new TextDecoder().decode(bytes.subarray(4, end)), bytes.subarray(end)];
+}
+
+async function unpacked(figure) {
+  const stream = new Blob([figure]).stream().pipeThrough(new DecompressionStream("deflate"));
+  const [drawn, arrays] = withHead(new Uint8Array(await new Response(stream).arrayBuffer()));
+  return JSON.parse(drawn, (_, part) => {
+    if (!part?.at || !part.dtype) return part;
+    const { at, ...array } = part;
+    return { ...array, bdata: inOrder(arrays.subarray(at[0], at[0] + at[1]), Number(array.dtype.slice(1))) };
+  });
+}
+
+// The first bytes of all elements stand together, then the second, and so on.
+function inOrder(stored, itemSize) {
+  const bytes = new Uint8Array(stored.length);
+  const count = stored.length / itemSize;
+  for (let which = 0; which < itemSize; which++) {
+    for (let place = 0; place < count; place++) bytes[place * itemSize + which] = stored[which * count + place];
+  }
+  return bytes.buffer;
+}
+
 function shownRange(element) {
   const axis = element._fullLayout?.xaxis;
   return !axis || axis.autorange ? null : axis.range.map(Number);
@@ -28,8 +54,12 @@ function background(chart) {
   return getComputedStyle(chart).getPropertyValue("--st-background-color").trim() || "white";
 }
 
+const LONGEST_NAME = 150; // a file's, without its ending
+
 function fileName(view) {
-  return view.component.data.label.toLowerCase().replace(/[^a-z0-9]+/g, "-");
+  const { label, of } = view.data;
+  const name = `${label} ${of}`.toLowerCase().replace(/[^\p{L}\p{N}.]+/gu, "-");
+  return name.slice(0, LONGEST_NAME).replace(/^[-.]+|[-.]+$/g, "");
 }
 
 function save(view, href, extension) {
@@ -39,11 +69,25 @@ function save(view, href, extension) {
   link.click();
 }
 
+// Two lines under a saved picture: what it shows, and of which runs, bounds and steps.
+function captioned(view) {
+  const { label, of } = view.data;
+  const { margin, annotations = [] } = view.chart.layout;
+  const caption = {
+    text: `<b>${escaped(label)}</b>${of ? `<br>${escaped(of)}` : ""}`,
+    ...{ x: 0, xref: "paper", xanchor: "left", xshift: 8 - margin.l, align: "left" },
+    ...{ y: 0, yref: "paper", yanchor: "top", yshift: -margin.b },
+    ...{ showarrow: false, font: { size: 12 } },
+  };
+  return { margin: { ...margin, b: margin.b + 44 }, annotations: [...annotations, caption] };
+}
+
 async function savePicture(view, format) {
   const { chart } = view;
   const colour = background(chart);
-  const layout = { ...chart.layout, paper_bgcolor: colour, plot_bgcolor: colour };
-  const size = { width: chart.clientWidth, height: chart.clientHeight, scale: format === "png" ? 2 : 1 };
+  const layout = { ...chart.layout, ...captioned(view), paper_bgcolor: colour, plot_bgcolor: colour };
+  const height = chart.clientHeight + (layout.margin.b - chart.layout.margin.b);
+  const size = { width: chart.clientWidth, height, scale: format === "png" ? 2 : 1 };
   const picture = await window.Plotly.toImage({ data: chart.data, layout }, { format, ...size });
   save(view, picture, format);
 }
@@ -51,6 +95,10 @@ async function savePicture(view, format) {
 function plain(text) {
   // What Plotly shows of a text: it reads a little HTML.
   return new DOMParser().parseFromString(String(text ?? ""), "text/html").body.textContent;
+}
+
+function escaped(text) {
+  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 }
 
 function field(value) {
@@ -69,7 +117,7 @@ function several(value) {
 }
 
 // What is drawn, a row a point or a cell. Where a chart draws logarithms, customdata has what they are of; where it has
-// several numbers of a cell, meta.columns names them.
+// several numbers of a cell, meta.columns names them; meta.digits says how many digits of each are more than rounding.
 function rowsDrawn(trace) {
   const series = trace.name ?? "";
   if (trace.orientation === "h") return Array.from(trace.y, (layer, place) => [series, "", layer, trace.x[place]]);
@@ -80,8 +128,11 @@ function rowsDrawn(trace) {
     });
   }
   const values = trace.customdata ?? trace.z;
+  const { digits } = trace.meta ?? {};
+  const told = (value, place) => (digits ? Number(value.toPrecision(digits[place])) : value);
+  const first = trace.x0 - (trace.dx - 1) / 2; // x0 is the middle of a cell, which begins at a whole step
   return Array.from(trace.y).flatMap((layer, row) =>
-    Array.from(values[row], (value, column) => [series, trace.x0 + column * trace.dx, layer, ...several(value)]),
+    Array.from(values[row], (value, column) => [series, first + column * trace.dx, layer, ...several(value).map(told)]),
   );
 }
 
@@ -89,7 +140,10 @@ function saveTable(view) {
   const { xaxis } = view.chart._fullLayout;
   const rows = view.chart._fullData.flatMap(rowsDrawn).filter((row) => row.length === 3 || field(row[3]) !== "");
   const columns = view.chart.data.find((trace) => trace.meta?.columns)?.meta.columns ?? ["value"];
-  const head = ["series", title(xaxis, "x"), "layer", ...columns];
+  const along = title(xaxis, "x");
+  // A point that stands for several steps lies in their middle: of two, the first.
+  if (along === "step") for (const row of rows) if (typeof row[1] === "number") row[1] = Math.floor(row[1]);
+  const head = ["series", along, "layer", ...columns];
   const lines = [head, ...rows].map((row) => row.map(field).join(","));
   const address = URL.createObjectURL(new Blob([lines.join("\n") + "\n"], { type: "text/csv" }));
   save(view, address, "csv");
@@ -121,14 +175,65 @@ function onKey(view, event) {
   event.preventDefault();
 }
 
+const PHONE = 640; // pixels of a page, as in style.css
+
+function shortened(text, most) {
+  const whole = plain(text);
+  return escaped(whole.length > most ? `…${whole.slice(1 - most)}` : whole);
+}
+
+// On a phone the names of layers and a bar of colours would leave a seventh of the width to the data.
+function makeNarrow(layout) {
+  layout.margin = { ...layout.margin, l: Math.min(layout.margin.l, 84), r: Math.min(layout.margin.r, 14) };
+  for (const axis of Object.values(layout).filter((part) => Array.isArray(part?.ticktext) && part.type === "category")) {
+    const most = axis.ticklabelstandoff > 20 ? 10 : 13; // between some names and the plot are the numbers of blocks
+    axis.ticktext = axis.ticktext.map((text) => shortened(text, most));
+  }
+  for (const label of layout.annotations ?? []) {
+    if (label.x === 0 && label.xanchor === "right") label.text = shortened(label.text, 10);
+  }
+  if (!layout.coloraxis) return;
+  const lying = { orientation: "h", x: 0, xanchor: "left", y: 1, yanchor: "top", yref: "container", len: 1, thickness: 8 };
+  layout.coloraxis.colorbar = { ...layout.coloraxis.colorbar, ...lying };
+  layout.margin.t += 34;
+  layout.height += 34; // rows stay whole pixels high
+}
+
+// Some steps with as many before and after them as make the picture of an incident.
+function showAround(view, first, last) {
+  const [start, end] = view.chart._fullLayout.xaxis.range.map(Number);
+  const room = Math.max(25, Math.min(2 * (last - first), (end - start) / 4));
+  window.Plotly.relayout(view.chart, { "xaxis.range": [first - room, last + room] });
+}
+
+// Scroll so far that a chart, and what belongs to it, is in sight; once for each thing that was asked for.
+function reveal(view) {
+  const { reveal: wanted, reveal_with: key } = view.data;
+  if (!wanted || wanted === view.revealed) return;
+  view.revealed = wanted;
+  const part = view.chart.closest(key ? `.st-key-${key}` : "div") ?? view.chart;
+  part.scrollIntoView({ behavior: "smooth", block: "nearest" });
+}
+
+// Rows are whole pixels high, so the chart begins at a whole pixel: else each row would be smeared over two.
+function align(view) {
+  const { chart } = view;
+  chart.style.marginTop = "0px";
+  let top = chart.getBoundingClientRect().top;
+  for (let part = chart.parentElement; part; part = part.parentElement) top += part.scrollTop;
+  const over = top - Math.floor(top);
+  if (over > 0.01) chart.style.marginTop = `${1 - over}px`;
+}
+
 async function draw(view) {
-  const { data } = view.component;
-  if (view.drawn === data.token) return;
-  const Plotly = await loadPlotly(data.plotly);
-  if (view.gone || view.drawn === data.token) return;
+  const { data } = view;
+  if (view.drawn === data.token) return reveal(view);
+  const [Plotly, figure] = await Promise.all([loadPlotly(data.plotly), unpacked(data.figure)]);
+  if (view.gone || view.drawn === data.token || view.data.token !== data.token) return;
   view.drawn = data.token;
-  const figure = JSON.parse(data.figure);
   figure.layout.uirevision = data.keep_zoom;
+  if (window.innerWidth < PHONE) makeNarrow(figure.layout);
+  view.chart.style.height = `${figure.layout.height}px`;
   const config = {
     displaylogo: false,
     displayModeBar: false,
@@ -142,12 +247,26 @@ async function draw(view) {
   performance.clearMarks(mark); // a page may stay open for days
   performance.mark(mark);
   view.loading.hidden = true;
+  align(view);
   if (!view.listening) listen(view, Plotly);
   report(view);
+  reveal(view);
+}
+
+// The widest of some widths that the plot has room for: cells are fetched for it, so that none is thinner than a pixel.
+function reportWidth(view) {
+  const { widths, width } = view.data;
+  const plot = view.chart._fullLayout?._size?.w;
+  if (!widths || !plot) return;
+  const room = Math.max(widths[0], ...widths.filter((each) => each < plot));
+  if (room === (view.width ?? width)) return;
+  view.width = room;
+  view.component.setStateValue("width", room);
 }
 
 function report(view) {
-  if (!view.component.data.report_zoom) return;
+  reportWidth(view);
+  if (!view.data.report_zoom) return;
   const range = shownRange(view.chart);
   if (JSON.stringify(range) === JSON.stringify(view.reported)) return;
   view.reported = range;
@@ -161,20 +280,31 @@ function listen(view, Plotly) {
   view.chart.on("plotly_relayout", () => report(view));
   view.chart.on("plotly_click", ({ points: [point] }) => {
     const place = Array.isArray(point.pointIndex) ? point.pointIndex : [null, point.pointIndex];
-    view.component.setTriggerValue("cell", { row: place[0], x: Number(point.x), trace: point.curveNumber });
+    const row = place[0] === null ? null : place[0] + (point.data.meta?.first_row ?? 0);
+    const x = Number(point.x);
+    const beside = ((point.data.dx ?? 1) - 1) / 2;
+    view.component.setTriggerValue("cell", { row, x, first: x - beside, last: x + beside, trace: point.curveNumber });
+  });
+  view.chart.on("plotly_clickannotation", ({ annotation: { name = "" } }) => {
+    const [what, first, last] = name.split(":");
+    if (what === "steps") showAround(view, Number(first), Number(last));
+    else if (name) view.component.setTriggerValue("cell", { label: name });
   });
   let width = view.chart.clientWidth;
   view.sizes = new ResizeObserver(() => {
     if (!view.chart.isConnected || view.chart.clientWidth === width || !view.chart.clientWidth) return;
     width = view.chart.clientWidth;
-    Plotly.Plots.resize(view.chart);
+    Plotly.Plots.resize(view.chart).then(() => reportWidth(view));
+    align(view);
   });
   view.sizes.observe(view.chart);
 }
 
 export default function (component) {
-  const { parentElement, data } = component;
-  if (!data.figure) {
+  const { parentElement } = component;
+  const [head, figure] = withHead(component.data);
+  const data = { ...JSON.parse(head), figure };
+  if (!figure.length) {
     parentElement.querySelector(".lambc-chart")?.remove();
     parentElement.querySelector(".lambc-loading")?.remove();
     parentElement.querySelector(".lambc-tools")?.remove();
@@ -192,8 +322,9 @@ export default function (component) {
     views.set(parentElement, view);
   }
   view.component = component;
+  view.data = data;
   view.gone = false;
-  view.chart.style.height = data.height + "px";
+  if (!view.drawn) view.chart.style.height = `${data.height}px`;
   view.chart.setAttribute("role", "img");
   view.chart.tabIndex = 0;
   view.chart.setAttribute("aria-label", data.label);
