@@ -1,32 +1,23 @@
-"""The log that the dashboard shows: where it lies, what version it has, and one connection to it."""
+"""The log that the dashboard shows: where it lies, what version it has, and what it is asked."""
 
 import os
-import threading
+import tempfile
 from contextlib import suppress
-from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pandas as pd
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from app.questions import Database, StillWanted
 from collector.log.remote import is_url
 from collector.store.connect import connect, fingerprint
 
-
-@dataclass
-class Log:
-    """A connection for all sessions; `ask` lets one in at a time."""
-
-    connection: duckdb.DuckDBPyConnection
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def ask(self, statement: str, **parameters: Any) -> pd.DataFrame:
-        """The rows of a statement."""
-        with self.lock:
-            table: pd.DataFrame = self.connection.sql(statement, params=parameters).to_arrow_table().to_pandas()
-        return table
+MEMORY = "256MB"
+"""What DuckDB holds for all visitors, of each version of the log; a question that needs more takes it on the disk."""
 
 
 def roots() -> tuple[str, ...]:
@@ -49,10 +40,19 @@ def log_version() -> str:
 def ask(statement: str, **parameters: Any) -> pd.DataFrame:
     """Returns the answer of the log as it is now."""
     try:
-        return _log().ask(statement, **parameters)
+        return _log().ask(statement, parameters, _still_wanted())
     except duckdb.IOException:  # parts were merged since they were listed: list them again
         _versions.clear()
-        return _log().ask(statement, **parameters)
+        return _log().ask(statement, parameters, _still_wanted())
+    except duckdb.FatalException:  # a damaged file's internal error has ended the database for all questions
+        _connected.clear()
+        return _log().ask(statement, parameters, _still_wanted())
+
+
+def _still_wanted() -> StillWanted:
+    """Streamlit's own question whether the page that is being drawn is to be drawn anew, or has nobody who sees it."""
+    run = get_script_run_ctx(suppress_warning=True)
+    return run.yield_check if run else lambda: None
 
 
 # A page asks for it a dozen times while it is drawn, and the watch looks again two seconds later.
@@ -67,10 +67,21 @@ def _versions(named: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def _log() -> Log:
+def _log() -> Database:
     return _connected(roots(), log_version())
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
-def _connected(folders: tuple[str, ...], version: str) -> Log:
-    return Log(connect(list(folders)))
+def _connected(folders: tuple[str, ...], version: str) -> Database:
+    return Database(connect(list(folders)), memory=MEMORY, folder=_disk().name)
+
+
+def clear_disk() -> None:
+    """Remove what DuckDB has put on the disk, at the server's end."""
+    _disk().cleanup()
+
+
+@cache
+def _disk() -> tempfile.TemporaryDirectory[str]:
+    """Where DuckDB puts what its memory does not hold; by default the folder in which the dashboard was started."""
+    return tempfile.TemporaryDirectory(prefix="lambc-", ignore_cleanup_errors=True)

@@ -1,19 +1,22 @@
 """What the pages ask of the store, answered once for each state of the log."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
+from app import words
 from app.charts.layers import Side, layer_kind
 from app.charts.metric import Metric, in_order
 from app.log import ask, log_version
 from app.results import Results
+from app.standings import Standing, Standings
 
-CELLS = 150_000
-"""The most cells of an overview; as many again may show a part of it finer. The browser draws 300,000 in its stride."""
+CELLS = 200_000
+"""The most cells of a picture. The browser draws 300,000 in its stride."""
 
 COLUMNS = 1000
 """More columns than this, and a cell is narrower than a pixel."""
@@ -33,7 +36,12 @@ class RunState:
 
 def runs() -> pd.DataFrame:
     """All runs in the order in which they started, with their status of this moment."""
-    return _runs(log_version())
+    return standing().runs
+
+
+def standing() -> Standing:
+    """The same rows, with the version of the log that has them."""
+    return _standings().of(log_version(), lambda: ask("FROM runs ORDER BY started NULLS LAST, run"))
 
 
 def problems() -> pd.DataFrame:
@@ -46,9 +54,25 @@ def run_state(row: pd.Series) -> RunState:
     return RunState(row["run"], int(row["steps"]) if pd.notna(row["steps"]) else 0, str(row["version"]))
 
 
+def about(states: Iterable[RunState], first: int, last: int) -> str:
+    """Whose a picture is: runs with their bounds, and steps."""
+    bounds = {row["run"]: words.bound(row) for _, row in runs().iterrows()}
+    named = ", ".join(f"{state.run} ({bounds[state.run]})" for state in states)
+    return f"{named}, steps {first:,} to {last:,}"
+
+
 def results() -> pd.DataFrame:
     """A row a run: accuracies on the test set, the last loss, how often it was clipped."""
-    return _results(log_version())
+    return _results(log_version()).copy(deep=False)
+
+
+def diverged_since(state: RunState) -> int | None:
+    """The first step with a training loss or a norm that is NaN or infinite; None for a run that did not diverge."""
+    known = results().set_index("run")
+    if state.run not in known.index or not known.loc[state.run, "diverged"]:
+        return None
+    steps = [known.loc[state.run, "broken_since"], not_finite(state)["since"].iloc[0]]
+    return min(int(step) for step in steps if pd.notna(step))
 
 
 def accuracy_epochs() -> pd.DataFrame:
@@ -74,61 +98,21 @@ def kinds(state: RunState) -> dict[str, str]:
     return {layer: layer_kind(layer, shape) for layer, shape in zip(rates["layer"], rates["shape"], strict=True)}
 
 
-def cells(
-    state: RunState,
-    first: int,
-    last: int,
-    *,
-    quantities: Sequence[str] = ("trust_ratio", "clipped_ratio", "hit_rate", "weight_norm", "update_norm"),
-    layers: Sequence[str] | None = None,
-    least_width: int = 1,
-) -> pd.DataFrame:
-    """The heatmap's cells for a part of a run's steps.
-
-    quantities: columns beside layer, step, width, rows and last_step (the last recorded). layers: those to show; None
-    for all. least_width: cells are at least so wide, and as the run's stride.
-    """
-    shown = len(layers) if layers is not None else len(hit_rates(state))
-    some = "" if layers is None else "WHERE list_contains($layers, layer)"
-    return _of_run(
-        state,
-        f"""SELECT layer, step, width, rows, last_step, {", ".join(quantities)}
-        FROM heatmap($run, $first, $last, $columns, least_width := $least_width) {some}""",
-        first=first,
-        last=last,
-        columns=max(1, min(COLUMNS, CELLS // max(1, shown))),
-        least_width=least_width,
-        **({} if layers is None else {"layers": list(layers)}),
-    )
-
-
 def stride(state: RunState, first: int, last: int) -> int:
     """How many steps lie from one recorded step to the next, at most, in a part of a run's steps."""
-    asked = _of_run(state, "SELECT run_stride($run, $first, $last) AS stride", first=first, last=last)
+    asked = of_run(state, "SELECT run_stride($run, $first, $last) AS stride", first=first, last=last)
     return int(asked["stride"].iloc[0])
 
 
-def ratio_envelope(state: RunState, layer: str, first: int, last: int) -> pd.DataFrame:
-    """One layer's ratio before and after clipping, its bounds and its norms."""
-    return _of_run(
+def rows_between(state: RunState, first: int, last: int) -> int:
+    """How many layer-steps of a run are in the log from one step to another."""
+    asked = of_run(
         state,
-        "FROM ratio_envelope($run, $layer, $first, $last, $columns) ORDER BY step",
-        layer=layer,
-        first=first,
-        last=last,
-        columns=COLUMNS,
-    )
-
-
-def ratio_histogram(state: RunState, layer: str, first: int, last: int) -> pd.DataFrame:
-    """How the ratios of a layer are distributed over some steps."""
-    return _of_run(
-        state,
-        "FROM ratio_histogram($run, $first, $last) WHERE layer = $layer ORDER BY above",
-        layer=layer,
+        "SELECT coalesce(sum(rows), 0)::BIGINT AS rows FROM hit_rate_by_layer($run, $first, $last)",
         first=first,
         last=last,
     )
+    return int(asked["rows"].iloc[0])
 
 
 def suggested_bounds(
@@ -138,7 +122,7 @@ def suggested_bounds(
 
     groups: what group a layer is in, by its name.
     """
-    return _of_run(
+    return of_run(
         state,
         """FROM suggested_bounds(
             $run, $first, $last, $share, map($layers::VARCHAR[], $groups::VARCHAR[]), side := $side
@@ -154,17 +138,18 @@ def suggested_bounds(
 
 def ratio_survival(state: RunState, first: int, last: int) -> pd.DataFrame:
     """In how many of some steps each layer's ratio was above any bound."""
-    return _of_run(state, "FROM ratio_survival($run, $first, $last) ORDER BY layer, bound", first=first, last=last)
+    return of_run(state, "FROM ratio_survival($run, $first, $last) ORDER BY layer, bound", first=first, last=last)
 
 
 def ratio_quantiles(state: RunState, first: int, last: int) -> pd.DataFrame:
     """Quantiles of each layer's ratio over some steps."""
-    return _of_run(state, "FROM ratio_quantiles($run, $first, $last)", first=first, last=last)
+    return of_run(state, "FROM ratio_quantiles($run, $first, $last)", first=first, last=last)
 
 
 def epoch_steps(state: RunState) -> pd.DataFrame:
-    """The first and last step of each epoch, as its metrics tell them."""
-    return _of_run(state, "FROM epoch_steps($run) ORDER BY epoch")
+    """The first and last step of each epoch, by its metrics; none of a run without epochs, which has 0 in all rows."""
+    found = of_run(state, "FROM epoch_steps($run) ORDER BY epoch")
+    return found if (found["epoch"] > 0).any() else found.head(0)
 
 
 def metrics(state: RunState) -> dict[str, Metric]:
@@ -180,20 +165,28 @@ def last_step_of(state: RunState, name: str) -> int:
     return int(rows["last_step"][rows["name"] == name].max()) if (rows["name"] == name).any() else 0
 
 
-def metric_curve(state: RunState, name: str, columns: int = POINTS) -> pd.DataFrame:
-    """One metric by step."""
-    return _of_run(
+def metric_curve(
+    state: RunState, name: str, columns: int = POINTS, shown: tuple[int, int] | None = None
+) -> pd.DataFrame:
+    """One metric by step; between the steps that are `shown`, if these are not all, as fine as all of them."""
+    curve = partial(
+        of_run,
         state,
-        "FROM metric_curve($run, $name, 0, $last, $columns) ORDER BY step",
+        "FROM metric_curve($run, $name, $first, $last, $columns) ORDER BY step",
         name=name,
-        last=last_step_of(state, name),
         columns=columns,
     )
+    whole = curve(first=0, last=last_step_of(state, name))
+    if shown is None:
+        return whole
+    first, last = shown
+    part = curve(first=first, last=last)
+    return pd.concat([whole[whole["step"] < first], part, whole[whole["step"] > last]])
 
 
 def metric_cells(state: RunState, name: str, last: int, columns: int = POINTS) -> pd.DataFrame:
     """One metric in cells of steps, which are those of every run that is asked for the same `last` step."""
-    return _of_run(
+    return of_run(
         state,
         "FROM metric_cells($run, $name, 0, $last, $columns) ORDER BY step",
         name=name,
@@ -204,12 +197,12 @@ def metric_cells(state: RunState, name: str, last: int, columns: int = POINTS) -
 
 def metric_epochs(state: RunState, name: str) -> pd.DataFrame:
     """One metric by epoch."""
-    return _of_run(state, "FROM metric_epochs($run, $name) ORDER BY epoch", name=name)
+    return of_run(state, "FROM metric_epochs($run, $name) ORDER BY epoch", name=name)
 
 
 def hit_rates(state: RunState) -> pd.DataFrame:
     """How often each layer was clipped, in depth order."""
-    return _of_run(
+    return of_run(
         state,
         """FROM hit_rate_by_layer($run, 1, $last) ORDER BY "position" NULLS LAST, layer""",
         last=state.steps,
@@ -225,7 +218,7 @@ def hit_rate(state: RunState) -> float | None:
 
 def clipped_throughout(state: RunState) -> pd.DataFrame:
     """The layers of a run that were clipped in all of their steps, or in none."""
-    return _of_run(
+    return of_run(
         state,
         """FROM clipped_throughout($run, 1, $last) ORDER BY "position" NULLS LAST, layer""",
         last=state.steps,
@@ -234,18 +227,32 @@ def clipped_throughout(state: RunState) -> pd.DataFrame:
 
 def events(state: RunState) -> pd.DataFrame:
     """What was unusual in the layers of a run."""
-    return _of_run(
+    found = of_run(
         state,
         """FROM events($run, 1, $last) ORDER BY step, "position" NULLS LAST, layer""",
         last=state.steps,
     )
+    _events_of()[state.run] = (state, found)
+    return found
+
+
+def events_so_far(state: RunState) -> tuple[pd.DataFrame, bool]:
+    """What is known of that already, and whether it is all but for the last hundredth of the steps.
+
+    To look anew takes seconds in a run of 100 million rows.
+    """
+    known, found = _events_of().get(state.run, (None, None))
+    if known is None or found is None:
+        return pd.DataFrame(columns=["layer", "kind", "step"]), False
+    return found, known.steps <= state.steps <= 1.01 * known.steps
 
 
 def not_finite(state: RunState) -> pd.DataFrame:
-    """One row: in how many layers a norm was NaN or infinite, and since which step."""
-    return _of_run(
+    """One row: in how many layers a norm was NaN or infinite, since which step, and which were the first three."""
+    return of_run(
         state,
-        "SELECT count(DISTINCT layer) AS layers, min(step) AS since FROM not_finite($run, 1, $last)",
+        """SELECT count(*) AS layers, min(since) AS since, list(layer ORDER BY since, layer)[:3] AS first
+        FROM (SELECT layer, min(step) AS since FROM not_finite($run, 1, $last) GROUP BY layer)""",
         last=state.steps,
     )
 
@@ -256,7 +263,7 @@ def hit_rates_over_time(state: RunState, last: int | None = None, least_width: i
     last: the step up to which there are cells; least_width: their least width. Runs that are asked for the same, which
     is no less than their strides, have the same cells.
     """
-    return _of_run(
+    return of_run(
         state,
         "FROM hit_rate_over_time($run, 1, $last, 200, least_width := $least_width) ORDER BY step",
         last=last or state.steps,
@@ -274,12 +281,12 @@ def macros() -> pd.DataFrame:
     return _of_store("FROM duckdb_functions() WHERE NOT internal AND schema_name = 'main' ORDER BY function_name")
 
 
-@st.cache_data(ttl=1, max_entries=4, show_spinner=False)  # a page asks for it a dozen times while it is drawn
-def _runs(version: str) -> pd.DataFrame:
-    return ask("FROM runs ORDER BY started NULLS LAST, run")
+@st.cache_resource(show_spinner=False)
+def _standings() -> Standings:
+    return Standings()
 
 
-@st.cache_data(max_entries=2, show_spinner=False)
+@st.cache_resource(max_entries=2, show_spinner=False)  # cache_data would copy it for each who asks
 def _results(version: str) -> pd.DataFrame:
     return _known_results().of(runs(), ask)
 
@@ -301,9 +308,16 @@ def _of_log(version: str, statement: str) -> pd.DataFrame:
 
 
 @st.cache_data(max_entries=512, max_size="64MB", show_spinner=False)
-def _of_run(state: RunState, statement: str, **parameters: Any) -> pd.DataFrame:
+def of_run(state: RunState, statement: str, **parameters: Any) -> pd.DataFrame:
+    """The rows of a statement about a run, whose name it has as $run."""
     return ask(statement, run=state.run, **parameters)
 
 
+@st.cache_resource(show_spinner=False)
+def _events_of() -> dict[str, tuple[RunState, pd.DataFrame]]:
+    """The events of each run that was looked at, as it stood then."""
+    return {}
+
+
 def _metric_names(state: RunState) -> pd.DataFrame:
-    return _of_run(state, "FROM log.metric_names([$run])")
+    return of_run(state, "FROM log.metric_names([$run])")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import duckdb
+import numpy as np
 import pandas as pd
 
 from collector.log import rollups
@@ -32,9 +33,10 @@ class Results:
         self._known = pd.DataFrame({"run": [], "version": []}).set_index("run")
 
     def of(self, runs: pd.DataFrame, ask: Ask) -> pd.DataFrame:
-        """The columns of `run_results`, hit_rate and hit_rates, in the order of `runs`.
+        """The columns of `run_results` and `hit_rate_curves`, in the order of `runs`.
 
-        damaged: whether a file of the run could not be read, which takes no other run with it.
+        damaged: whether a file of the run could not be read, which takes no other run with it. diverged: whether a norm
+        was ever NaN or infinite, or the last training loss is.
 
         ask: gives the rows of a statement with its parameters.
         """
@@ -59,7 +61,9 @@ def _asked(changed: pd.DataFrame, everything: bool, width: pd.Series, ask: Ask) 
         )
         curves.append(found[found["run"].isin(group)])
     rows = changed.set_index("run")[["version"]].join(results.set_index("run"))
-    return rows.join(pd.concat(curves).set_index("run")).assign(damaged=rows.index.isin(damaged))
+    rows = rows.join(pd.concat(curves).set_index("run")).assign(damaged=rows.index.isin(damaged))
+    broken = rows["broken_since"].notna() & ~np.isfinite(rows["last_train_loss"].astype(float))
+    return rows.assign(diverged=broken | (rows["not_finite"].fillna(0) > 0))
 
 
 def _as_shares(results: pd.DataFrame) -> pd.DataFrame:
@@ -110,8 +114,9 @@ def _cell_width(steps: int) -> int:
 
 
 def thinned(values: object) -> list[float]:
-    """At most so many values of a curve, the last among them."""
+    """At most so many values of a curve, the last among them; NaN where there is none."""
     if values is None or isinstance(values, float):
         return []
     every = max(1, -(-len(values) // CELLS))  # type: ignore[arg-type]
-    return [float(value) for value in values[::-1][::every][::-1]]  # type: ignore[index]
+    kept = values[::-1][::every][::-1]  # type: ignore[index]
+    return [float("nan") if value is None else float(value) for value in kept]

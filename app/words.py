@@ -45,6 +45,11 @@ def standing(run: pd.Series) -> str:
     return "training" if run["status"] == "running" else status_sentence(run)
 
 
+def diverged(since: int) -> str:
+    """That a run diverged."""
+    return f"diverged at step {since:,}"
+
+
 def steps(run: pd.Series) -> str:
     """A run's last step, with separators."""
     return f"{int(run['steps']):,}" if pd.notna(run["steps"]) else "0"

@@ -1,44 +1,158 @@
-"""The address: a page's switches stand in it, so that a link shows what its sender saw."""
+"""The address says all that a page shows: a link to it shows the same, and a step back takes back the last change.
 
-from collections.abc import Collection
+Each function here makes a widget whose value lives in the address under the widget's key. In a session the widget's own
+value counts; the address does where a link or the browser's history has led to the page. Streamlit's own `bind` forgets
+the widget of a page when another page is opened.
+"""
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from importlib import resources
+from typing import Any
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+_PAGE, _KEYS, _TURNS = "address_page", "address_keys", "address_turns"
+"""The session's names of the page that it is on, the keys that each page has in the address, and the steps back."""
+
+_SAID = "address_said"
+"""The session's name of the address as it is. A run gets the browser's, which may be older: what the browser asks for
+while an answer is on its way brings the address from before that answer."""
+
+_history = st.components.v2.component(
+    "lambc_history", js=resources.files("app.shell").joinpath("history.js").read_text(encoding="utf-8")
+)
 
 
-def recall(key: str, options: Collection[str], default: str) -> None:
-    """Give the widget `key`, which comes next, its value in this session, or else the address's.
+def arrive(page: str) -> None:
+    """Let the address count where it has just been opened. For the beginning of each run, before any widget."""
+    context = get_script_run_ctx()
+    back = context is not None and context.is_history_navigation
+    if back:
+        st.session_state[_TURNS] = turns() + 1
+    known: dict[str, set[str]] = st.session_state.setdefault(_KEYS, {})
+    moved = st.session_state.get(_PAGE) != page
+    stale = known.get(page, set()) if back else set()
+    for key in stale | (set().union(*known.values()) & set(st.query_params) if moved else set()):
+        st.session_state.pop(key, None)
+    if back or moved:
+        st.session_state[_SAID] = {key: st.query_params.get_all(key) for key in st.query_params}
+    st.session_state[_PAGE] = page
 
-    Streamlit's own `bind` forgets the widget of a page when another page is opened.
+
+def one_entry_a_change() -> None:
+    """Let the browser's history have one entry for each change of the reader's."""
+    _history(key="history")
+
+
+def turns() -> int:
+    """How often this session has gone back or forward in the browser's history."""
+    return int(st.session_state.get(_TURNS, 0))
+
+
+def belongs(*keys: str) -> None:
+    """Say that these entries of the session are the page's, and are made anew from the address after a step back."""
+    st.session_state[_KEYS].setdefault(st.session_state[_PAGE], set()).update(keys)
+
+
+def recall(key: str, default: Any, read: Callable[[list[str]], Any] = lambda said: said[-1]) -> Any:
+    """The value of a key: the session's, else what `read` makes of the address's words, else the default."""
+    belongs(key)
+    if key in st.session_state:
+        return st.session_state[key]
+    said = st.session_state[_SAID].get(key)
+    return read(said) if said else default
+
+
+def hold(key: str, value: Any) -> None:
+    """Give the widget `key`, which comes next, its value.
+
+    Only where it has another: a value that is set in each run would take from the reader what was entered meanwhile.
     """
-    value = st.session_state.get(key, st.query_params.get(key))
-    st.session_state[key] = value if value in options else default
+    if key not in st.session_state or st.session_state[key] != value:
+        st.session_state[key] = value
 
 
-def recall_text(key: str) -> None:
-    """The same for a widget that takes any text."""
-    st.session_state[key] = st.session_state.get(key, st.query_params.get(key, ""))
+def note(key: str, *values: str) -> None:
+    """Put what a key has into the address; without a value the key is left out."""
+    address: dict[str, list[str]] = st.session_state[_SAID]
+    if values:
+        address[key] = list(values)
+    else:
+        address.pop(key, None)
+    if {key: st.query_params.get_all(key) for key in st.query_params} != address:
+        st.query_params.from_dict(address)
 
 
-def recall_several(key: str, options: Collection[str]) -> None:
-    """The same for a widget that takes several of its options; the address has them with commas between."""
-    named = st.session_state.get(key, st.query_params.get(key, "").split(","))
-    st.session_state[key] = [value for value in named if value in options]
+def choice(
+    make: Callable[..., Any],
+    label: str,
+    options: Mapping[str, str] | Sequence[str],
+    *,
+    key: str,
+    default: str,
+    **how: Any,
+) -> str:
+    """One of some options, by `make` (as st.selectbox); what is shown of an option is what a mapping has for it."""
+    value = recall(key, default)
+    hold(key, value if value in options else default)
+    if isinstance(options, Mapping):
+        how["format_func"] = options.__getitem__
+    chosen = str(make(label, list(options), key=key, persist_state="session", **how))
+    note(key, chosen)
+    return chosen
 
 
-def recall_switch(key: str, default: bool) -> None:
-    """The same for a switch that is on or off."""
-    named = {"on": True, "off": False}.get(st.query_params.get(key, ""), default)
-    st.session_state[key] = bool(st.session_state.get(key, named))
+def several(make: Callable[..., Any], label: str, options: Collection[str], *, key: str, **how: Any) -> list[str]:
+    """Some of the options, or none, by `make` (as st.multiselect)."""
+    hold(key, [value for value in recall(key, [], list) if value in options][: how.get("max_selections")])
+    chosen = [str(value) for value in make(label, list(options), key=key, persist_state="session", **how)]
+    note(key, *chosen)
+    return chosen
 
 
-def note_switch(key: str, value: bool, default: bool) -> None:
-    """Put it into the address."""
-    note(key, "on" if value else "off", "on" if default else "off")
+def text(label: str, *, key: str, **how: Any) -> str:
+    """A line of text."""
+    hold(key, recall(key, ""))
+    entered = st.text_input(label, key=key, persist_state="session", **how) or ""
+    note(key, *filter(None, [entered]))
+    return entered
 
 
-def note(key: str, value: str | None, default: str | None = None) -> None:
-    """Put a value into the address; a default is left out."""
-    if value is None or value == default:
-        st.query_params.pop(key, None)
-    elif st.query_params.get(key) != value:
-        st.query_params[key] = value
+def number(make: Callable[..., Any], label: str, least: int, most: int, *, key: str, default: int, **how: Any) -> int:
+    """A whole number, by `make` (as st.number_input)."""
+    value = recall(key, default, lambda said: int(said[-1]) if re.fullmatch(r"\d{1,15}", said[-1]) else default)
+    hold(key, min(max(int(value), least), most))
+    entered = int(make(label, least, most, key=key, persist_state="session", **how))
+    note(key, str(entered))
+    return entered
+
+
+def switch(label: str, *, key: str, default: bool, **how: Any) -> bool:
+    """A switch, which the address has as on or off."""
+    hold(key, bool(recall(key, default, lambda said: {"on": True, "off": False}.get(said[-1], default))))
+    on = st.toggle(label, key=key, persist_state="session", **how)
+    note(key, "on" if on else "off")
+    return on
+
+
+def span(label: str, lowest: int, highest: int, *, key: str, **how: Any) -> tuple[int, int]:
+    """A slider with two ends, which the address has as 3-17; where it has none it takes in everything."""
+    everything, known = (lowest, highest), f"all_{key}"
+    belongs(known)
+    ends = recall(key, everything, lambda said: read_span(said[-1]) or everything)
+    if ends == st.session_state.get(known):  # all that there was then: the run has gone on, or is another
+        ends = everything
+    st.session_state[known] = everything
+    first, last = sorted(min(max(int(end), lowest), highest) for end in ends)
+    hold(key, (first, last))
+    first, last = st.slider(label, lowest, highest, key=key, format="localized", persist_state="session", **how)
+    note(key, *([f"{first}-{last}"] if (first, last) != everything else []))
+    return first, last
+
+
+def read_span(said: str) -> tuple[int, int] | None:
+    """The two numbers of 3-17; None where there are none."""
+    found = re.fullmatch(r"(\d{1,15})-(\d{1,15})", said)
+    return (int(found[1]), int(found[2])) if found else None

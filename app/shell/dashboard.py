@@ -5,7 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from app.plotly_view import preload
-from app.shell import notices, sidebar
+from app.shell import address, notices, sidebar
 from app.shell.pages import PAGES
 
 HERE = Path(__file__).parent
@@ -24,14 +24,18 @@ page = st.navigation(
         st.Page(PAGES["sql"], title="SQL", url_path="sql", icon=":material/database_search:"),
     ]
 )
+address.arrive(page.title)
 with st.sidebar:
     choice = st.container()
     preload()  # first of all: the browser is busy with it while the log is asked
+    address.one_entry_a_change()
 there = notices.log_is_there()
 with choice:
     if there:
         sidebar.choose_runs()
     sidebar.watch(sidebar.pulse())
 if there:
+    st.set_page_config(page_title=f"{page.title} · {sidebar.chosen_in_short()} · LAMBC")
+    notices.gone()
     page.run()
     notices.problems()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from app.charts.metric import Metric
+from app.shell import address
 
 MOST_CHOSEN = 24
 """Panels that a browser draws without delay."""
@@ -17,21 +18,16 @@ def choose(key: str, metrics: Sequence[Metric], usual: Sequence[Metric]) -> list
     """
     if len(usual) == len(metrics):
         return list(metrics)
-    by_name = {metric.name: metric for metric in metrics}
-    named = st.session_state.get(key, st.query_params.get_all(key))
-    st.session_state[key] = [name for name in named if name in by_name][:MOST_CHOSEN]
-    chosen = st.multiselect(
+    chosen = address.several(
+        st.multiselect,
         "Metrics",
-        list(by_name),
+        [metric.name for metric in metrics],
         key=key,
         max_selections=MOST_CHOSEN,
         placeholder=f"{len(usual)} of {len(metrics):,} metrics are drawn: choose others",
-        persist_state="session",
         select_all=False,
     )
     if not chosen:
-        st.query_params.pop(key, None)
         return list(usual)
-    st.query_params[key] = chosen
     st.caption(f"{len(chosen)} of {len(metrics):,} metrics are drawn.")
     return [metric for metric in metrics if metric.name in chosen]

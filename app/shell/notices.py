@@ -11,7 +11,7 @@ import streamlit as st
 from app import log as opened
 from app import queries, words
 from app.charts.text import shorten
-from app.shell.selection import Selection
+from app.shell.selection import GONE, Selection
 from collector.log.remote import is_url
 
 FIRST_STEPS = """
@@ -39,6 +39,21 @@ def log_is_there() -> bool:
             language="python",
         )
     return False
+
+
+def gone() -> None:
+    """That the address names runs which are not in the log: they stay in it, for they may come back."""
+    runs = st.session_state.get(GONE, [])
+    if not runs:
+        return
+    named = ", ".join(f"**{words.plain(shorten(run, 60))}**" for run in runs[:5])
+    more = f" and {len(runs) - 5} more" if len(runs) > 5 else ""
+    are = "is" if len(runs) == 1 else "are"
+    st.warning(
+        f"{named}{more} {are} named in the address, and {are} not in this log: renamed, removed, or in another folder. "
+        "What else the address names is shown.",
+        icon=":material/link_off:",
+    )
 
 
 def something_to_draw(chosen: Selection, states: dict[str, queries.RunState]) -> bool:
@@ -85,7 +100,7 @@ def _say(error: Exception, sentence: str) -> None:
     damaged = "`lambc check` names the files that are damaged. " if isinstance(error, duckdb.Error) else ""
     st.warning(
         f"{sentence} {type(error).__name__}: {words.plain(first[:300])}  \n"
-        f"{damaged}The terminal that serves it says more; the other pages, and other runs, may well be fine.",
+        f"{damaged}The terminal of the dashboard has the details; other pages and runs are not affected.",
         icon=":material/healing:",
     )
 

@@ -1,7 +1,6 @@
 """The steps that a chart is zoomed to: in the session once it is drawn, and in the address for who gets the link."""
 
 import math
-import re
 
 import streamlit as st
 
@@ -17,12 +16,9 @@ def shown_steps(chart: str, last: int) -> tuple[int, int] | None:
 
     To be asked before that chart is drawn. Until the browser has reported what it shows, the address says it.
     """
+    address.belongs(chart, STEPS)
     reported = st.session_state.get(chart) or {}
-    if "range" in reported:
-        edges = reported["range"]
-    else:
-        named = re.fullmatch(r"(\d{1,15})-(\d{1,15})", st.query_params.get(STEPS, ""))
-        edges = named.groups() if named else None
+    edges = reported["range"] if "range" in reported else address.read_span(address.recall(STEPS, ""))
     if not edges:
         return None
     # Steps whose middle is seen: an edge lies half a step outside, and must not wander when it comes back.
@@ -32,4 +28,17 @@ def shown_steps(chart: str, last: int) -> tuple[int, int] | None:
 
 def note_steps(shown: tuple[int, int] | None) -> None:
     """Put them into the address."""
-    address.note(STEPS, f"{shown[0]}-{shown[1]}" if shown else None)
+    address.note(STEPS, *in_address(shown).values())
+
+
+def in_address(shown: tuple[int, int] | None) -> dict[str, str]:
+    """What the address says of them."""
+    return {STEPS: f"{shown[0]}-{shown[1]}"} if shown else {}
+
+
+def kept_while(same: str) -> str:
+    """What a chart that reports its zoom keeps it for, if the page would have it kept while `same` is: a step back in
+    the browser's history lets it go.
+    """
+    turns = address.turns()
+    return f"{same} {turns}" if turns else same
