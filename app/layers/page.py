@@ -2,8 +2,9 @@
 
 import streamlit as st
 
-from app.charts.text import label_margin
-from app.layers import heatmap
+from app.charts.band_map import left_margin
+from app.charts.bands import stack
+from app.layers import choice, heatmap
 from app.layers import one_layer as layer
 from app.shell import notices, zoom
 from app.shell.selection import selection
@@ -12,14 +13,21 @@ chosen = selection()
 states = chosen.states()
 st.header("Layers", anchor=False)
 if notices.something_to_draw(chosen, states):
-    run, quantity = heatmap.choose(states)
+    left, right = st.columns([4, 1], vertical_alignment="bottom")
+    with right:
+        run = choice.choose_run(states)
+    with left:
+        quantity = choice.choose_quantity(states[run])
     if notices.has_ratios(states[run]):
-        layers = heatmap.choose_layers(states[run])
+        members, order, along_epochs = choice.choose_layers(states[run])
         shown = zoom.shown_steps(heatmap.CHART, states[run].steps)
-        if layers:
+        margin = 76
+        if members:
             with notices.panel():
-                heatmap.draw(chosen, states[run], quantity, layers, shown)
+                rows = stack(members, order)
+                margin = left_margin(rows)
+                heatmap.draw(chosen, states[run], quantity, rows, shown, along_epochs=along_epochs)
         with notices.panel():
-            layer.draw(chosen, states[run], shown, left=label_margin(layers))
+            layer.draw(chosen, states[run], shown, left=margin)
     with st.expander("How to read this", icon=":material/help:"):
         st.markdown(heatmap.GUIDE)
