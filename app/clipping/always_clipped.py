@@ -1,4 +1,4 @@
-"""Which layers were clipped in all their steps and which in none, in a sentence a run."""
+"""How often a run was clipped, which of its layers in all their steps and which never, in a sentence a run."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,6 @@ import streamlit as st
 from app import queries, words
 from app.charts.text import shorten
 from app.shell.selection import Selection
-from app.shell.sidebar import HUES
 
 PLURALS = {
     "convolution": "convolutions",
@@ -26,13 +25,18 @@ MOST_NAMED = 2
 def draw(chosen: Selection, states: dict[str, queries.RunState]) -> None:
     """A line a run."""
     for _, run in chosen.runs[chosen.runs["run"].isin(states)].iterrows():
-        hue = HUES[chosen.lines[run["run"]].hue]
-        said = sentence(states[run["run"]])
-        st.markdown(f":{hue}[■] **{words.plain(shorten(run['run'], 40))}**: {said}")
+        st.markdown(f"{chosen.name(run['run'])}: {sentence(states[run['run']])}")
 
 
 def sentence(state: queries.RunState) -> str:
-    """What the bound did to the layers of a run: always, never, or now and then."""
+    """What the bound did to the layers of a run: always, never, or in some steps; and whether the run diverged."""
+    since = queries.diverged_since(state)
+    if since is None:
+        return _clipped(state)
+    return f":red[:material/error: {words.diverged(since)}]; {_clipped(state)} Later steps mean nothing."
+
+
+def _clipped(state: queries.RunState) -> str:
     rates, kinds = queries.hit_rates(state), queries.kinds(state)
     adapted = rates[rates["adapted"] > 0]
     found = queries.clipped_throughout(state)
@@ -42,15 +46,15 @@ def sentence(state: queries.RunState) -> str:
     if len(never) == len(adapted):
         return f"no layer was ever clipped: {_why(adapted)}."
     said = [
-        f"**{len(always)} of {len(adapted)} layers are clipped in all steps**: {_named(always, kinds)}"
+        f"**{len(always):,} of {len(adapted):,} layers are clipped in all steps**: {_named(always, kinds)}"
         if always
         else "no layer is clipped in all steps"
     ]
     if never:
-        said.append(f"{len(never)} in none: {_named(never, kinds)}")
+        said.append(f"{len(never):,} never: {_named(never, kinds)}")
     if rest := len(adapted) - len(always) - len(never):
-        said.append(f"{rest} now and then")
-    return "; ".join(said) + "."
+        said.append(f"{rest:,} in some steps")
+    return f"clipped in **{words.percent(queries.hit_rate(state))}** of its layer-steps; {'; '.join(said)}."
 
 
 def _why(adapted: pd.DataFrame) -> str:
@@ -65,7 +69,7 @@ def _named(layers: Sequence[str], kinds: dict[str, str]) -> str:
     every = pd.Series(kinds).value_counts()
     counts = pd.Series([kinds[layer] for layer in layers]).value_counts()
     said = [
-        f"all {counts[kind]} {PLURALS[kind]}" if counts[kind] == every[kind] > 1 else _some(counts, every, kind)
+        f"all {counts[kind]:,} {PLURALS[kind]}" if counts[kind] == every[kind] > 1 else _some(counts, every, kind)
         for kind in PLURALS
         if kind in counts
     ]
@@ -74,4 +78,4 @@ def _named(layers: Sequence[str], kinds: dict[str, str]) -> str:
 
 def _some(counts: pd.Series, every: pd.Series, kind: str) -> str:
     one = {"linear": "the linear layer", "other": "the other one"}.get(kind, f"the {kind}")
-    return one if every[kind] == 1 else f"{counts[kind]} of {every[kind]} {PLURALS[kind]}"
+    return one if every[kind] == 1 else f"{counts[kind]:,} of {every[kind]:,} {PLURALS[kind]}"

@@ -5,8 +5,8 @@ import streamlit as st
 
 from app import queries, words
 from app.charts.text import ratio_text, shorten
-from app.layers.heatmap import CHART, LAYER
-from app.shell.pages import PAGES
+from app.layers.one_layer import LAYER
+from app.layers.opened import open_page
 
 KINDS = {"nan": "✕ NaN", "inf": "✕ Inf", "jump": "⇅ jump", "zero norm": "○ zero norm"}
 """As the table says them."""
@@ -29,7 +29,7 @@ MOST_SHOWN = 120
 
 def draw(state: queries.RunState) -> None:
     """A row an event; what begins in several layers at the same step is one."""
-    st.subheader("Unusual in this run", anchor=False)
+    st.subheader(f"Unusual in {words.plain(shorten(state.run, 60))}", anchor=False)
     found = queries.events(state)
     listed, more = found[found["kind"] != "more"], found[found["kind"] == "more"]
     looked_at = f"{int(queries.hit_rates(state)['rows'].sum()):,} layer-steps"
@@ -125,7 +125,7 @@ def _more(more: pd.DataFrame) -> str:
     since = int(more["step"].min())
     return (
         f"{' and the '.join([said[0], *(each[4:] for each in said[1:])])} go on like this; from step {since:,} on not "
-        "every place was looked at. `lambc sql` with `WHERE kind = 'more'` says where."
+        "every place was examined. `lambc sql` with `WHERE kind = 'more'` lists the others."
     )
 
 
@@ -136,5 +136,4 @@ def _show(state: queries.RunState, event: pd.Series) -> None:
     first = max(1, step - AROUND * stride)
     last = min(state.steps, step + MOST_SHOWN * stride, last_step + AROUND * stride)
     st.session_state[LAYER] = event["layer"]
-    st.session_state.pop(CHART, None)  # the zoom of an earlier visit
-    st.switch_page(PAGES["layers"], query_params={"run": state.run, LAYER: event["layer"], "steps": f"{first}-{last}"})
+    open_page(state, {LAYER: event["layer"]}, (first, last))

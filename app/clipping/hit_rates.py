@@ -1,29 +1,26 @@
 """How often the chosen runs' layers are clipped."""
 
-import itertools
-
 import pandas as pd
 import streamlit as st
 
-from app import queries, words
+from app import band_cells, queries
 from app.charts import hit_rates
-from app.charts.text import shorten
+from app.charts.hit_matrix import hit_matrix
 from app.plotly_view import plotly_view
 from app.shell.selection import Selection
 
-CARDS_A_ROW = 5
-CARDS_WIDTH = 95
-"""Characters of the runs' names that a row of cards has room for on a page of 1280 pixels."""
+MOST_MATRICES = 4
+"""So many runs have a matrix of their own."""
 
 GUIDE = """
 - A **hit** is a layer in a step whose trust ratio was cut by its bound: orange by the upper, blue by the lower one. A
   ratio that is 1 for another reason (a zero norm, a layer that is not adapted) is no hit.
-- A layer that is clipped **in all steps** never sees LAMB's ratio: its step is the plain update times the bound.
-- A bound that **nobody hits** does nothing; at a bound of 1 it is often the one-dimensional layers alone that hit it.
+- A layer that is clipped **in all steps** never uses LAMB's ratio: its step is the plain update times the bound.
+- A bound that **no layer hits** does nothing; at a bound of 1 often only the one-dimensional layers hit it.
 - A ratio **jumps** if it is tenfold, or a tenth, from one step to the next; there and back is one event.
 - Biases begin at zero, so that **a norm of zero** at step 1 is nothing to worry about; one that *stays* zero is a layer
   that does not learn.
-- **NaN** and **Inf** spread from the layer where they begin: the first row is the place to look at.
+- **NaN** and **Inf** spread from the layer where they begin: look at the first row first.
 """
 
 
@@ -31,35 +28,55 @@ def any_clipped(states: dict[str, queries.RunState]) -> bool:
     """Whether any layer of the runs was ever clipped; if not, the page says what there is to do."""
     if any(queries.hit_rate(state) for state in states.values()):
         return True
+    adapted = any(queries.hit_rates(state)["adapted"].any() for state in states.values())
     st.info(
-        "None of these runs was ever clipped. A run gets a bound by `LAMBC(…, clip=1.0)`; the page Bounds says what a "
-        "bound would clip.",
+        "None of these runs was ever clipped. "
+        + (
+            "A run gets a bound by `LAMBC(…, clip=1.0)`; the page Bounds shows what a bound would clip."
+            if adapted
+            else "Their optimizers adapt no layer, so that there is nothing for a bound to clip."
+        ),
         icon=":material/content_cut:",
     )
     return False
 
 
-def draw_numbers(states: dict[str, queries.RunState]) -> None:
-    """A card a run: its hit rate, and how many layers it comes from."""
-    cards = min(max(3, len(states)), CARDS_A_ROW)
-    columns = itertools.cycle(st.columns(cards))
-    for column, state in zip(columns, states.values(), strict=False):
-        rates = queries.hit_rates(state)
-        hits, adapted = int(rates[["upper_hits", "lower_hits"]].sum().sum()), int(rates["adapted"].sum())
-        clipped = int(((rates["upper_hits"] + rates["lower_hits"]) > 0).sum())
-        column.metric(
-            words.plain(shorten(state.run, CARDS_WIDTH // cards)),
-            words.percent(hits / adapted if adapted else None),
-            f"in {clipped} of {len(rates)} layers",
-            delta_color="off",
-            delta_arrow="off",
-            border=True,
-        )
-
-
 def draw_by_layer(chosen: Selection, states: dict[str, queries.RunState]) -> None:
-    """A bar a layer, a panel a run."""
+    """Of models of many layers families by blocks; of the others a bar a layer, a panel a run."""
+    wide = {run: state for run, state in states.items() if band_cells.drawn_by_family(state)}
+    few = {run: state for run, state in states.items() if run not in wide}
+    if len(states) == 1 and not wide:
+        return  # the map has it all
     st.subheader("How often each layer is clipped", anchor=False)
+    if few:
+        _draw_bars(chosen, few)
+    if wide:
+        _draw_matrices(chosen, wide)
+
+
+def _draw_matrices(chosen: Selection, states: dict[str, queries.RunState]) -> None:
+    newest = list(states.items())[-MOST_MATRICES:]
+    more = f" Of {len(states)} such runs the newest {len(newest)}." if len(newest) < len(states) else ""
+    st.caption(
+        "Share of the steps in which the bound cut the layer's trust ratio: a cell is the layer of a kind in a block, "
+        f"of several, as of experts, the one that was clipped most.{more}"
+    )
+    for place, (run, state) in enumerate(newest):
+        named = pd.DataFrame(band_cells.members(state))
+        matrix = hit_matrix(named.merge(queries.hit_rates(state), on="layer"), theme=chosen.theme)
+        never = "" if queries.hit_rate(state) else ": never clipped"
+        if never or len(states) > 1:
+            st.markdown(f"{chosen.name(run)}{never}")
+        if not never and matrix is not None:
+            plotly_view(
+                matrix,
+                key=f"hits_by_block_{place}",
+                label="How often each layer is clipped, by kind and block",
+                of=queries.about([state], 1, state.steps),
+            )
+
+
+def _draw_bars(chosen: Selection, states: dict[str, queries.RunState]) -> None:
     newest = list(states.items())[-hit_rates.MOST_PANELS :]
     rates = {run: queries.hit_rates(state) for run, state in newest}
     layers = list(dict.fromkeys(layer for frame in rates.values() for layer in frame["layer"]))
@@ -69,6 +86,7 @@ def draw_by_layer(chosen: Selection, states: dict[str, queries.RunState]) -> Non
         hit_rates.hit_rates_by_layer(rates, layers=layers, lines=chosen.lines, theme=chosen.theme),
         key="hits_by_layer",
         label="How often each layer is clipped, by run",
+        of=queries.about(dict(newest).values(), 1, max(state.steps for _, state in newest)),
     )
 
 
@@ -81,6 +99,7 @@ def draw_over_time(chosen: Selection, states: dict[str, queries.RunState]) -> No
         hit_rates.hit_rates_over_time(rates, lines=chosen.lines, theme=chosen.theme),
         key="hits_over_time",
         label="Clip hits over time",
+        of=queries.about(states.values(), 1, max(state.steps for state in states.values())),
     )
 
 
