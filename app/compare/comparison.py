@@ -1,7 +1,9 @@
 """The chosen runs against each other: whether seeds are taken together, a card for each setting, and the curves."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
+import pandas as pd
 import streamlit as st
 
 from app import queries, words
@@ -9,8 +11,9 @@ from app.charts.metrics import metric_curves
 from app.charts.text import shorten
 from app.compare import curves as comparison_curves
 from app.compare import seeds
-from app.compare.measures import MEASURES, measured, of_what, spread
+from app.compare.measures import MEASURES, Measure, measured, of_what, spread
 from app.compare.seeds import Setting
+from app.compare.verdict import Difference, against
 from app.plotly_view import plotly_view
 from app.shell import address, metric_choice
 from app.shell.selection import Selection
@@ -25,8 +28,10 @@ GUIDE = """
   time** counts from the run's start; the pause before a resume is left out, and so are steps that it took back.
 - **Group seeds** takes runs together whose configs differ by the seed alone: a line is their mean, the band one sample
   standard deviation to either side. From an **open point** on the line is **dotted**: fewer seeds have values there, as
-  one is still training, stopped early or is no longer a number.
-- One run a setting says little when the difference is small: accuracies of the same setting differ from seed to seed.
+  one is still training, stopped early or is no longer a number. By wall time the line is broken there: a mean that
+  loses a seed jumps.
+- A difference has a colour only where it can be told from chance: both settings have several seeds, it is more than the
+  larger of their standard deviations, and they differ in nothing but the bound.
 - **Clip hits** is the share of all layers' ratios that a bound cut.
 - **Drag** in one panel zooms all of them to the same places; a **double click** shows everything again.
 """
@@ -46,6 +51,12 @@ class Comparison:
     faint: bool
     by: str
 
+    @cached_property
+    def diverged(self) -> dict[str, int]:
+        """The runs that diverged, and where."""
+        found = {run: queries.diverged_since(state) for run, state in self.states.items()}
+        return {run: since for run, since in found.items() if since is not None}
+
     @property
     def groups(self) -> tuple[Setting, ...]:
         """Settings of several seeds."""
@@ -57,68 +68,110 @@ def choose(chosen: Selection, states: dict[str, queries.RunState]) -> Comparison
     rows = chosen.runs[chosen.runs["run"].isin(states)]
     found = seeds.settings({run["run"]: words.config(run) for _, run in rows.iterrows()})
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-        by = _choose_axis()
+        by = _choose_axis(states)
         together = any(setting.grouped for setting in found)
         faint = False
         if together:
-            together = _switch("group", "Group seeds", "Runs whose configs differ by the seed alone, as their mean.")
+            together = address.switch(
+                "Group seeds",
+                key="group",
+                default=True,
+                help="Runs whose configs differ by the seed alone, as their mean.",
+            )
         if together:
-            faint = _switch("seeds", "Show each seed", "Each of the runs, faintly, behind the mean.")
+            says = "Each of the runs, faintly, behind the mean."
+            faint = address.switch("Show each seed", key="seeds", default=True, help=says)
     alone = tuple(Setting(run, (run,)) for run in states)
     return Comparison(chosen, states, tuple(found) if together else alone, faint, by)
 
 
-def _choose_axis() -> str:
-    address.recall("along", ("step", "epoch", "time"), "step")
-    axis = st.segmented_control(
+def _choose_axis(states: dict[str, queries.RunState]) -> str:
+    """What curves are drawn along; epochs where any of the runs has some."""
+    axes = {"step": "by step", "epoch": "by epoch", "time": "by wall time"}
+    if all(queries.epoch_steps(state).empty for state in states.values()):
+        del axes["epoch"]
+    return address.choice(
+        st.segmented_control,
         "Along",
-        ["step", "epoch", "time"],
-        required=True,
+        axes,
         key="along",
-        persist_state="session",
-        format_func=lambda axis: "by wall time" if axis == "time" else f"by {axis}",
+        default="step",
+        required=True,
         label_visibility="collapsed",
     )
-    address.note("along", axis, "step")
-    return str(axis)
-
-
-def _switch(key: str, label: str, says: str) -> bool:
-    address.recall_switch(key, True)
-    on = st.toggle(label, key=key, help=says, persist_state="session")
-    address.note_switch(key, on, True)
-    return on
 
 
 def draw_numbers(compared: Comparison) -> None:
-    """A card a setting: its best accuracy, or its last loss where none has one, against the best of the others."""
+    """Who is ahead in a sentence; and a card a setting: its best accuracy, or its last loss where none has one, against
+    the best of the others.
+    """
     results = queries.results().set_index("run")
     measure = next((each for each in MEASURES if measured(results, list(compared.states), each)), None)
     if measure is None:
         return
-    best = {setting: spread(results, setting, measure.column) for setting in compared.settings}
-    if len(best) > MOST_CARDS:
-        best = dict(sorted(best.items(), key=lambda item: measure.rank(item[1]))[:CARDS_A_ROW])
-    entries = list(best.items())
-    for start in range(0, len(entries), CARDS_A_ROW):
-        row = entries[start : start + CARDS_A_ROW]
-        for column, (setting, each) in zip(st.columns(CARDS_A_ROW), row, strict=False):
-            of = of_what(results, setting.runs, measure)
-            others = [
-                other
-                for one, other in best.items()
-                if one is not setting and other.n and of_what(results, one.runs, measure) == of
-            ]
-            ahead = min(others, key=measure.rank).mean if others and each.n else None
-            column.metric(
-                words.plain(shorten(setting.name, 32)),
-                measure.text(each),
-                None if ahead is None else measure.apart(each.mean, ahead),
-                delta_color="normal" if measure.share else "inverse",
-                delta_description="to the best of the others" if ahead is not None else None,
-                help=_said(setting, each, f"{of} {measure.says}"),
-                border=True,
-            )
+    every = {setting: spread(results, setting, measure.column) for setting in compared.settings}
+    ranked = sorted(every.items(), key=lambda item: measure.rank(item[1]))
+    configs = {run["run"]: words.config(run) for _, run in compared.chosen.runs.iterrows()}
+    differences = {
+        entry[0]: against(entry, best, measure, configs)
+        for entry in ranked
+        if entry[1].n and (best := _best_of_others(entry[0], ranked, results, measure))
+    }
+    (first, leads), what = ranked[0], f"{of_what(results, ranked[0][0].runs, measure)} {measure.noun}"
+    st.markdown(_verdict(first, f"{what}, {measure.text(leads)}", differences.get(first)))
+    shown = every if len(every) <= MOST_CARDS else dict(ranked[:CARDS_A_ROW])
+    cells = [column for _ in range(0, len(shown), CARDS_A_ROW) for column in st.columns(CARDS_A_ROW)]
+    for column, (setting, each) in zip(cells, shown.items(), strict=False):
+        difference = differences.get(setting)
+        with column:
+            _draw_card(compared, setting, each, measure, difference, _said(setting, each, f"{what}, {measure.which}"))
+
+
+def _best_of_others(
+    setting: Setting, ranked: list[tuple[Setting, seeds.Spread]], results: pd.DataFrame, measure: Measure
+) -> tuple[Setting, seeds.Spread] | None:
+    """The best of the other settings that were measured on the same data."""
+    of = of_what(results, setting.runs, measure)
+    others = (entry for entry in ranked if entry[0] is not setting and entry[1].n)
+    return next((entry for entry in others if of_what(results, entry[0].runs, measure) == of), None)
+
+
+def _verdict(first: Setting, what: str, difference: Difference | None) -> str:
+    said = f"**{words.plain(shorten(first.name, 40))}** has the best {what}"
+    if difference is None:
+        return f"{said}."
+    caveats = {
+        "": "that is more than the seeds of one setting are apart",
+        "n = 1: cannot tell": "with one run of a setting that may be chance",
+        "within the spread of the seeds": "the seeds of one setting are as far apart",
+    }
+    other = caveats.get(difference.caveat, f"they {difference.caveat}, so that it is not the bound alone")
+    return f"{said}: {difference.text} against the next best; {other}."
+
+
+def _draw_card(
+    compared: Comparison,
+    setting: Setting,
+    each: seeds.Spread,
+    measure: Measure,
+    difference: Difference | None,
+    says: str,
+) -> None:
+    """Green and red only where a difference says something."""
+    since = [compared.diverged[run] for run in setting.runs if run in compared.diverged]
+    with st.container(border=True, height="stretch"):
+        st.metric(
+            words.plain(shorten(setting.name, 32)),
+            measure.text(each),
+            difference.text if difference else None,
+            delta_color="off" if difference is None or difference.caveat else "normal" if measure.share else "inverse",
+            delta_description=(difference.caveat or "against the best other") if difference else None,
+            delta_arrow="off",
+            help=says,
+        )
+        if since:
+            of = f" ({len(since)} of {len(setting.runs)} runs)" if setting.grouped else ""
+            st.markdown(f":red-badge[:material/error: {words.diverged(min(since))}{of}]")
 
 
 def _said(setting: Setting, each: seeds.Spread, what: str) -> str:
@@ -160,7 +213,8 @@ def draw_curves(compared: Comparison) -> None:
         ),
         key="compare",
         label="Accuracy, loss and clip hits of the runs",
+        of=queries.about(compared.states.values(), 1, max(state.steps for state in compared.states.values())),
         keep_zoom=compared.by,
     )
-    with st.expander("How to read this", icon=":material/help:"):
+    with st.expander("How to read the curves", icon=":material/help:"):
         st.markdown(GUIDE)

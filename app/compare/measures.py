@@ -14,12 +14,13 @@ from app.compare.seeds import Setting
 class Measure:
     """A column of the results, and the one that says of which data it is.
 
-    share: whether it is an accuracy, of which more is better.
+    noun, which: what it is, and which of a run's values. share: whether it is an accuracy, of which more is better.
     """
 
     column: str
     of: str
-    says: str
+    noun: str
+    which: str
     share: bool
 
     def text(self, each: seeds.Spread) -> str:
@@ -42,8 +43,8 @@ class Measure:
 
 
 MEASURES = (
-    Measure("best_accuracy", "accuracy_of", "accuracy, the best", True),
-    Measure("last_loss", "loss_of", "loss, the last", False),
+    Measure("best_accuracy", "accuracy_of", "accuracy", "the best", True),
+    Measure("last_loss", "loss_of", "loss", "the last", False),
 )
 
 

@@ -11,8 +11,10 @@ chosen = selection()
 states = chosen.states()
 st.header("Compare", anchor=False)
 if notices.something_to_draw(chosen, states):
-    compared = comparison.choose(chosen, states)
-    with notices.panel():
+    verdict = st.container(key="verdict")
+    with st.container(key="switches"):
+        compared = comparison.choose(chosen, states)
+    with verdict, notices.panel():
         comparison.draw_numbers(compared)
     with notices.panel():
         comparison.draw_curves(compared)

@@ -31,7 +31,9 @@ def draw(chosen: Selection, states: dict[str, RunState]) -> None:
     """The switches, the table and the figure."""
     st.subheader("As in the paper", anchor=False)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-        everything = _switch("whole_log", "All runs of the log", "Not the chosen ones alone.")
+        everything = address.switch(
+            "All runs of the log", key="whole_log", default=False, help="Instead of the chosen runs."
+        )
         rows = queries.runs() if everything else chosen.runs[chosen.runs["run"].isin(states)]
         measured = queries.results().set_index("run")["best_test_accuracy"].dropna().index
         rows = rows[rows["run"].isin(measured)]
@@ -39,7 +41,7 @@ def draw(chosen: Selection, states: dict[str, RunState]) -> None:
         if not found:
             st.caption(NEEDS)
             return
-        training = _switch("training", "Accuracy in training", "As Figure 3 has it.")
+        training = address.switch("Accuracy in training", key="training", default=False, help="As Figure 3 has it.")
         which = _choose_result()
         experiment = _choose_experiment(found)
     _draw_table(experiment, which)
@@ -51,46 +53,46 @@ def draw(chosen: Selection, states: dict[str, RunState]) -> None:
                 curves,
                 bounds=[words.bound_text(clip) for clip in experiment.clips],
                 unbounded=words.bound_text(None),
+                hues=None if everything else _hues(chosen, experiment),
                 theme=chosen.theme,
             ),
             key="paper",
             label="Accuracy by epoch, a panel for each batch size, a line for each bound",
+            of=f"experiment {experiment.name}, " + ", ".join(words.bound_text(clip) for clip in experiment.clips),
             keep_zoom=experiment.name,
         )
-    with st.expander("How to read this", icon=":material/help:"):
+    with st.expander("How to read the table", icon=":material/help:"):
         st.markdown(GUIDE)
 
 
-def _switch(key: str, label: str, says: str) -> bool:
-    address.recall_switch(key, False)
-    on = st.toggle(label, key=key, help=says, persist_state="session")
-    address.note_switch(key, on, False)
-    return on
+def _hues(chosen: Selection, experiment: Experiment) -> dict[str, int]:
+    """Each bound in the hue of the first of its runs, or in the next one that no other bound has."""
+    found: dict[str, int] = {}
+    for clip in experiment.clips:
+        runs = [run for cell in experiment.cells if cell.clip == clip for run in cell.runs]
+        own = min((list(chosen.lines).index(run), chosen.lines[run].hue) for run in runs)[1]
+        hues = [(own + turn) % len(chosen.theme.runs) for turn in range(len(chosen.theme.runs))]
+        found[words.bound_text(clip)] = next((hue for hue in hues if hue not in found.values()), own)
+    return found
 
 
 def _choose_result() -> str:
-    labels = {"best": "best epoch", "last": "last epoch"}
-    address.recall("result", labels, "best")
-    which = st.segmented_control(
+    return address.choice(
+        st.segmented_control,
         "Test accuracy of the",
-        list(labels),
-        required=True,
+        {"best": "best epoch", "last": "last epoch"},
         key="result",
-        format_func=lambda name: labels[name],
-        persist_state="session",
+        default="best",
+        required=True,
     )
-    address.note("result", which, "best")
-    return str(which)
 
 
 def _choose_experiment(found: list[Experiment]) -> Experiment:
     names = [experiment.name for experiment in found]
     if len(names) == 1:
-        address.note("experiment", None)
+        address.note("experiment")
         return found[0]
-    address.recall("experiment", names, names[0])
-    name = st.selectbox("Experiment", names, key="experiment", persist_state="session")
-    address.note("experiment", name, names[0])
+    name = address.choice(st.selectbox, "Experiment", names, key="experiment", default=names[0])
     return next(experiment for experiment in found if experiment.name == name)
 
 

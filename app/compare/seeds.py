@@ -94,7 +94,7 @@ def mean_curve(curves: Sequence[pd.DataFrame], *, by: str) -> pd.DataFrame:
 
     curves: one a seed. by: 'epoch' takes the values of an epoch together, from columns epoch and value; 'step' those of
     a cell of steps, from step, middle and value; 'time' those at a moment, between two of which a curve is a straight
-    line, from seconds and value.
+    line, from seconds and value; it has a row without a mean wherever a seed begins or ends.
     """
     if by == "time":
         return _mean_by_time(curves)
@@ -117,7 +117,14 @@ def _mean_by_time(curves: Sequence[pd.DataFrame]) -> pd.DataFrame:
     x = np.unique(np.linspace(first, last, POINTS))
     rows = pd.DataFrame([np.interp(x, curve["seconds"], curve["value"], left=np.nan, right=np.nan) for curve in there])
     means = pd.DataFrame({"x": x, "mean": rows.mean(), "std": rows.std(), "lowest": rows.min(), "n": rows.count()})
-    return means[means["n"] > 0].reset_index(drop=True)
+    return _broken(means[means["n"] > 0].reset_index(drop=True))
+
+
+def _broken(means: pd.DataFrame) -> pd.DataFrame:
+    """A gap wherever a seed begins or ends: across it a line would show the jump of a mean that has lost a seed."""
+    places = means.index[means["n"].ne(means["n"].shift()) & (means.index > 0)]
+    gaps = pd.DataFrame({"x": means["x"][places], "n": means["n"].shift()[places].astype(int)})
+    return pd.concat([means, gaps.set_index(places - 0.5)]).sort_index().reset_index(drop=True)
 
 
 def _said(value: object) -> str:

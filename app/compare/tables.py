@@ -64,16 +64,17 @@ def _row(compared: Comparison, results: pd.DataFrame, name: str, runs: tuple[str
         "loss": spread(results, setting, "last_loss").mean,
         "hits": seeds.spread([queries.hit_rate(state) for state in states]).mean,
         "steps": max(state.steps for state in states),
-        "status": _standing(compared.chosen, runs),
+        "status": _standing(compared, runs),
     }
 
 
-def _standing(chosen: Selection, runs: tuple[str, ...]) -> str:
-    """How the runs stand, those of one standing counted."""
-    standings = chosen.runs.set_index("run").loc[list(runs), "status"].fillna("unreadable").value_counts()
-    if len(standings) == 1:
-        return str(standings.index[0])
-    return ", ".join(f"{count} {status}" for status, count in standings.items())
+def _standing(compared: Comparison, runs: tuple[str, ...]) -> str:
+    """How the runs stand, those of one standing counted; of those that diverged no more than that."""
+    standings = compared.chosen.runs.set_index("run").loc[list(runs), "status"].fillna("unreadable")
+    counts = standings.mask(standings.index.isin(list(compared.diverged)), "diverged").value_counts()
+    if len(counts) == 1:
+        return str(counts.index[0])
+    return ", ".join(f"{count} {status}" for status, count in counts.items())
 
 
 def draw_differences(chosen: Selection) -> None:
