@@ -1,5 +1,6 @@
 """The code that sets a bound, or one for each of many layers."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from math import inf, isfinite
@@ -39,11 +40,15 @@ def for_all_layers(optimizer: str, clip: Clip) -> str:
     return f"optimizer = {optimizer}(model.named_parameters(), clip={_plain(clip)})"
 
 
-def for_each_layer(optimizer: str, sections: Mapping[str, Sequence[tuple[str, Clip]]]) -> str:
-    """A bound for each layer by its name; layers of one bound share a group, as a step takes a group at a time.
+Sections: TypeAlias = Mapping[str, Sequence[tuple[str, Clip]]]
+"""Names, or patterns of names, and bounds, under what is said of them in a comment."""
 
-    sections: names and bounds, under what is said of them in a comment.
-    A layer that has none is an error, so that a name that is written in another way goes through to no other bound.
+
+def for_each_layer(optimizer: str, sections: Sections) -> str:
+    """A bound for each layer by its name.
+
+    A layer that has none is an error (lambc.clip_groups), so that a name that is written in another way goes through to
+    no other bound.
     """
     lines = [
         f"    {line}"
@@ -52,21 +57,36 @@ def for_each_layer(optimizer: str, sections: Mapping[str, Sequence[tuple[str, Cl
     ]
     return "\n".join(
         [
+            f"from lambc import {optimizer}, clip_groups",
+            "",
             "bounds = {",
             *lines,
             "}",
-            "groups = {}",
-            "for name, layer in model.named_parameters():",
-            "    group = groups.setdefault(bounds[name], [])",
-            "    group.append((name, layer))",
-            f"optimizer = {optimizer}(",
-            "    [",
-            '        {"params": layers, "clip": clip}',
-            "        for clip, layers in groups.items()",
-            "    ]",
-            ")",
+            f"optimizer = {optimizer}(clip_groups(model, bounds))",
         ]
     )
+
+
+def by_patterns(sections: Sections, families: Mapping[str, str]) -> dict[str, list[tuple[str, Clip]]]:
+    """The same bounds, but with a family in place of its layers, in which a `*` stands for a number.
+
+    Layers that have another bound than most of their family are named in full, which comes before a pattern.
+
+    sections: every layer of a run, by its name. families: of each layer.
+    """
+    counts = Counter((families[name], clip) for layers in sections.values() for name, clip in layers)
+    most: dict[str, Clip] = {}
+    for (family, clip), _ in counts.most_common():
+        most.setdefault(family, clip)
+    found: dict[str, list[tuple[str, Clip]]] = {}
+    written: set[str] = set()
+    for comment, layers in sections.items():
+        for name, clip in layers:
+            name = families[name] if most[families[name]] == clip else name
+            if name not in written:
+                written.add(name)
+                found.setdefault(comment, []).append((name, clip))
+    return found
 
 
 def _quoted(name: str) -> str:

@@ -1,16 +1,15 @@
 """What is asked about another bound: of which run, over which part of its training, and for which hit rate."""
 
-import re
 from dataclasses import dataclass
 
 import pandas as pd
 import streamlit as st
 
-from app import queries
+from app import queries, words
 from app.charts.layers import Side
 from app.shell import address
 
-RATES = ("0.1", "0.5", "1", "2", "5", "10", "20", "50")
+RATES = {rate: f"{rate}%" for rate in ("0.1", "0.5", "1", "2", "5", "10", "20", "50")}
 """The hit rates that one can want, in per cent."""
 
 PARTS = {
@@ -20,6 +19,9 @@ PARTS = {
     "steps": "steps",
     "epochs": "epochs",
 }
+
+
+OTHER: dict[Side, Side] = {"upper": "lower", "lower": "upper"}
 
 
 @dataclass(frozen=True)
@@ -42,55 +44,49 @@ def ask(states: dict[str, queries.RunState]) -> Question:
     """Which run, which part of its training, which side, and which hit rate."""
     left, middle, beside, right = st.columns([9, 18, 8, 8], gap="small")
     with left:
-        address.recall("run", states, list(states)[-1])
-        state = states[st.selectbox("Run", list(states), key="run", persist_state="session")]
-        address.note("run", state.run, list(states)[-1])
+        state = states[address.choice(st.selectbox, "Run", list(states), key="run", default=_answers_best(states))]
     epochs = queries.epoch_steps(state)
     with middle:
         first, last = _choose_part(state, epochs)
     with beside:
         side = _choose_side()
     with right:
-        address.recall("rate", RATES, "5")
-        rate = st.select_slider(
+        rate = address.choice(
+            st.select_slider,
             "Wanted hit rate",
             RATES,
             key="rate",
-            format_func=lambda rate: f"{rate}%",
-            persist_state="session",
-            help="The share of all layer-steps that the bound should clip at most.",
+            default="5",
+            help="The share of all layer-steps, from 0.1 to 50 %, that the bound should clip at most. "
+            "At 5 % it cuts the furthest ratios, and leaves nearly all steps as they are.",
         )
-        address.note("rate", rate, "5")
     return Question(state, side, first, last, float(rate) / 100)
 
 
+def _answers_best(states: dict[str, queries.RunState]) -> str:
+    """The newest run that was never clipped, whose ratios are its own; else the newest that did not diverge."""
+    well = {run: state for run, state in states.items() if queries.diverged_since(state) is None}
+    free = [run for run, state in well.items() if queries.hit_rate(state) == 0]
+    return ([*states][-1:] + [*well][-1:] + free[-1:])[-1]
+
+
 def _choose_side() -> Side:
-    address.recall("side", ("upper", "lower"), "upper")
-    side = st.segmented_control(
+    side = address.choice(
+        st.segmented_control,
         "Bound",
         ["upper", "lower"],
         key="side",
+        default="upper",
         required=True,
-        persist_state="session",
         help="An upper bound cuts the ratios above it, a lower one those below it.",
     )
-    address.note("side", side, "upper")
     return "lower" if side == "lower" else "upper"
 
 
 def _choose_part(state: queries.RunState, epochs: pd.DataFrame) -> tuple[int, int]:
     """The first and last step of the part of training that is asked about."""
-    parts = [part for part in PARTS if part != "epochs" or len(epochs) > 1]
-    address.recall("part", parts, "all")
-    part = st.segmented_control(
-        "Part of training",
-        parts,
-        key="part",
-        required=True,
-        format_func=lambda part: PARTS[part],
-        persist_state="session",
-    )
-    address.note("part", part, "all")
+    parts = {part: label for part, label in PARTS.items() if part != "epochs" or len(epochs) > 1}
+    part = address.choice(st.segmented_control, "Part of training", parts, key="part", default="all", required=True)
     tenth = max(1, state.steps // 10)
     match part:
         case "first":
@@ -98,26 +94,18 @@ def _choose_part(state: queries.RunState, epochs: pd.DataFrame) -> tuple[int, in
         case "last":
             return state.steps - tenth + 1, state.steps
         case "steps" if state.steps > 1:
-            return _choose_between("between", "Steps", 1, state.steps)
+            return address.span("Steps", 1, state.steps, key="between", label_visibility="collapsed")
         case "epochs":
-            first, last = _choose_between("epochs", "Epochs", int(epochs["epoch"].min()), int(epochs["epoch"].max()))
+            lowest, highest = int(epochs["epoch"].min()), int(epochs["epoch"].max())
+            first, last = address.span("Epochs", lowest, highest, key="epochs", label_visibility="collapsed")
             # Of epochs without metrics it is only known between which others they lie.
             start, end = epochs["epoch"].searchsorted([first, last])
             return int(epochs["first_step"].iloc[start]), int(epochs["last_step"].iloc[end])
     return 1, state.steps
 
 
-def _choose_between(key: str, label: str, lowest: int, highest: int) -> tuple[int, int]:
-    """A slider with two ends, which stand in the address as 3-17."""
-    named = re.fullmatch(r"(\d{1,15})-(\d{1,15})", st.query_params.get(key, ""))
-    ends = st.session_state.get(key) or (named.groups() if named else (lowest, highest))
-    if ends == st.session_state.get(f"all_{key}"):  # all that there was then: the run has gone on, or is another
-        ends = (lowest, highest)
-    st.session_state[f"all_{key}"] = (lowest, highest)
-    first, last = sorted(min(max(int(end), lowest), highest) for end in ends)
-    st.session_state[key] = (first, last)
-    first, last = st.slider(  # type: ignore[misc]
-        label, lowest, highest, key=key, format="localized", label_visibility="collapsed", persist_state="session"
-    )
-    address.note(key, f"{first}-{last}", f"{lowest}-{highest}")
-    return first, last
+def optimizer(state: queries.RunState) -> str:
+    """The optimizer whose bound is set: its name in the run's config, if it is one that has a bound."""
+    runs = queries.runs()
+    named = str(words.config(runs[runs["run"] == state.run].iloc[0]).get("optimizer"))
+    return "LARS" if named.lower() == "lars" else "LAMBC"
