@@ -1,16 +1,15 @@
 """A card for each chosen run: is it healthy? In words first, then in numbers."""
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
 from app import queries, words
+from app.charts.sparkline import sparkline
 from app.charts.text import shorten
 from app.results import CELLS, thinned
 from app.runs import health
 from app.shell import notices
 from app.shell.selection import Selection
-from app.shell.sidebar import HUES
 
 MOST = 4
 """So many cards are shown; the table below has all runs."""
@@ -31,16 +30,18 @@ def draw(chosen: Selection) -> None:
 
 
 def _card(chosen: Selection, run: pd.Series, result: pd.Series) -> None:
-    hue = HUES[chosen.lines[run["run"]].hue]
-    st.markdown(f":{hue}[■] **{words.plain(shorten(run['run'], 40))}**")
+    st.markdown(chosen.name(run["run"]))
     state = queries.run_state(run)
     rates = queries.hit_rates(state)
-    st.markdown(" ".join([_standing(run), *_verdict(run, result, rates, queries.not_finite(state))]))
+    badges, details = _verdict(state, run, result, rates)
+    st.markdown(" ".join([_standing(run), *badges]))
+    if details:
+        st.caption("; ".join(details))
     left, right = st.columns(2)
     with left:
-        _outcome(state, result)
+        _outcome(chosen, state, result)
     with right:
-        _hits(run, result, queries.hit_rates_over_time(state))
+        _hits(chosen, run, result)
     st.caption(" · ".join(_facts(run, rates)))
 
 
@@ -50,55 +51,51 @@ def _standing(run: pd.Series) -> str:
     return f":{words.COLOURS.get(status, 'red')}-badge[{words.ICONS.get(status, ':material/error:')} {sentence}]"
 
 
-def _verdict(run: pd.Series, result: pd.Series, rates: pd.DataFrame, not_finite: pd.DataFrame) -> list[str]:
+def _verdict(
+    state: queries.RunState, run: pd.Series, result: pd.Series, rates: pd.DataFrame
+) -> tuple[list[str], list[str]]:
+    """The verdict as badges, and what it is made of in words."""
     if rates.empty:
-        return []
-    found = health.findings(result, rates, not_finite)
+        return [], []
+    found = health.findings(
+        result, rates, queries.not_finite(state), queries.events(state), queries.diverged_since(state)
+    )
     if not found and run["status"] in ("running", "finished"):
-        return [":green-badge[:material/favorite: healthy]"]
-    return [
-        f":red-badge[:material/error: {each.sentence}]" if each.serious else f":orange-badge[{each.sentence}]"
-        for each in found
-    ]
+        return [":green-badge[:material/favorite: healthy]"], []
+    serious = [f":red-badge[:material/error: {each.sentence}]" for each in found if each.serious]
+    others = [each.sentence for each in found if not each.serious]
+    return serious or [":orange-badge[:material/visibility: look closer]"] * bool(others), others
 
 
-def _outcome(state: queries.RunState, result: pd.Series) -> None:
+def _outcome(chosen: Selection, state: queries.RunState, result: pd.Series) -> None:
     """The accuracy; of a run without one its loss."""
+    hue = chosen.lines[state.run].colour(chosen.theme)
     if pd.notna(result["best_accuracy"]):
-        st.metric(
-            f"{result['accuracy_of']} accuracy".capitalize(),
-            words.percent(result["last_accuracy"]),
-            f"best {words.percent(result['best_accuracy'])}",
-            delta_color="off",
-            delta_arrow="off",
-            chart_data=thinned(result["accuracies"]),
-            chart_type="area",
-        )
+        best, last = words.percent(result["best_accuracy"]), words.percent(result["last_accuracy"])
+        _number(f"{result['accuracy_of']} accuracy".capitalize(), last, f"best {best}" if best != last else "its best")
+        _curve(sparkline(thinned(result["accuracies"]), colour=hue, scale=(0, 1)), "Accuracy, from 0 to 100 %")
     elif pd.notna(result["loss_of"]):
         curve = queries.metric_curve(state, result["loss_name"], CELLS)["value"]
-        st.metric(
-            f"{result['loss_of']} loss".capitalize(),
-            words.loss(result["last_loss"]),
-            words.plain(shorten(result["loss_name"], 24)),
-            delta_color="off",
-            delta_arrow="off",
-            chart_data=thinned(curve[np.isfinite(curve)].to_list()),
-            chart_type="line",
-        )
+        name = words.plain(shorten(result["loss_name"], 24))
+        _number(f"{result['loss_of']} loss".capitalize(), words.loss(result["last_loss"]), name)
+        _curve(sparkline(thinned(curve.to_list()), colour=hue), "Loss, between its least and its greatest value")
     else:
-        st.metric("Test accuracy", "—", "none yet", delta_color="off", delta_arrow="off")
+        _number("Test accuracy", "—", "none yet")
 
 
-def _hits(run: pd.Series, result: pd.Series, over_time: pd.DataFrame) -> None:
-    st.metric(
-        "Clip hits",
-        words.percent(result["hit_rate"]),
-        words.bound(run),
-        delta_color="off",
-        delta_arrow="off",
-        chart_data=[float(value) for value in (over_time["upper_rate"] + over_time["lower_rate"]).fillna(0)],
-        chart_type="area",
-    )
+def _hits(chosen: Selection, run: pd.Series, result: pd.Series) -> None:
+    _number("Clip hits", words.percent(result["hit_rate"]), words.bound(run))
+    drawn = sparkline(thinned(result["hit_rates"]), colour=chosen.theme.upper, scale=(0, 1))
+    _curve(drawn, "Clip hits over the steps, from 0 to 100 %")
+
+
+def _number(label: str, value: str, beside: str) -> None:
+    st.metric(label, value, beside, delta_color="off", delta_arrow="off")
+
+
+def _curve(drawn: str | None, says: str) -> None:
+    if drawn:
+        st.html(f'<img class="lambc-sparkline" src="{drawn}" alt="{says}" title="{says}">')
 
 
 def _facts(run: pd.Series, rates: pd.DataFrame) -> list[str]:

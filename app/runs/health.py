@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
+
+from app import words
 
 FALLEN = 0.1
 """Accuracy that is so far below its best has fallen, and does not waver."""
@@ -19,20 +22,27 @@ class Finding:
     serious: bool = False
 
 
-def findings(result: Any, rates: pd.DataFrame, not_finite: pd.DataFrame) -> list[Finding]:
+def findings(
+    result: Any, rates: pd.DataFrame, not_finite: pd.DataFrame, events: pd.DataFrame, diverged_since: int | None
+) -> list[Finding]:
     """What is not as it should be; nothing for a run that is well.
 
     result: the run's row of `results`. rates: how often each layer was clipped. not_finite: the row of
-    `queries.not_finite`.
+    `queries.not_finite`. events: those of `queries.events`.
     """
     found = []
+    if diverged_since is not None:
+        found.append(Finding(words.diverged(diverged_since), serious=True))
     if pd.notna(result["broken_since"]):
-        found.append(Finding(f"training loss not finite since step {int(result['broken_since']):,}", serious=True))
+        found.append(Finding(f"loss not finite since step {int(result['broken_since']):,}"))
     layers = int(not_finite["layers"].iloc[0])
     if layers:
-        found.append(
-            Finding(f"NaN or Inf in {_of(layers, len(rates))} since step {int(not_finite['since'].iloc[0]):,}", True)
-        )
+        found.append(Finding(f"NaN or Inf in {_of(layers, len(rates))}"))
+    jumps = events[events["kind"] == "jump"]
+    if len(jumps) and diverged_since is None:
+        factor = float(np.exp(np.abs(np.log(jumps["after"] / jumps["before"]))).max())
+        where = f"in {_of(jumps['layer'].nunique(), len(rates))}, first at step {int(jumps['step'].min()):,}"
+        found.append(Finding(f"ratio jumped {where}, by up to {factor:.0f} times"))
     best, last = result["best_accuracy"], result["last_accuracy"]
     if pd.notna(best) and not last >= best - FALLEN:
         found.append(Finding("accuracy has fallen"))

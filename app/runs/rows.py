@@ -1,11 +1,13 @@
 """The list of runs: a row a run with what its config says, how it stands and what came of it; searched and filtered."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
 from app import words
+from app.charts.sparkline import sparkline
 from app.results import thinned
 
 FACETS = ("status", "data", "model", "optimizer", "bound", "batch")
@@ -22,22 +24,35 @@ STATUS = {
     "interrupted": "■ interrupted",
 }
 UNREADABLE = "✕ unreadable"
+DIVERGED = "✕ diverged"
+"""Whether it has finished or not: what came after is of no use."""
 
 
-def listed(runs: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
-    """A row a run, in the order of `runs`, as precise as one compares; `said` holds all that a search looks at."""
+def listed(runs: pd.DataFrame, results: pd.DataFrame, *, line: str, filled: str) -> pd.DataFrame:
+    """A row a run, in the order of `runs`, as precise as one compares; `said` holds all that a search looks at.
+
+    line, filled: the colours of the small curves of accuracies and of hits.
+    """
     rows = pd.DataFrame([_row(run) for run in runs.to_dict("records")])
     came = results.set_index("run").reindex(runs["run"]).reset_index(drop=True)
     return rows.assign(
-        note=rows["note"].mask(came["damaged"].astype(bool), "a file is damaged, lambc check says which"),
+        status=rows["status"].mask(came["diverged"].astype(bool), DIVERGED),
+        note=_notes(rows, came),
         batch=pd.to_numeric(rows["batch"], errors="coerce"),
-        accuracies=came["accuracies"].map(thinned),
+        accuracies=came["accuracies"].map(thinned).map(partial(sparkline, colour=line, scale=(0, 1))),
         best=came["best_accuracy"].astype(float).round(3),
         last=came["last_accuracy"].astype(float).round(3),
         loss=came["last_loss"].astype(float),
-        hit_rates=came["hit_rates"].map(thinned),
+        hit_rates=came["hit_rates"].map(thinned).map(partial(sparkline, colour=filled, scale=(0, 1))),
         hits=came["hit_rate"].astype(float).round(3),
     )
+
+
+def _notes(rows: pd.DataFrame, came: pd.DataFrame) -> pd.Series:
+    since = came["broken_since"].map(lambda step: f" since step {int(step):,}" if pd.notna(step) else "")
+    diverged = "NaN or infinite" + since + ("; " + rows["status"].str.split(" ", n=1).str[1])
+    notes = rows["note"].mask(came["diverged"].astype(bool) & rows["note"].isna(), diverged)
+    return notes.mask(came["damaged"].astype(bool), "a file is damaged: lambc check names it")
 
 
 def _row(run: dict[Any, Any]) -> dict[str, object]:

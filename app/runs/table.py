@@ -1,5 +1,8 @@
 """All runs of the log, a row each: searched, filtered, and chosen."""
 
+import time
+from dataclasses import dataclass
+
 import pandas as pd
 import streamlit as st
 from streamlit.elements.arrow import DataframeStateInput
@@ -7,26 +10,51 @@ from streamlit.elements.lib.column_types import ColumnConfig
 
 from app import log as opened
 from app import queries
-from app.charts.theme import Theme
 from app.runs import rows as run_list
 from app.shell import address
 from app.shell.pages import PAGES
 from app.shell.selection import MOST_CHOSEN, RUNS, Selection
+from app.shell.sidebar import forget_gone
 
-TABLE, SEARCH, FILTER = "run_table", "find", "only"
+TABLE, SEARCH, FILTER, SORT = "run_table", "find", "only", "sort"
 DRAWN = "runs_drawn"
-"""The session's names of the rows, from top to bottom, as the browser has them: it reports what is chosen by place."""
+"""The session's key of what was drawn last, and before: the browser reports by place what is ticked."""
 
 HEIGHT = 420
+
+LATE = 3
+"""So many seconds after the rows have changed places, a tick may still be of the order before."""
+
+FALLING, RISING = "down", "up"
+ARROWS = {FALLING: "▼", RISING: "▲"}
+TEXTS = ("run", "status", "bound", "optimizer", "model", "data", "note")
+"""Columns that are sorted from A to Z at the first click; numbers begin with the greatest."""
+
+SORTED_BY = {"accuracies": "last", "hit_rates": "hits"}
+"""Small curves are sorted by the number that they lead to."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The rows from top to bottom, the places of those that are ticked, the column that sorts them, and when."""
+
+    names: tuple[str, ...]
+    ticked: frozenset[int]
+    columns: tuple[str, ...]
+    at: float
+
 
 GUIDE = """
 - **Tick** rows to choose runs: the cards above, the sidebar and all pages show these, and the address keeps them.
 - **Search** looks at names and at every option of the config, as `resnet lr=0.01`; all words must be there. **Filter**
-  by several values of a column to see runs that have any of them. A click on a column's head sorts by it.
+  by several values of a column to see runs that have any of them. A click on a column's head sorts by it, a second
+  one the other way round, and a third one puts the newest first again.
 - **Clip hits** is the share of all layers' steps in which a bound cut the trust ratio. Near 0 % the bound does nothing;
   near 100 % the layers no longer adapt, and the step is the plain update times the bound. The small curve is the same
-  over the steps, from 0 to 100 %.
-- A **live** run has said something within a minute. One whose process was killed says nothing more: it is **stalled**.
+  over the steps, from 0 to 100 %; it has a gap where no layer could be clipped.
+- A run has **diverged** if its last training loss is NaN or infinite, or if a norm of any layer ever was.
+- A **live** run has written to its log within the last minute. One that stopped writing, as its process was killed, is
+  **stalled**.
 - **best** and **last** are accuracies on the test set, or on the validation set of a run that has none on the test set.
   **loss** is the last one on the test set, else on the validation set, else in training.
 """
@@ -34,10 +62,11 @@ GUIDE = """
 
 def draw(chosen: Selection) -> None:
     """What to look for, the table, and where to go with the chosen runs."""
-    st.subheader("All runs", anchor=False)
-    every = _listed(opened.log_version(), tuple(queries.runs()["status"].fillna("")))
-    rows = _found(every)
-    _lead_on(chosen, len(rows), len(every))
+    theme, head = chosen.theme, st.container()
+    every = _listed(opened.log_version(), tuple(queries.runs()["status"].fillna("")), theme.runs[0], theme.upper)
+    rows = _in_order(_found(every))
+    with head:
+        _lead_on(chosen, len(rows), len(every))
     if rows.empty:
         st.info("No run is like that. Search for fewer words, or take a filter away.", icon=":material/search_off:")
     else:
@@ -47,42 +76,40 @@ def draw(chosen: Selection) -> None:
 
 
 @st.cache_data(max_entries=4, show_spinner=False)
-def _listed(version: str, statuses: tuple[str, ...]) -> pd.DataFrame:
-    return run_list.listed(queries.runs(), queries.results()).iloc[::-1]
+def _listed(version: str, statuses: tuple[str, ...], line: str, filled: str) -> pd.DataFrame:
+    return run_list.listed(queries.runs(), queries.results(), line=line, filled=filled).iloc[::-1]
 
 
 def _found(every: pd.DataFrame) -> pd.DataFrame:
     left, right = st.columns([2, 3])
-    address.recall_text(SEARCH)
-    sought = left.text_input(
-        "Search",
-        key=SEARCH,
-        type="search",
-        icon=":material/search:",
-        placeholder="name or option, as lr=0.01",
-        live=True,
-        persist_state="session",
-    )
-    address.note(SEARCH, sought or None)
+    with left:
+        sought = address.text(
+            "Search",
+            key=SEARCH,
+            label_visibility="collapsed",
+            type="search",
+            icon=":material/search:",
+            placeholder="Search: name or option, as lr=0.01",
+            live=True,
+        )
     values = run_list.values(every)
-    named = st.session_state.get(FILTER, st.query_params.get_all(FILTER))
     # What no run has any more stays, as 'live' when the last one has ended.
+    named = address.recall(FILTER, [], list)
     values += [value for value in named if value not in values and value.partition(": ")[0] in run_list.FACETS]
-    st.session_state[FILTER] = [value for value in named if value in values]
-    wanted = right.multiselect(
-        "Filter",
-        values,
-        key=FILTER,
-        placeholder="by status, data, model, optimizer, bound or batch size" if values else "all runs are alike",
-        select_all=False,
-        disabled=not values,
-        persist_state="session",
-    )
-    if wanted:
-        st.query_params[FILTER] = wanted
-    else:
-        st.query_params.pop(FILTER, None)
-    return run_list.found(every, sought or "", wanted)
+    with right:
+        wanted = address.several(
+            st.multiselect,
+            "Filter",
+            values,
+            key=FILTER,
+            label_visibility="collapsed",
+            placeholder="Filter: status, data, model, optimizer, bound or batch size"
+            if values
+            else "all runs are alike",
+            select_all=False,
+            disabled=not values,
+        )
+    return run_list.found(every, sought, wanted)
 
 
 def _lead_on(chosen: Selection, found: int, every: int) -> None:
@@ -90,6 +117,7 @@ def _lead_on(chosen: Selection, found: int, every: int) -> None:
     shown = f"{found:,} of {every:,} runs" if found != every else "1 run" if every == 1 else f"{every:,} runs"
     # From the left: at the right, the table's own buttons come up when the mouse is over it.
     with st.container(horizontal=True, vertical_alignment="center"):
+        st.subheader("All runs", anchor=False, width="content")
         st.markdown(f"{shown}, **{count} chosen**", width="content")
         for page, label, icon, least in (
             ("layers", "Open in Layers", ":material/grid_on:", 1),
@@ -100,13 +128,35 @@ def _lead_on(chosen: Selection, found: int, every: int) -> None:
                 st.switch_page(PAGES[page], query_params={})  # the chosen runs stay in the address
 
 
+def _in_order(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows, sorted by the column that the address names: here and not in the browser, where ticks would stay at
+    their places while the rows move on under them.
+    """
+    column, way = _sorting()
+    address.note(SORT, *([f"{column}-{way}"] if column else []))
+    if not column:
+        return rows
+    return rows.sort_values(SORTED_BY.get(column, column), ascending=way == RISING, na_position="last", kind="stable")
+
+
+def _sorting() -> tuple[str, str]:
+    """The column that sorts the rows, '' for none, and which way."""
+    column, _, way = str(address.recall(SORT, "")).rpartition("-")
+    return (column, way) if column in ORDER and way in (FALLING, RISING) else ("", "")
+
+
 def _table(chosen: Selection, rows: pd.DataFrame) -> None:
-    names = list(rows["run"])
+    names = tuple(rows["run"])
     ticked = [place for place, ticks in enumerate(rows["run"].isin(chosen.runs["run"])) if ticks]
-    selection: DataframeStateInput = {"selection": {"rows": ticked, "columns": [], "cells": []}}
-    if TABLE not in st.session_state or list(st.session_state[TABLE]["selection"]["rows"]) != ticked:
+    by, way = _sorting()
+    shown = _shown(rows)
+    marked = [by] if by in shown else []
+    selection: DataframeStateInput = {"selection": {"rows": ticked, "columns": marked, "cells": []}}
+    if TABLE not in st.session_state or _reported() != (ticked, marked):
         st.session_state[TABLE] = selection
-    st.session_state[DRAWN] = names
+    before = [drawn for drawn in st.session_state.get(DRAWN, []) if drawn.names != names]
+    drawn = Drawn(names, frozenset(ticked), tuple(marked), time.monotonic())
+    st.session_state[DRAWN] = [drawn, *before[:1]]
     st.dataframe(
         rows.drop(columns="said"),
         key=TABLE,
@@ -115,29 +165,56 @@ def _table(chosen: Selection, rows: pd.DataFrame) -> None:
         placeholder="",
         alt="All runs",
         on_select=_choose,
-        selection_mode="multi-row",
+        selection_mode=["multi-row", "single-column"],
         # The session's value is sent once: lost where the page runs again before the browser has the table's script.
         selection_default=selection,
-        column_order=_shown(rows),
-        column_config=columns(chosen.theme),
+        column_order=shown,
+        column_config=columns(by, way),
     )
 
 
+def _reported() -> tuple[list[int], list[str]]:
+    """The places that are ticked, and the column that is chosen."""
+    selection = st.session_state[TABLE]["selection"]
+    return list(selection["rows"]), list(selection["columns"])
+
+
 def _choose() -> None:
-    """Rows were ticked: the choice of runs follows; what is filtered away stays as it was."""
-    drawn = st.session_state[DRAWN]
-    ticked = [drawn[place] for place in st.session_state[TABLE]["selection"]["rows"] if place < len(drawn)]
-    there = set(drawn)
-    before = [run for run in st.session_state.get(RUNS, []) if run not in there or run in ticked]
-    now = before + [run for run in ticked if run not in before]
+    """Rows were ticked, and the choice of runs follows; or a column was clicked, and sorts.
+
+    What is filtered away stays as it was. Over a slow line a tick may come from the order before: that in which it has
+    changed the least.
+    """
+    places, chosen = _reported()
+    newest, *before = st.session_state[DRAWN]
+    if tuple(chosen) != newest.columns:
+        st.session_state[SORT] = _sorted_next((*chosen, *newest.columns)[0])
+        return
+    late = before if time.monotonic() - newest.at < LATE else []
+    drawn = min([newest, *late], key=lambda drawn: len(drawn.ticked ^ set(places)))
+    ticked = [drawn.names[place] for place in places if place < len(drawn.names)]
+    there = set(drawn.names)
+    kept = [run for run in st.session_state.get(RUNS, []) if run not in there or run in ticked]
+    now = kept + [run for run in ticked if run not in kept]
     if len(now) > MOST_CHOSEN:
         st.toast(f"A page shows at most {MOST_CHOSEN} runs.", icon=":material/filter_list:")
     st.session_state[RUNS] = now[:MOST_CHOSEN]
+    forget_gone()
+
+
+def _sorted_next(clicked: str) -> str:
+    """What a click on a column's head leads to."""
+    ways = [RISING, FALLING] if clicked in TEXTS else [FALLING, RISING]
+    column, way = _sorting()
+    if column != clicked:
+        return f"{clicked}-{ways[0]}"
+    return f"{clicked}-{ways[1]}" if way == ways[0] else ""
 
 
 ORDER = (
     "run",
     "status",
+    "note",
     "best",
     "last",
     "accuracies",
@@ -152,7 +229,6 @@ ORDER = (
     "steps",
     "duration",
     "started",
-    "note",
 )
 
 
@@ -162,13 +238,15 @@ def _shown(rows: pd.DataFrame) -> list[str]:
     left_out = {"loss"} if measured.all() or rows["loss"].isna().all() else set()
     if not measured.any() and not left_out:
         left_out = {"best", "last", "accuracies"}
+    if rows["note"].isna().all():
+        left_out |= {"note"}
     return [column for column in ORDER if column not in left_out]
 
 
-def columns(theme: Theme) -> dict[str, ColumnConfig]:
-    """How each column is shown."""
+def columns(by: str, way: str) -> dict[str, ColumnConfig]:
+    """How each column is shown; the head of the one that sorts says which way."""
     column = st.column_config
-    return {
+    found: dict[str, ColumnConfig] = {
         "run": column.TextColumn(pinned=True, width=170),
         "status": column.TextColumn(width=100),
         "best": column.NumberColumn(
@@ -177,12 +255,10 @@ def columns(theme: Theme) -> dict[str, ColumnConfig]:
         "last": column.NumberColumn(
             "last", format="percent", width=66, help="Last accuracy on the test or validation set"
         ),
-        "accuracies": column.LineChartColumn("accuracy", width=104, color="blue"),
+        "accuracies": column.ImageColumn("accuracy", width=112, help="From 0 to 100 %"),
         "loss": column.NumberColumn("loss", format="%.4g", width=70, help="Last loss: of test, validation or training"),
         "hits": column.ProgressColumn("clip hits", format="percent", min_value=0, max_value=1, width=112),
-        "hit_rates": column.AreaChartColumn(
-            "hits over steps", width=104, y_min=0, y_max=1, color=theme.upper, help="From 0 to 100 %"
-        ),
+        "hit_rates": column.ImageColumn("hits over steps", width=112, help="From 0 to 100 %"),
         "bound": column.TextColumn(width=80),
         "batch": column.NumberColumn(format="localized", width=60, help="Batch size"),
         "optimizer": column.TextColumn(width=86),
@@ -193,3 +269,6 @@ def columns(theme: Theme) -> dict[str, ColumnConfig]:
         "started": column.DatetimeColumn(format="YYYY-MM-DD HH:mm", width=132),
         "note": column.TextColumn(width=220),
     }
+    if by:
+        found[by]["label"] = f"{found[by]['label'] or by} {ARROWS[way]}"
+    return found

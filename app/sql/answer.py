@@ -1,7 +1,10 @@
 """The answer to the query that was asked: how far it is, its rows as a table and a chart, and as files."""
 
 from functools import partial
+from typing import Literal
 
+import pandas as pd
+import pyarrow as pa
 import streamlit as st
 
 from app import log as opened
@@ -43,7 +46,7 @@ def _draw_end(chosen: Selection, inquiry: Inquiry) -> None:
         if inquiry.answer is not None:
             _draw_answer(chosen, inquiry)
         elif inquiry.stopped:
-            st.info(f"Stopped after {_time(inquiry.running())}. Run asks it again.", icon=":material/stop_circle:")
+            st.info(f"Stopped after {_time(inquiry.running())}. Run starts it again.", icon=":material/stop_circle:")
         else:
             st.warning(words.plain(inquiry.error), icon=":material/error:")
 
@@ -55,14 +58,20 @@ def _draw_answer(chosen: Selection, inquiry: Inquiry) -> None:
     drawn = answers.drawable(answer)
     first = first_drawing(drawn)
     if first is None:
-        st.dataframe(answers.shown(answer), hide_index=True, height="content" if answer.num_rows < 10 else TABLE_HEIGHT)
+        _draw_table(answer, drawn, "content" if answer.num_rows < 10 else TABLE_HEIGHT)
         return
     left, right = st.columns([4, 5], gap="medium")
     height = TABLE_HEIGHT
     with right, notices.panel():
         height = sql_chart.draw(chosen, drawn, first, keep_zoom=inquiry.sql)
     with left:
-        st.dataframe(answers.shown(answer), hide_index=True, height=height)
+        _draw_table(answer, drawn, height)
+
+
+def _draw_table(answer: pa.Table, drawn: pd.DataFrame, height: int | Literal["content"]) -> None:
+    """The rows; shares as percentages, as on the other pages."""
+    shares = {name: st.column_config.NumberColumn(format="percent") for name in answers.shares(drawn)}
+    st.dataframe(answers.shown(answer), hide_index=True, height=height, column_config=shares)
 
 
 def _draw_facts(inquiry: Inquiry) -> None:
@@ -71,7 +80,7 @@ def _draw_facts(inquiry: Inquiry) -> None:
     rows = "1 row" if answer.num_rows == 1 else f"{answer.num_rows:,} rows"
     said = [f"**{rows}** in {_time(inquiry.seconds)}", f"asked at {inquiry.asked:%H:%M:%S} UTC"]
     if inquiry.version != opened.log_version():
-        said.append("the log has grown since: **Run** asks it again")
+        said.append("the log has grown since: **Run** brings it up to date")
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(" · ".join(said))
         st.space("stretch")
@@ -95,7 +104,7 @@ def _draw_facts(inquiry: Inquiry) -> None:
             "Ask for less (`GROUP BY`, `LIMIT`), or take all of it with `lambc sql`."
         )
     elif not answer.num_rows:
-        st.caption("Nothing in the log answers to this.")
+        st.caption("The answer has no rows.")
 
 
 def _time(seconds: float) -> str:

@@ -46,7 +46,4 @@ def _choose(answer: pd.DataFrame, first: Drawing) -> Drawing:
 
 
 def _choice(label: str, key: str, options: list[str], first: str) -> str:
-    address.recall(key, options, first)
-    option = st.selectbox(label, options, key=key, format_func=lambda option: option or "none")
-    address.note(key, option, first)
-    return str(option)
+    return address.choice(st.selectbox, label, {option: option or "none" for option in options}, key=key, default=first)

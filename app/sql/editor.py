@@ -25,8 +25,8 @@ GUIDE = """
 - A **view** has all runs, so say which: `WHERE run = …` opens that run's files and no others. A **macro** is a view
   with parameters; those that draw the other pages are answered from summaries of the log, at any length of a run.
 - The **chart** is a first guess from the columns: what is drawn, along what and in which colours can be changed.
-- The **address** holds the query and how it is drawn: a link shows the same to whoever may read the log.
-- In a terminal, `lambc sql "…"` answers the same queries without the limits of this page; `--help` says more.
+- The **address** holds the query and how it is drawn: a link shows the same to everyone who may read the log.
+- In a terminal, `lambc sql "…"` answers the same queries without the limits of this page; `--help` has the options.
 """
 
 
@@ -55,8 +55,9 @@ def draw_questions(chosen: Selection, names: Names) -> None:
 
 def draw(names: Names) -> tuple[str, int]:
     """The editor; gives the query that was asked last, and which one of this session it is."""
+    address.belongs(EDITOR, _ASKED)
     if _ASKED not in st.session_state:
-        st.session_state[_ASKED] = (st.query_params.get(EDITOR) or names.fill_in(questions()[0].sql), 0)
+        st.session_state[_ASKED] = (address.recall(EDITOR, "") or names.fill_in(questions()[0].sql), 0)
     if EDITOR not in st.session_state:
         # Only now: a value that is set in every run would take from the reader what is typed meanwhile.
         st.session_state[EDITOR] = st.session_state[_ASKED][0]
@@ -64,7 +65,7 @@ def draw(names: Names) -> tuple[str, int]:
         st.text_area("Query", key=EDITOR, height=240, persist_state="session", label_visibility="collapsed")
         st.form_submit_button("Run", type="primary", icon=":material/play_arrow:", on_click=_ask_editor)
     asked, number = st.session_state[_ASKED]
-    address.note(EDITOR, asked if len(asked) <= _LONGEST_LINK else None)
+    address.note(EDITOR, *([asked] if len(asked) <= _LONGEST_LINK else []))
     return asked, number
 
 
@@ -79,7 +80,7 @@ def _ask_editor() -> None:
     st.session_state[_ASKED] = (st.session_state[EDITOR], number + 1)
     for key in CHART_CHOICES:
         st.session_state.pop(key, None)
-        st.query_params.pop(key, None)
+        address.note(key)
 
 
 def _newest() -> list[queries.RunState]:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
+from app.questions import SLOW
 from app.sql.sandboxes import Sandboxes
 from collector.store.sandbox import QueryError, Sandbox
 
@@ -79,7 +80,10 @@ class Inquiry:
 
     def _answer_from(self, sandbox: Sandbox) -> None:
         start = time.monotonic()
+        patience = threading.Timer(SLOW, sandbox.give_way)
+        patience.start()
         try:
             self.answer = sandbox.execute(self.sql)
         finally:
+            patience.cancel()
             self.seconds = time.monotonic() - start

@@ -20,8 +20,11 @@ IDLE = 60.0
 PATIENCE = 60.0
 """Seconds that a query waits for a place: those before it are stopped after half of that."""
 
-TIMEOUT, MAX_ROWS, MAX_BYTES = 30.0, 200_000, 2**26
+TIMEOUT, MAX_ROWS, MAX_BYTES = 30.0, 200_000, 2**24
 """What a query may take in seconds, and its answer in rows and bytes: it is held for as long as its page is open."""
+
+MEMORY = "128MB"
+"""What DuckDB may take for a query: with this, four processes and the server stay below 1 GB (bench/visitors.py)."""
 
 
 class _Free(NamedTuple):
@@ -47,7 +50,12 @@ class Sandboxes:
             raise QueryError("other queries take all the places; ask again in a moment")
         try:
             sandbox = self._take(version) or connect(
-                list(roots), untrusted=True, timeout=self._timeout, max_rows=MAX_ROWS, max_bytes=MAX_BYTES
+                list(roots),
+                untrusted=True,
+                timeout=self._timeout,
+                max_rows=MAX_ROWS,
+                max_bytes=MAX_BYTES,
+                memory=MEMORY,
             )
             try:
                 _wake(sandbox)

@@ -1,5 +1,6 @@
 """An answer as a table to show, as a frame to draw, and as a file to keep."""
 
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,17 @@ def drawable(answer: pa.Table) -> pd.DataFrame:
         elif _is_drawn(field.type):
             columns[field.name] = column
     return pa.table(columns).to_pandas()
+
+
+def shares(answer: pd.DataFrame) -> list[str]:
+    """The columns that are called a rate, a share or an accuracy, and hold nothing outside 0 and 1."""
+    return [
+        name
+        for name in answer.columns
+        if re.search(r"(^|_)(rate|share|accuracy|clipped)$", name)
+        and pd.api.types.is_float_dtype(answer[name])
+        and answer[name].dropna().between(0, 1).all()
+    ]
 
 
 def csv(answer: pa.Table) -> bytes:
