@@ -69,7 +69,7 @@ class S3Server:
         self._process = subprocess.Popen(
             command, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 600
         while time.monotonic() < deadline and self._process.poll() is None:
             try:
                 socket.create_connection(("127.0.0.1", self.port)).close()
@@ -83,7 +83,7 @@ class S3Server:
         if self._process is None:
             self.start()
         request = urllib.request.Request(f"{self.endpoint}/moto-api/reset", method="POST")
-        urllib.request.urlopen(request, timeout=30).close()
+        urllib.request.urlopen(request, timeout=600).close()
 
     def stop(self) -> None:
         if self._process:

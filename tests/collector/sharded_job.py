@@ -20,7 +20,7 @@ from lambc import LAMBC
 
 
 def main(root: Path, until: int, die_at: int) -> None:
-    torch.distributed.init_process_group("gloo", timeout=timedelta(seconds=60))
+    torch.distributed.init_process_group("gloo", timeout=timedelta(seconds=600))
     rank = torch.distributed.get_rank()
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2))
@@ -47,4 +47,7 @@ def main(root: Path, until: int, die_at: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    try:
+        main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    finally:
+        torch.distributed.destroy_process_group()  # or a thread of gloo aborts the process at times, as Python ends

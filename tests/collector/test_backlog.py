@@ -47,7 +47,7 @@ def say(emitter, first: int, last: int) -> None:
 
 
 def until(condition) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -12,7 +12,7 @@ from tests.collector.disks import remount, small_disk, unwritable
 
 
 def wait_for_trouble(collector: Collector) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while collector._attempt.writer.trouble is None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -111,7 +111,7 @@ def whole_steps(root) -> list[int]:
 
 def train_until(condition, emitter, step: int) -> int:
     """Take steps until something is so; returns the last."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 600
     while not condition():
         step += 1
         emitter.say(step, torch.rand(7, 100))

@@ -1,5 +1,6 @@
 """What a damaged, foreign or hostile file costs: itself. Others are read, and it is named."""
 
+import json
 import os
 import random
 from collections.abc import Callable, Iterator
@@ -13,10 +14,11 @@ from typer.testing import CliRunner
 
 from collector import Collector, connect
 from collector.log.maintain import compact_run
-from collector.log.run import check_name
+from collector.log.run_folder import check_name
 from collector.log.schema import TRUST_RATIOS
-from collector.store.check import check_run, check_runs
+from collector.store.check import _inspect, check_run, check_runs
 from lambc.cli import app
+from tests.collector.damage import flipped, footer_bits
 from tests.collector.emitter import Emitter
 
 TABLES = ("trust_ratios", "metrics", "rollups")
@@ -39,18 +41,6 @@ def root(tmp_path: Path) -> Path:
 def file_of(root: Path, table: str) -> Path:
     (path,) = (root / "a" / table).glob("*.parquet")
     return path
-
-
-def footer_bits(whole: bytes) -> range:
-    size = int.from_bytes(whole[-8:-4], "little")
-    return range((len(whole) - 8 - size) * 8, len(whole) * 8)
-
-
-def flipped(whole: bytes, *bits: int) -> bytes:
-    changed = bytearray(whole)
-    for bit in bits:
-        changed[bit // 8] ^= 1 << bit % 8
-    return bytes(changed)
 
 
 def damages(whole: bytes, *, seed: int, count: int) -> Iterator[bytes]:
@@ -80,7 +70,9 @@ def test_no_damage_to_a_file_of_one_run_is_felt_by_a_question_about_another(root
     answer = connect(root).sql(OTHERS).fetchall()
     for damage in damages(whole, seed=1, count=60):
         path.write_bytes(damage)
-        assert connect(root).sql(OTHERS).fetchall() == answer
+        con = connect(root)
+        assert con.sql(OTHERS).fetchall() == answer
+        assert {file for (file,) in con.sql("SELECT file FROM problems").fetchall()} <= {str(path), str(root / "a")}
 
 
 def test_the_file_that_only_one_reader_refuses_is_named_by_problems_and_by_check(root):
@@ -112,6 +104,29 @@ def test_statistics_that_are_not_those_of_the_rows_are_found(root):
     ((file, problem),) = check_run(root / "a")
     assert file == str(path)
     assert "statistics of 'step' are not those of its rows" in problem
+
+
+@pytest.mark.parametrize(
+    ("table", "column"), [("trust_ratios", b"layer"), ("metrics", b"name"), ("rollups", b"last_level")]
+)
+def test_a_column_that_the_footer_calls_otherwise_is_found(root, table, column):
+    path = file_of(root, table)
+    whole = path.read_bytes()
+    path.write_bytes(flipped(whole, whole.rindex(column) * 8))
+    ((file, problem),) = check_run(root / "a")
+    assert file == str(path)
+    assert f"its footer does not name the column {column.decode()!r}" in problem
+
+
+def test_a_checksum_that_only_pyarrow_compares_is_said_without_its_traceback(root):
+    path = file_of(root, "metrics")
+    whole = path.read_bytes()
+    said = []
+    for bit in random.Random(3).sample(range(footer_bits(whole).start), 40):
+        path.write_bytes(flipped(whole, bit))
+        said += [problem for _, problem in _inspect(root / "a", [], lambda path: None)]
+    assert any("checksum verification failed" in problem for problem in said)
+    assert not any("Traceback" in problem for problem in said)
 
 
 def test_a_rollup_that_cannot_be_read_gives_way_to_the_rows(root):
@@ -177,7 +192,7 @@ def test_many_rows_without_statistics_are_left_out_unread(root):
 
 def test_steps_that_no_training_takes_are_a_problem_of_their_file(root):
     path = file_of(root, "trust_ratios")
-    rows = pq.read_table(path, partitioning=None).cast(TRUST_RATIOS.schema)
+    rows = pq.read_table(path, partitioning=None).cast(TRUST_RATIOS.full)
     steps = pa.array([2**62] * len(rows), pa.int64())
     foreign = path.with_name("foreign.parquet")
     pq.write_table(rows.set_column(1, TRUST_RATIOS.schema.field("step"), steps), foreign)
@@ -200,8 +215,11 @@ def test_steps_that_no_training_takes_are_a_problem_of_their_file(root):
         b"[" * 10**5,
     ],
 )
-def test_a_heartbeat_that_says_nothing_sensible_is_none(root, heartbeat):
-    (root / "a" / "heartbeat").write_bytes(heartbeat)
+def test_a_heartbeat_that_says_nothing_sensible_is_named_and_none(root, heartbeat):
+    path = root / "a" / "heartbeat"
+    path.write_bytes(heartbeat)
+    assert connect(root).sql("SELECT run, file FROM problems").fetchall() == [("a", str(path))]
+    assert connect(root).sql("SELECT heartbeat IS NULL FROM runs ORDER BY run").fetchall() == [(True,), (False,)]
     done = CliRunner().invoke(app, ["runs", "--runs", str(root), "--format", "csv"])
     assert done.exit_code == 0
     assert "\na," in done.stdout
@@ -226,6 +244,41 @@ def test_a_run_json_that_no_run_writes_is_a_problem_of_that_run(root, change: Ca
     assert (run, file) == ("a", str(path))
     assert words in problem
     assert con.sql("SELECT status FROM runs ORDER BY run").fetchall() == [(None,), ("finished",)]
+
+
+@pytest.mark.parametrize(("name", "key"), [("run.json", "started"), ("heartbeat", "time")])
+def test_a_small_file_that_was_changed_is_found_by_its_checksum(root, name, key):
+    path = root / "a" / name
+    contents = json.loads(path.read_text())
+    contents[key] = "2026-01-02" + contents[key][10:]
+    path.write_text(json.dumps(contents))
+    ((file, problem),) = check_run(root / "a")
+    assert file == str(path)
+    assert "it is not what was written, by its checksum" in problem
+    del contents["checksum"]  # as in an old log
+    path.write_text(json.dumps(contents))
+    assert check_run(root / "a") == []
+
+
+def test_a_repaired_heartbeat_is_read_again_though_the_run_has_ended(root):
+    path = root / "a" / "heartbeat"
+    whole = path.read_bytes()
+    for known in (False, True):
+        path.write_bytes(whole if known else b"")
+        assert connect(root).sql("SELECT heartbeat IS NOT NULL FROM runs WHERE run = 'a'").fetchall() == [(known,)]
+
+
+@pytest.mark.parametrize("table", ["metrics", "rollups"])
+def test_a_page_that_cannot_be_read_is_left_out_of_the_list_of_runs_and_sql_says_how_to_look(root, table):
+    path = file_of(root, table)
+    whole = path.read_bytes()
+    path.write_bytes(flipped(whole, *range(32, footer_bits(whole)[0] - 8, 3)))
+    done = CliRunner().invoke(app, ["runs", "--runs", str(root), "--format", "csv"])
+    assert (done.exit_code, "\na," in done.stdout) == (0, True)
+    assert (f"{path}: it is damaged" in done.stderr) == (table == "metrics")  # a rollup's rows are there anyway
+    done = CliRunner().invoke(app, ["sql", f"FROM log.rows('{table}')", "--runs", str(root)])
+    assert done.exit_code == 2
+    assert "lambc check names it" in done.output
 
 
 def test_what_a_terminal_would_obey_is_shown_and_not_obeyed(tmp_path):

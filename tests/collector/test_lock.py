@@ -20,7 +20,7 @@ emitter = Emitter(["a"])
 
 
 def run_python(code: str, root: Path) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-c", EMITTER + code, root], capture_output=True, text=True, timeout=60)
+    return subprocess.run([sys.executable, "-c", EMITTER + code, root], capture_output=True, text=True, timeout=600)
 
 
 def test_a_second_process_is_told_that_the_run_is_being_written(emitter, tmp_path, steps_of):
@@ -60,7 +60,7 @@ if child:
     print(child, flush=True)
     os.kill(os.getpid(), 9)
 os.close(1), os.close(2)
-time.sleep(60)
+time.sleep(600)
 """
     child = int(run_python(code, tmp_path).stdout)
     with Collector(emitter, tmp_path, name="r", resume=True) as collector:

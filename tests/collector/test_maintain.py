@@ -6,12 +6,15 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 from collector import Collector, connect
+from collector.log.aside import move_aside
 from collector.log.maintain import compact_run, remove_run
 from collector.log.parts import list_parts, write_part
 from collector.log.schema import ROLLUPS, TRUST_RATIOS
 from collector.store.check import check_run
+from lambc.cli import app
 from tests.collector.emitter import Emitter
 
 
@@ -114,3 +117,61 @@ def test_what_the_store_notices_is_found_too(run):
     (run / "trust_ratios" / "foreign.parquet").write_bytes(b"no Parquet")
     (run / "run.json").write_text("{")
     assert {Path(file).name for file, _ in check_run(run)} == {"foreign.parquet", "run.json"}
+
+
+@pytest.mark.parametrize("left", [".r.removed", "r"], ids=["half removed", "not yet begun"])
+def test_what_a_killed_process_left_of_a_run_is_removed(tmp_path, left):
+    (tmp_path / left / "trust_ratios").mkdir(parents=True)
+    (tmp_path / left / ".run.json.tmp").write_text("{")
+    done = CliRunner().invoke(app, ["rm", "-y", "r", "--runs", str(tmp_path)])
+    assert (done.exit_code, os.listdir(tmp_path)) == (0, []), done.output
+
+
+def test_a_run_whose_run_json_is_damaged_can_be_removed(run):
+    (run / "run.json").write_text("{")
+    (run / "heartbeat").write_text("{")
+    remove_run(run)
+    assert os.listdir(run.parent) == []
+
+
+def test_a_folder_that_is_no_run_is_not_removed(run):
+    other = run.parent / "mine"
+    other.mkdir()
+    (other / "mine.txt").touch()
+    done = CliRunner().invoke(app, ["rm", "-y", "mine", "--runs", str(run.parent)])
+    assert done.exit_code == 2
+    assert "there is no run 'mine'" in done.output
+    assert (other / "mine.txt").exists()
+
+
+@pytest.mark.parametrize("name", ["rm", "compact"])
+def test_the_run_that_was_moved_aside_is_not_forgotten(run, name):
+    """As where the process was killed that began a new one in its place."""
+    aside = move_aside(run)
+    Collector(Emitter(["a"]), run.parent, name="s").close()
+    (run.parent / "s").rename(run)
+    contents = json.loads((run / "run.json").read_text()) | {"run": "r"}
+    (run / "run.json").write_text(json.dumps(contents))
+    done = CliRunner().invoke(app, [name, "r", *(["-y"] if name == "rm" else []), "--runs", str(run.parent)])
+    assert done.exit_code == 0, done.output
+    assert not aside.exists()
+    assert (run / "superseded" / "overwritten-1" / "run.json").exists() == (name == "compact")
+
+
+def test_compacting_clears_what_was_never_published(run):
+    for name in ("trust_ratios", "rollups", "superseded/attempt-2/metrics", "."):
+        (run / name).mkdir(parents=True, exist_ok=True)
+        (run / name / ".half.parquet.tmp").touch()
+    compact_run(run)
+    assert list(run.rglob("*.tmp")) == []
+
+
+@pytest.mark.parametrize("kind", ["csv", "duckdb"])
+def test_nothing_is_exported_into_a_run(run, kind):
+    before = sorted(run.rglob("*"))
+    done = CliRunner().invoke(
+        app, ["export", "-o", str(run / "metrics" / "copy"), "--format", kind, "--runs", str(run.parent)]
+    )
+    assert done.exit_code == 2
+    assert f"lies in the run {run}, which is kept as it is: give a file outside of it" in done.output.replace("\n", "")
+    assert sorted(run.rglob("*")) == before

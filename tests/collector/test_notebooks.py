@@ -26,7 +26,7 @@ def outputs(root, *cells: str) -> list[str]:
     """What each cell answers, as text, in a kernel of its own. Raises CellExecutionError."""
     cells = (FIRST_CELL + f"root = {str(root)!r}", *cells)
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+    NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
     return [
         "".join(output["text"] if "text" in output else output["data"]["text/plain"] for output in cell.outputs)
         for cell in notebook.cells[1:]

@@ -4,7 +4,6 @@ import math
 from copy import deepcopy
 
 import pytest
-import timm.optim
 import torch
 
 from collector import Collector, connect
@@ -42,9 +41,8 @@ def backward(model) -> None:
         lambda params: torch.optim.AdamW(params, lr=torch.tensor(1e-2)),
         lambda params: torch.optim.SGD(params, lr=1e-2, momentum=0.9),
         lambda params: torch.optim.RMSprop(params, lr=1e-2),
-        lambda params: timm.optim.Lamb(params, lr=1e-2),
     ],
-    ids=["AdamW", "fused AdamW", "AdamW, lr a tensor", "SGD", "RMSprop", "timm's Lamb"],
+    ids=["AdamW", "fused AdamW", "AdamW, lr a tensor", "SGD", "RMSprop"],
 )
 def test_a_row_says_how_far_the_step_moved_the_layer(make):
     model = small_model()
@@ -93,7 +91,7 @@ def test_lambc_tells_its_own_ratios_beside_one_that_is_watched(training, tmp_pat
     assert con.sql("SELECT count(*) FROM trust_ratios WHERE outcome <> 'exempt'").fetchall() == [(4,)]
 
 
-@pytest.mark.parametrize("kind", [torch.channels_last, "transposed", torch.bfloat16, torch.float64, torch.complex64])
+@pytest.mark.parametrize("kind", [torch.channels_last, "transposed", torch.float64, torch.complex64])
 def test_layouts_and_dtypes_of_all_kinds(kind):
     torch.manual_seed(0)
     weights = torch.randn(6, 5, 4, 3)
@@ -110,9 +108,7 @@ def test_layouts_and_dtypes_of_all_kinds(kind):
     optimizer.step()
     before = torch.view_as_real(weights) if weights.is_complex() else weights.double()
     assert seen[0][2][0, 0].item() == pytest.approx(norm(before), rel=1e-6)
-    assert seen[0][2][1, 0].item() == pytest.approx(
-        math.sqrt(param.numel()), rel=1e-2 if kind == torch.bfloat16 else 1e-5
-    )
+    assert seen[0][2][1, 0].item() == pytest.approx(math.sqrt(param.numel()), rel=1e-5)
 
 
 def test_norms_are_right_to_rounding_at_millions_of_elements():
@@ -197,9 +193,10 @@ def test_only_recorded_steps_copy_the_weights(monkeypatch):
     model = small_model()
     optimizer = torch.optim.SGD(model.named_parameters(), lr=1e-2)
     copied = []
-    monkeypatch.setattr(
-        "collector.recording.observer._flat", lambda param: copied.append(param.shape) or param.detach().reshape(-1)
-    )
+    for module in ("observer", "movement"):
+        monkeypatch.setattr(
+            f"collector.recording.{module}.flat", lambda param: copied.append(param.shape) or param.detach().reshape(-1)
+        )
     seen = tables(optimizer, Selection(every=3, exclude="*.weight"))
     looked_at = []
     for _ in range(6):
@@ -338,17 +335,6 @@ def test_what_is_no_optimizer_is_an_error(training, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_sharded_parameter_is_an_error_that_names_it():
-    class Sharded(torch.nn.Parameter):
-        placements = ()
-
-    optimizer = torch.optim.SGD([("w", Sharded(torch.ones(3)))], lr=1e-2)
-    with pytest.raises(ValueError, match=r"parameter w is sharded \(DTensor\).*leave it out by `exclude`"):
-        Observer(optimizer, Selection())
-    Observer(optimizer, Selection(exclude="w"))
-
-
-@pytest.mark.slow
 def test_a_compiled_step_is_recorded_as_an_eager_one(tmp_path):
     model = small_model()
     optimizer = torch.optim.SGD(model.named_parameters(), lr=1e-2)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from collector import Collector, connect
-from collector.recording.beginning import move_aside
+from collector.log.aside import move_aside
 
 
 def run_once(emitter, root, steps, **options):
@@ -159,3 +159,14 @@ def test_a_resume_whose_optimizer_goes_on_does_not_warn(training, tmp_path, step
         with Collector(training.optimizer, tmp_path, name="r", resume=resume):
             training.steps(2)
     assert steps_of(tmp_path / "r", "0.bias") == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("options", [{"overwrite": True}, {"resume": True}])
+def test_a_folder_that_was_never_a_run_is_left_as_it_is(emitter, tmp_path, options):
+    mine = tmp_path / "r" / "mine.txt"
+    mine.parent.mkdir()
+    mine.write_text("not yours")
+    with pytest.raises(FileExistsError, match="is there already, and is no run: take another name"):
+        Collector(emitter, tmp_path, name="r", **options)
+    assert [path.name for path in mine.parent.iterdir()] == ["mine.txt"]
+    assert mine.read_text() == "not yours"

@@ -34,7 +34,8 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> duckdb.DuckDBPyConnection:
                 one = torch.ones(len(LAYERS))
                 lower = torch.tensor([0.0, 0.85, 1.0])  # the last layer is exempt: its bounds are both 1
                 after = before.clamp(lower, one)
-                emitter.say(step, torch.stack([before, one, before, after, lower, one, 0.01 * one]))
+                update = (1 + step % 3) * one
+                emitter.say(step, torch.stack([before * update, update, before, after, lower, one, 0.01 * one]))
                 collector.log({"train/loss": 1000.0 if step == 55 else 1 / step})
     return connect(root)
 
@@ -50,7 +51,9 @@ def rows(log: duckdb.DuckDBPyConnection) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("first", "last", "columns"), [(1, 100, 1000), (1, 100, 30), (1, 100, 2), (1, 100, 1), (11, 37, 10)]
 )
-def test_a_cell_has_the_ratio_furthest_from_1_of_all_its_steps(log, first: int, last: int, columns: int):
+def test_a_cell_has_the_ratio_furthest_from_1_and_the_largest_norms_of_all_its_steps(
+    log, first: int, last: int, columns: int
+):
     cells = ask(log, f"FROM heatmap('a', {first}, {last}, {columns})")
     width = next(2**n for n in range(62) if (last >> n) - (first >> n) < columns)
     assert set(cells["width"]) == {width}
@@ -62,7 +65,15 @@ def test_a_cell_has_the_ratio_furthest_from_1_of_all_its_steps(log, first: int, 
         furthest = max(abs(math.log(value)) for value in steps["trust_ratio"])
         assert abs(math.log(cell["trust_ratio"])) == pytest.approx(furthest)
         assert cell["trust_ratio"] in set(steps["trust_ratio"])
-        assert cell["weight_norm"] == steps["weight_norm"].max()
+        for largest in ("weight_norm", "update_norm", "relative_step"):
+            assert cell[largest] == pytest.approx(steps[largest].max())  # float32 in a rollup
+        for ratio in ("trust_ratio", "clipped_ratio"):
+            assert cell[f"{ratio}_geometric_mean"] == pytest.approx(math.exp(steps[ratio].map(math.log).mean()))
+        furthest = max(abs(math.log(value)) for value in steps["clipped_ratio"])
+        assert abs(math.log(cell["clipped_ratio"])) == pytest.approx(furthest)
+        for side in ("upper", "lower"):
+            assert cell[f"{side}_hits"] == (steps["outcome"] == side).sum()
+        assert cell["last_step"] == steps["step"].max()
         counted = steps["outcome"].isin(["free", "upper", "lower"]).sum()
         hits = steps["outcome"].isin(["upper", "lower"]).sum()
         assert (math.isnan(cell["hit_rate"]) and not counted) or cell["hit_rate"] == hits / counted

@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
@@ -19,22 +18,14 @@ import pytest
 import torch
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 
 from collector import Collector, connect
 from lambc import LAMBC
 from tests.collector.disks import unwritable
-from tests.ranks import Ranks
 
 STEPS = 6
 GLOO_LOST_A_PROCESS = "closed by peer|remote worker"
-
-
-@pytest.fixture(scope="module")
-def four() -> Iterator[Ranks]:
-    ranks = Ranks(4)
-    yield ranks
-    ranks.close()
 
 
 def small_model():
@@ -168,11 +159,23 @@ def free_port() -> int:
         return taken.getsockname()[1]
 
 
+def refuse_fsdp1(root, use_orig_params):
+    model = FullyShardedDataParallel(small_model(), device_id=torch.device("cpu"), use_orig_params=use_orig_params)
+    with pytest.raises(TypeError, match=r"AdamW steps parameters of .*FSDP1.*fully_shard \(FSDP2\)"):
+        Collector(torch.optim.AdamW(model.parameters()), root, name="r")
+
+
+@pytest.mark.parametrize("use_orig_params", [False, True])
+def test_flat_parameters_of_fsdp1_are_refused_since_they_have_no_layers(four, tmp_path, use_orig_params):
+    four.run(refuse_fsdp1, tmp_path / "runs", use_orig_params)
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.slow
 def test_a_job_of_which_a_process_is_killed_ends_and_goes_on_when_it_is_started_anew(tmp_path):
     port = free_port()
     jobs = [start_job(tmp_path, rank, port) for rank in range(2)]
-    errors = [job.communicate(timeout=120)[1] for job in jobs]
+    errors = [job.communicate(timeout=600)[1] for job in jobs]
     assert jobs[1].returncode == -signal.SIGKILL
     assert jobs[0].returncode == 1
     assert re.search(GLOO_LOST_A_PROCESS, errors[0])
@@ -188,7 +191,7 @@ def test_a_job_of_which_a_process_is_killed_ends_and_goes_on_when_it_is_started_
     command += ["-m", "tests.collector.sharded_job", tmp_path, "20", "13"]
     # torch 2.14 would hand the new processes the addresses of the dead ones.
     environment = os.environ | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     con = connect(tmp_path / "runs")
     expected = [(step, 4) for step in range(1, 21)]

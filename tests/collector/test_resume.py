@@ -2,6 +2,7 @@
 
 import json
 from copy import deepcopy
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -193,3 +194,69 @@ def test_a_damaged_part_is_an_error_before_the_run_goes_on(emitter, tmp_path):
     part.write_bytes(part.read_bytes()[:100])
     with pytest.raises(OSError, match=r"is damaged .*move it out of the run to go on"):
         Collector(emitter, tmp_path, name="r", resume=True)
+
+
+@pytest.mark.parametrize("first", [3, 5, 7], ids=["earlier", "where it stopped", "later"])
+def test_a_metric_that_was_flushed_before_the_first_step_of_a_resumed_run_is_on_the_disk_and_stays(
+    emitter, tmp_path, first
+):
+    with Collector(emitter, tmp_path, name="r") as collector:
+        for step in range(1, 5):
+            emitter.say(step)
+            collector.log({"loss": float(step)})
+    question = "SELECT step, value FROM metrics ORDER BY step, time"
+    with Collector(emitter, tmp_path, name="r", resume=True) as collector:
+        collector.log({"own": 1.0}, step=100)
+        collector.log({"loss": 0.25})
+        for _ in range(2):
+            collector.flush()
+            assert connect(tmp_path).sql(question).fetchall() == [
+                *((step, float(step)) for step in range(1, 5)), (4, 0.25), (100, 1.0)
+            ]  # fmt: skip
+        emitter.say(first)
+        collector.log({"loss": 0.125})
+    kept = min(first - 1, 4)
+    assert connect(tmp_path).sql(question).fetchall() == [
+        *((step, float(step)) for step in range(1, kept + 1)), (kept, 0.25), (first, 0.125), (100, 1.0)
+    ]  # fmt: skip
+
+
+def flip(path: Path) -> None:
+    """A bit in the values of a part, which only its checksum knows."""
+    whole = bytearray(path.read_bytes())
+    whole[-8 - int.from_bytes(whole[-8:-4], "little") - 40] ^= 1
+    path.write_bytes(whole)
+
+
+@pytest.mark.filterwarnings("ignore:run 'r' was resumed, and its log reaches step")
+@pytest.mark.parametrize("first", [1, 3])
+def test_a_damaged_part_does_not_stop_the_rows_that_come_anew(emitter, tmp_path, steps_of, first):
+    with Collector(emitter, tmp_path, name="r") as collector:
+        for step in range(1, 5):
+            emitter.say(step)
+    (part,) = (collector.folder / "trust_ratios").iterdir()
+    flip(part)
+    with Collector(emitter, tmp_path, name="r", resume=True) as collector:
+        emitter.say(first)
+        collector.flush()
+        if first == 1:  # all of its rows come anew
+            emitter.say(2)
+        else:
+            with pytest.warns(UserWarning, match=r"run 'r' has a damaged file: .*superseded.* restore it from a copy"):
+                emitter.say(first + 1)
+    assert steps_of(collector.folder) == [first, first + 1]
+    assert [path.name for path in (collector.folder / "superseded").rglob("*.parquet")] == [part.name]
+
+
+def test_a_damaged_part_keeps_no_run_from_its_end(emitter, tmp_path, steps_of):
+    with Collector(emitter, tmp_path, name="r") as collector:
+        emitter.say(1)
+        collector.flush()
+        emitter.say(2)
+        collector.flush()
+        flip(min((collector.folder / "trust_ratios").iterdir()))
+        emitter.say(3)
+    contents = json.loads((collector.folder / "run.json").read_text())
+    assert (contents["status"], contents.get("lost_rows", 0)) == ("finished", 0)
+    assert collector not in Collector.open_runs()
+    assert len(list((collector.folder / "trust_ratios").iterdir())) == 3

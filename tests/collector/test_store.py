@@ -5,7 +5,9 @@ import math
 import os
 import re
 import shutil
+import sys
 import time
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,14 +15,15 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 from collector import Collector, connect
 from collector.log.compact import ENOUGH
 from collector.log.schema import METRICS, TRUST_RATIOS
+from collector.store import footers
 from collector.store.connect import fingerprint
 from collector.store.views import STATEMENTS
 from tests.collector.emitter import Emitter
+from tests.outcomes import OUTCOMES, say
 
 VIEWS = ("runs", "layers", "trust_ratios", "metrics", "clip_hits", "problems")
 
@@ -37,36 +40,6 @@ def record(root: Path, name: str, steps: int = 1, **options) -> Path:
 
 def ask(root: Path | list, query: str) -> list[tuple]:
     return connect(root).sql(query).fetchall()
-
-
-def say(*rows: tuple[float, ...]) -> torch.Tensor:
-    return torch.tensor(rows, dtype=torch.float32).T.contiguous()
-
-
-# weight_norm, update_norm, trust_ratio, clipped_ratio, lower, upper, lr
-OUTCOMES = {
-    "free": (2.0, 4.0, 0.5, 0.5, 0.0, 1.0, 0.1),
-    "free, unclipped": (8.0, 4.0, 2.0, 2.0, 0.0, math.inf, 0.1),
-    "free at the bound": (4.0, 4.0, 1.0, 1.0, 0.0, 1.0, 0.1),
-    "upper": (8.0, 4.0, 2.0, 1.0, 0.0, 1.0, 0.1),
-    "lower": (1.0, 4.0, 0.25, 0.5, 0.5, 1.0, 0.1),
-    "exempt": (8.0, 4.0, 2.0, 1.0, 1.0, 1.0, 0.1),
-    "exempt, of norm zero": (0.0, 4.0, 1.0, 1.0, 1.0, 1.0, 0.1),
-    "fallback: no weight": (0.0, 4.0, 1.0, 1.0, 0.0, 1.0, 0.1),
-    "fallback: no update": (4.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.1),
-    "fallback: NaN": (4.0, math.nan, 1.0, 1.0, 0.0, 1.0, 0.1),
-    "fallback: Inf": (math.inf, 4.0, 1.0, 1.0, 0.0, 1.0, 0.1),
-    "fallback: the ratio overflows": (1e30, 1e-30, 1.0, 1.0, 0.0, 1.0, 0.1),
-    "fallback, clipped to 0.5": (0.0, 4.0, 1.0, 0.5, 0.0, 0.5, 0.1),
-}
-
-
-def test_every_row_has_the_outcome_that_its_step_had(tmp_path):
-    emitter = Emitter(list(OUTCOMES))
-    with Collector(emitter, tmp_path, name="r"):
-        emitter.say(1, say(*OUTCOMES.values()))
-    found = dict(ask(tmp_path, "SELECT layer, outcome FROM trust_ratios"))
-    assert found == {case: case.replace(",", ":").split(":")[0].removesuffix(" at the bound") for case in OUTCOMES}
 
 
 def test_a_ratio_that_phi_kept_finite_is_no_fallback(tmp_path):
@@ -373,32 +346,57 @@ def test_a_merge_while_the_store_looks_is_no_harm(tmp_path):
     """Parts come, and merge, as fast as they can; each connection sees each row once."""
     emitter = Emitter(["a"])
     with Collector(emitter, tmp_path, name="r", flush_seconds=0.001) as collector:
-        end = time.monotonic() + 1.5
-        step = 0
-        while time.monotonic() < end:
-            for _ in range(20):
-                step += 1
-                emitter.say(step)
-                time.sleep(0.001)
+        for step in range(1, 121):
+            emitter.say(step)
+            time.sleep(0.001)
+            if step % 20:
+                continue
             con = connect(tmp_path)
             for _ in range(2):
                 ((count, steps),) = con.sql("SELECT count(*), count(DISTINCT step) FROM trust_ratios").fetchall()
                 assert count == steps
                 time.sleep(0.1)
-        assert collector.step == step
+        collector.flush()
+        assert ask(tmp_path, "SELECT count(*), count(DISTINCT step) FROM trust_ratios") == [(step, step)]
 
 
-def test_a_thousand_files_open_in_no_time(tmp_path):
-    folder = record(tmp_path, "r")
-    part = next((folder / "trust_ratios").iterdir())
-    for number in range(2, 1001):
-        shutil.copy(part, part.with_name(f"step-000000000001-part-{number:06}.parquet"))
-    start = time.process_time()
+OPENED: list[str] | None = None  # where Python's own opening of files is noted, since an audit hook stays for ever
+
+
+def _note(event: str, arguments: tuple) -> None:
+    if OPENED is not None and event == "open" and str(arguments[0]).endswith(".parquet"):
+        OPENED.append(str(arguments[0]))
+
+
+sys.addaudithook(_note)
+
+
+def looks(root: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Counter[str], Counter[str], int]:
+    """How often `connect` has Python and DuckDB open each part of `root`, and how many statements DuckDB is given."""
+    duck, opened = footers.cursor(), []
+    duck.execute("CALL truncate_duckdb_logs()")
+    duck.execute("CALL enable_logging(['FileSystem', 'QueryLog'])")
+    monkeypatch.setattr(f"{__name__}.OPENED", opened)
+    connect(root)
+    monkeypatch.setattr(f"{__name__}.OPENED", None)
+    duck.execute("CALL disable_logging()")
+    logged = duck.sql("SELECT type, message FROM duckdb_logs").fetchall()
+    events = [json.loads(message) for kind, message in logged if kind == "FileSystem"]
+    statements = [message for kind, message in logged if kind == "QueryLog" and "disable_logging" not in message]
+    ours = (event["path"] for event in events if event["op"] == "OPEN" and event["path"].startswith(str(root)))
+    return Counter(opened), Counter(ours), len(statements)
+
+
+def test_a_thousand_new_files_take_no_more_statements_than_one_and_none_is_opened_again(tmp_path, monkeypatch):
+    (part,) = (record(tmp_path, "r") / "trust_ratios").iterdir()
     connect(tmp_path)
-    first = time.process_time() - start
-    start = time.process_time()
-    con = connect(tmp_path)
-    again = time.process_time() - start
-    assert con.sql("SELECT count(*) FROM trust_ratios").fetchall() == [(2000,)]
-    assert first < 2.0  # 0.4 s on a quiet machine
-    assert again < first
+    statements = {}
+    for numbers in (range(2, 3), range(3, 1001)):
+        copies = [shutil.copy(part, part.with_name(f"step-000000000001-part-{each:06}.parquet")) for each in numbers]
+        python, duckdb, statements[len(copies)] = looks(tmp_path, monkeypatch)
+        assert python == dict.fromkeys(map(str, copies), 1)
+        assert duckdb.keys() == python.keys()
+        assert max(duckdb.values()) <= 3  # for the statistics, and as a query does
+    assert statements[1] == statements[998] > 0
+    assert looks(tmp_path, monkeypatch) == ({}, {}, 0)
+    assert ask(tmp_path, "SELECT count(*) FROM trust_ratios") == [(2000,)]

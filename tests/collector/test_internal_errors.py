@@ -1,0 +1,41 @@
+"""An internal error of DuckDB, which a damaged file causes, ends a database, and nothing else."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from collector import Collector, connect
+from collector.store.check import _inspect
+from collector.store.sandbox import QueryError
+from tests.collector.damage import end_database
+from tests.collector.emitter import Emitter
+
+
+@pytest.fixture
+def fatal(tmp_path: Path) -> Path:
+    """The part of one of two runs of which DuckDB has such an error."""
+    for name in "ab":
+        emitter = Emitter(["x", "y"])
+        with Collector(emitter, tmp_path, name=name, flush_seconds=3600) as collector:
+            for step in range(1, 201):
+                emitter.say(step)
+                collector.log({"train/loss": 1 / step})
+    (path,) = (tmp_path / "a" / "metrics").glob("*.parquet")
+    end_database(path)
+    return path
+
+
+def test_a_file_that_ends_a_database_is_named_alone(tmp_path, fatal):
+    assert [file for file, _ in _inspect(tmp_path / "a", [], lambda path: None)] == [str(fatal)]
+    for path in (tmp_path / "b").rglob("*.parquet"):
+        os.utime(path)  # it is read again
+    assert _inspect(tmp_path / "b", [], lambda path: None) == []
+    assert connect(tmp_path).sql("SELECT count(*) FROM metrics WHERE run = 'b'").fetchall() == [(200,)]
+
+
+def test_a_sandbox_answers_again_after_a_query_that_ended_its_database(tmp_path, fatal):
+    with connect(tmp_path, untrusted=True) as log:
+        with pytest.raises(QueryError, match="INTERNAL Error"):
+            log.execute("SELECT sum(hash(metrics)) FROM metrics WHERE run = 'a'")
+        assert log.execute("SELECT count(*) AS n FROM metrics WHERE run = 'b'").to_pylist() == [{"n": 200}]
