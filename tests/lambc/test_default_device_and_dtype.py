@@ -109,7 +109,7 @@ def test_the_triton_kernels_find_their_tables_on_the_device_of_the_layers():
     with defaults("meta", torch.float32):
         made = [
             triton._integers((1, 3), torch.device("cpu")),
-            triton._numbers((0.5, 3.5), torch.device("cpu")),
+            triton._numbers((0.5, 3.5), torch.device("cpu"), torch.float64),
             *triton._blocks((5000, 3), torch.device("cpu")),
         ]
     assert [table.tolist() for table in made] == [[1, 3], [0.5, 3.5], [0, 0, 0, 1], [0, 3, 4]]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lambc.norms import ROW, layer_norms
+from lambc.norms import ROW, flat, layer_norms
 
 
 @pytest.mark.parametrize("size", [0, 1, ROW - 1, ROW, ROW + 1, 3 * ROW, 2_359_296, 50_000_000])
@@ -36,6 +36,14 @@ def test_the_layout_in_memory_does_not_matter(layout):
     tensor = layout(torch.randn(32, 32, 5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
     expected = tensor.contiguous().square().sum().sqrt()
     torch.testing.assert_close(layer_norms([tensor])[0], expected, rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (0, 3, 1, 2), (1, 0, 2, 3), (3, 2, 1, 0)], ids=str)
+def test_what_lies_densely_is_not_copied(order):
+    tensor = torch.arange(120.0).view(2, 3, 4, 5).permute(order)
+    elements = flat(tensor)
+    assert elements.shape == (120,)
+    assert elements.data_ptr() == tensor.data_ptr()
 
 
 def test_a_non_finite_element_makes_the_norm_non_finite():

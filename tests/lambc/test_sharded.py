@@ -4,7 +4,6 @@ Every check runs on real processes over gloo, and each process also trains the w
 """
 
 import math
-from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import cache, partial
 
@@ -36,27 +35,6 @@ BOUNDS = [
 ]
 SHAPES = [(8, 4), (5, 6), (3,), (1,), (2, 3, 4, 4), (6000,), (7, 2)]
 """Over four processes: even, uneven, and with nothing left for the last."""
-
-
-@pytest.fixture(scope="module")
-def four() -> Iterator[Ranks]:
-    ranks = Ranks(4)
-    yield ranks
-    ranks.close()
-
-
-@pytest.fixture(scope="module")
-def two() -> Iterator[Ranks]:
-    ranks = Ranks(2)
-    yield ranks
-    ranks.close()
-
-
-@pytest.fixture(scope="module")
-def one() -> Iterator[Ranks]:
-    ranks = Ranks(1)
-    yield ranks
-    ranks.close()
 
 
 @cache

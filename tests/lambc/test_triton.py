@@ -10,6 +10,9 @@ import sys
 import pytest
 import torch
 
+from lambc import LAMBC
+from lambc.steps import triton
+
 pytest.importorskip("triton")
 
 CODE = """
@@ -54,7 +57,7 @@ for dtype, tolerance, all_options in CASES:
         tables = []
         for each in (optimizer, loop):
             each.register_trust_ratio_hook(lambda record: tables.append(record.table.clone()))
-        for step in range(20):
+        for step in range(8):
             gradients(params, step)
             gradients(reference, step)
             optimizer.step()
@@ -82,8 +85,51 @@ params[0].grad = torch.tensor([math.inf, 1.0, math.nan], device=device)
 optimizer.step()
 assert params[0].tolist() == [1, 1, 1] and optimizer.state[params[0]]["step"] == 0
 assert optimizer.state[params[0]]["exp_avg"].tolist() == [0, 0, 0]
+
+# Unaligned: parts of one flat buffer, as local shards may be. Odd sizes: a whole block, one element more, one less.
+flat = torch.linspace(-1, 1, 8192, device=device)
+pieces = [flat[1:2050].clone(), flat[3:2051], flat[2051:4098], flat[4100:4101], flat[4101:8192]]
+ours = [torch.nn.Parameter(piece) for piece in pieces]
+theirs = [torch.nn.Parameter(piece.detach().clone()) for piece in pieces]
+for params, options in ((ours, {"fused": True}), (theirs, {"foreach": False})):
+    optimizer = LAMBC(params, lr=1e-2, weight_decay=0.1, **options)
+    for step in range(3):
+        gradients(params, step)
+        optimizer.step()
+torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
+
+# The launches of a step are as many for many layers as for few.
+class Counted:
+    launches = 0
+    def __init__(self, kernel):
+        self.kernel = kernel
+    def __getitem__(self, grid):
+        Counted.launches += 1
+        return self.kernel[grid]
+for name in ("_corrections", "_moments", "_norms", "_apply"):
+    setattr(triton, name, Counted(getattr(triton, name)))
+launches = []
+for layers in (2, 30):
+    params = [torch.nn.Parameter(torch.ones(4, device=device)) for _ in range(layers)]
+    optimizer = LAMBC(params, fused=True)
+    gradients(params, 0)
+    Counted.launches = 0
+    optimizer.step()
+    launches.append(Counted.launches)
+assert launches == [4, 4], launches
 print("all the same")
 """
+
+
+def test_on_cuda_they_are_the_default_and_leave_what_was_asked_for_to_others():
+    cuda = torch.device("cuda")
+    taken = {}
+    for options in ({}, {"fused": True}, {"fused": False}, {"foreach": True}, {"differentiable": True}):
+        optimizer = LAMBC([torch.zeros(3, requires_grad=True)], **options)
+        taken[str(options)] = optimizer._path(optimizer.param_groups[0], cuda) is triton.PATH
+        counts = optimizer._counts_on_device(optimizer.param_groups[0], cuda)
+        assert counts or not taken[str(options)]
+    assert list(taken.values()) == [True, True, False, False, False]
 
 
 @pytest.mark.slow

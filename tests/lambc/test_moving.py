@@ -1,0 +1,119 @@
+"""A training moves here in its middle: from the checkpoints of Adam, AdamW, timm's Lamb and apex's FusedLAMB."""
+
+import copy
+import warnings
+
+import pytest
+import timm.optim
+import torch
+from torch.optim import Adam, AdamW
+
+from lambc import LAMB, LAMBC
+from tests.lambc.test_peers import SHAPES, Apex, Written
+
+
+def parameters():
+    torch.manual_seed(0)
+    return [torch.nn.Parameter(torch.randn(shape, dtype=torch.float64)) for shape in SHAPES]
+
+
+def set_gradients(seed, *models):
+    generator = torch.Generator().manual_seed(seed)
+    grads = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in SHAPES]
+    for params in models:
+        for param, grad in zip(params, grads, strict=True):
+            param.grad = grad.clone()
+
+
+def steps(params, optimizer, seeds):
+    for seed in seeds:
+        set_gradients(seed, params)
+        optimizer.step()
+
+
+class ApexLayout:
+    """The rule of apex's FusedLAMB, and a state_dict as it saves one: the count of steps lies in the group."""
+
+    def __init__(self, params, weight_decay, max_grad_norm):
+        self.rule = Written(params, 1e-3, Apex(max_grad_norm, weight_decay))
+        self.step = self.rule.step
+        self.options = {"weight_decay": weight_decay, "max_grad_norm": max_grad_norm}
+
+    def state_dict(self):
+        state = {
+            i: {"exp_avg": m, "exp_avg_sq": v} for i, (m, v) in enumerate(zip(self.rule.m, self.rule.v, strict=True))
+        }
+        options = {"lr": 1e-3, "bias_correction": True, "betas": (0.9, 0.999), "eps": 1e-6, "grad_averaging": True}
+        group = options | self.options | {"step": self.rule.t, "params": list(range(len(state)))}
+        return copy.deepcopy({"state": state, "param_groups": [group]})
+
+
+# What a training moves from, the options of LAMBC that do not lie in its checkpoint, and what the warning says.
+MOVES = {
+    "adamw": (
+        lambda params: AdamW(params, lr=1e-3, weight_decay=0.05),
+        {"adapt": False},
+        "lr, betas, eps, weight_decay",
+    ),
+    "adam": (lambda params: Adam(params, lr=1e-3), {"adapt": False}, "come from it, clip=None is this one's$"),
+    "timm": (
+        lambda params: timm.optim.Lamb(params, lr=1e-3, weight_decay=0.05, max_grad_norm=0.5),
+        {},
+        "bias_correction, max_grad_norm, foreach come from it",
+    ),
+    "timm-trust-clip": (
+        lambda params: timm.optim.Lamb(params, lr=1e-3, trust_clip=True),
+        {"clip": 1.0},
+        "clip=1.0 is this one's, and trust_clip=True is left behind",
+    ),
+    "apex": (lambda params: ApexLayout(params, 0.05, 0.5), {}, "bias_correction, max_grad_norm come from it"),
+}
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_a_training_goes_on_as_if_it_had_stayed(move):
+    make, options, said = MOVES[move]
+    stayed, moved = parameters(), parameters()
+    other = make(stayed)
+    steps(stayed, other, range(5))
+    with torch.no_grad():
+        for param, value in zip(moved, stayed, strict=True):
+            param.copy_(value)
+    ours = LAMBC(moved, lr=1.0, **{"clip": None, **options})
+    with pytest.warns(UserWarning, match=said) as warned:
+        ours.load_state_dict(other.state_dict())
+    assert len(warned) == 1
+    steps(stayed, other, range(5, 10))
+    steps(moved, ours, range(5, 10))
+    for a, b in zip(moved, stayed, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)
+    assert ours.param_groups[0]["step"] == 10
+    assert not ours.param_groups[0].keys() & {"amsgrad", "trust_clip", "always_adapt", "grad_averaging", "caution"}
+
+
+@pytest.mark.parametrize(
+    ("make", "left"),
+    [
+        (lambda params: Adam(params, amsgrad=True), "amsgrad=True is left behind"),
+        (lambda params: Adam(params, weight_decay=0.1), "decoupled_weight_decay=False is left behind"),
+        (lambda params: timm.optim.Lamb(params, caution=True), "caution=True is left behind"),
+        (lambda params: timm.optim.Lamb(params, weight_decay=0), "always_adapt=False is left behind"),
+        (lambda params: timm.optim.Lamb(params, grad_averaging=False), "grad_averaging=False is left behind"),
+        (lambda params: timm.optim.Lamb(params, decoupled_decay=True), "decoupled_decay=True is left behind"),
+    ],
+)
+def test_what_has_no_counterpart_is_said(make, left):
+    params = parameters()
+    other = make(params)
+    steps(params, other, range(2))
+    with pytest.warns(UserWarning, match=left):
+        LAMB(params).load_state_dict(other.state_dict())
+
+
+def test_a_state_of_ones_own_is_loaded_without_a_word():
+    params = parameters()
+    optimizer = LAMBC(params)
+    steps(params, optimizer, range(2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        LAMB(params).load_state_dict(optimizer.state_dict())
