@@ -1,4 +1,4 @@
-"""timm's optimizers: its Lookahead is a wrapper, and its factory makes groups without names."""
+"""timm's optimizers: its Lookahead is a wrapper, its factory makes groups without names, and makes ours, too."""
 
 from copy import deepcopy
 
@@ -7,6 +7,7 @@ import torch
 from timm.optim import Lookahead, create_optimizer_v2
 
 from collector import Collector, connect
+from lambc import LAMB, LAMBC, LARS
 from tests.frameworks.training import (
     LAYERS,
     OPTIMIZERS,
@@ -71,3 +72,62 @@ def test_the_factorys_groups_get_the_models_names(tmp_path, name):
     assert [layer for (layer,) in connect(tmp_path).sql("SELECT layer FROM layers ORDER BY position").fetchall()] == [
         *LAYERS
     ]
+
+
+OURS = {"lambc.lambc": LAMBC, "lambc.lamb": LAMB, "lambc.lars": LARS}
+
+
+@pytest.fixture
+def registered(recwarn):
+    """timm's registry with our optimizers, in which it is as before after the test."""
+    from timm.optim._optim_factory import default_registry
+
+    from lambc.integrations.timm import register
+
+    before = dict(default_registry._optimizers)
+    register()
+    register()  # a second time does nothing
+    yield before
+    default_registry._optimizers = before
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_the_factory_makes_our_optimizers_under_names_of_their_own(registered, tmp_path, name):
+    assert name not in registered
+    model = Model()
+    optimizer = create_optimizer_v2(model, name, lr=1e-2, weight_decay=0.1)
+    assert type(optimizer) is OURS[name]
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.0, 0.1]
+    assert {group["lr"] for group in optimizer.param_groups} == {1e-2}
+    with Collector(optimizer, tmp_path, name="r", model=model):
+        train(model, optimizer)
+    assert steps_in(tmp_path) == whole_log(4)
+    assert outcomes_in(tmp_path) == (OUTCOMES["LAMBC"] if name == "lambc.lambc" else {"free"})
+
+
+def test_timms_own_lambc_stays_its_own(registered):
+    assert type(create_optimizer_v2(Model(), "lambc")).__module__.startswith("timm.")
+
+
+def test_options_of_ours_and_timms_lookahead_go_with_them(registered):
+    optimizer = create_optimizer_v2(Model(), "lookahead_lambc.LAMBC", clip=(0.5, 2), betas=(0.8, 0.9), foreach=True)
+    assert type(optimizer) is Lookahead
+    [*_, group] = optimizer._base_optimizer.param_groups
+    assert (group["clip"], group["betas"], group["foreach"]) == ((0.5, 2), (0.8, 0.9), True)
+    lars = create_optimizer_v2(Model(), "lambc.lars", momentum=0.5, eps=1e-8)  # eps, which LARS has not, is left out
+    assert lars.param_groups[0]["momentum"] == 0.5
+
+
+def test_an_optimizer_that_goes_on_from_a_checkpoint_has_every_row_once(registered, tmp_path):
+    model = Model()
+    optimizer = create_optimizer_v2(model, "lambc.lambc", lr=1e-2)
+    with Collector(optimizer, tmp_path, name="r", model=model):
+        train(model, optimizer, count=3)
+        saved = deepcopy(optimizer.state_dict())
+        train(model, optimizer, count=2)
+    model = Model()
+    optimizer = create_optimizer_v2(model, "lambc.lambc", lr=1e-2)
+    optimizer.load_state_dict(saved)
+    with Collector(optimizer, tmp_path, name="r", model=model, resume=True):
+        train(model, optimizer, count=1)
+    assert steps_in(tmp_path) == whole_log(4)

@@ -64,3 +64,21 @@ def outcomes_in(root: Path) -> set[str]:
 def whole_log(steps: int, layers: tuple[str, ...] = LAYERS) -> dict[str, list[int]]:
     """`steps_in` a log that has every layer at each of the steps, once."""
     return {layer: [*range(1, steps + 1)] for layer in layers}
+
+
+def epochs_in(root: Path) -> dict[int, list[int]]:
+    """The steps of each epoch in the log."""
+    query = "SELECT epoch, list(DISTINCT step ORDER BY step) FROM trust_ratios GROUP BY epoch ORDER BY epoch"
+    return dict(connect(root).sql(query).fetchall())
+
+
+def metrics_in(root: Path) -> dict[str, list[int]]:
+    """The steps at which each metric was logged, each as often as it is there."""
+    query = "SELECT name, list(step ORDER BY step, time) FROM metrics GROUP BY name ORDER BY name"
+    return dict(connect(root).sql(query).fetchall())
+
+
+def runs_in(root: Path) -> dict[str, tuple[str, str | None]]:
+    """Status of each run, and why it failed."""
+    query = "SELECT run, status, failure FROM runs ORDER BY run"
+    return {run: (status, failure) for run, status, failure in connect(root).sql(query).fetchall()}
