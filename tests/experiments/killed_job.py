@@ -9,7 +9,7 @@ import torch
 
 from lambc.experiments import train as training
 from lambc.experiments.data import sources as data
-from lambc.experiments.settings import Run
+from lambc.experiments.settings import Settings
 
 
 def main(runs: Path, step: int) -> None:
@@ -20,7 +20,7 @@ def main(runs: Path, step: int) -> None:
         if now.step == step and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
             os.kill(os.getpid(), signal.SIGKILL)
 
-    run = Run(batch_size=26, epochs=2, images=70, device="cpu")
+    run = Settings(batch_size=26, epochs=2, images=70, device="cpu")
     training.train(run, data.load("digits"), runs, "r", report, resume=True, keep_weights=True, checkpoint_seconds=0.0)
 
 

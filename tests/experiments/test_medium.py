@@ -23,7 +23,7 @@ from lambc.experiments.models import resnet18
 from lambc.experiments.optimizers import kind_of, make_optimizer
 from lambc.experiments.reproduce import Ended, reproduce
 from lambc.experiments.scoring import evaluate, learning_rate
-from lambc.experiments.settings import Run
+from lambc.experiments.settings import Settings
 from lambc.experiments.train import as_asked, has_finished, train
 from tests.experiments.test_resume import assert_same_end, train_with_cuts
 
@@ -124,11 +124,12 @@ def test_convolutions_of_any_width_begin_at_the_size_of_the_full_widths(init, wi
 
 def test_the_authors_first_weights_are_torchs():
     torch.manual_seed(0)
-    for conv in resnet18(10, 3, 16, "3x3", init="torch").modules():
-        if isinstance(conv, nn.Conv2d):
-            bound = 1 / math.sqrt(conv.weight[0].numel())
-            assert float(conv.weight.detach().abs().max()) <= bound
-            assert rms(conv.weight) == pytest.approx(bound / math.sqrt(3), rel=0.1)
+    convolutions = [each for each in resnet18(10, 3, 16, "3x3", init="torch").modules() if isinstance(each, nn.Conv2d)]
+    assert len(convolutions) == 20
+    for conv in convolutions:
+        bound = 1 / math.sqrt(conv.weight[0].numel())
+        assert float(conv.weight.detach().abs().max()) <= bound
+        assert rms(conv.weight) == pytest.approx(bound / math.sqrt(3), rel=0.1)
 
 
 def test_shrunk_pixels_are_the_rounded_means_of_squares(digits):
@@ -144,7 +145,7 @@ def test_shrunk_pixels_are_the_rounded_means_of_squares(digits):
 
 
 def test_a_linear_schedule_falls_by_equal_parts_to_the_last_step():
-    run = Run(lr=0.1, epochs=2, schedule="linear")
+    run = Settings(lr=0.1, epochs=2, schedule="linear")
     rates = [learning_rate(run, step, steps_per_epoch=5) for step in range(1, 11)]
     assert rates == pytest.approx([0.01 * (11 - step) for step in range(1, 11)])
     warm = replace(run, warmup_epochs=1.0)
@@ -155,7 +156,7 @@ def test_a_linear_schedule_falls_by_equal_parts_to_the_last_step():
 @pytest.mark.parametrize(("kind", "members"), [("norm", 20), ("conv", 20)])
 def test_a_bound_of_one_kind_leaves_all_other_layers_unclipped(kind, members):
     named = list(resnet18(10, 3, 16, "3x3", 8).named_parameters())
-    others, bounded = make_optimizer(Run(clip=f"{kind}:1,other:none"), named).param_groups
+    others, bounded = make_optimizer(Settings(clip=f"{kind}:1,other:none"), named).param_groups
     assert (others["clip"], bounded["clip"]) == (None, 1.0)
     assert {kind_of(name, dict(named)[name]) for name in bounded["param_names"]} == {kind}
     assert (len(bounded["params"]), len(others["params"])) == (members, 62 - members)
@@ -166,7 +167,7 @@ def test_bounds_of_one_are_adams_steps():
     models = [nn.Linear(5, 3) for _ in range(2)]
     models[1].load_state_dict(models[0].state_dict())
     optimizers = [
-        make_optimizer(Run(**ADAM, lr=1e-3), models[0].named_parameters()),
+        make_optimizer(Settings(**ADAM, lr=1e-3), models[0].named_parameters()),
         LAMBC(models[1].named_parameters(), lr=1e-3, adapt=False),
     ]
     for model, optimizer in zip(models, optimizers, strict=True):

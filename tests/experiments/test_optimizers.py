@@ -11,7 +11,7 @@ from torch.optim import AdamW
 from lambc import LAMBC, LARS, bounds
 from lambc.experiments.optimizers import make_optimizer
 from lambc.experiments.scoring import learning_rate
-from lambc.experiments.settings import Run
+from lambc.experiments.settings import Settings
 
 
 def model():
@@ -20,7 +20,7 @@ def model():
 
 
 def made(steps=100, **settings):
-    return make_optimizer(Run(**settings), model().named_parameters(), steps)
+    return make_optimizer(Settings(**settings), model().named_parameters(), steps)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_tensors_of_one_dimension_have_a_bound_of_their_own():
 @pytest.mark.parametrize("rule", ["lamb", "lars"])
 def test_tensors_of_one_dimension_can_be_exempt(rule):
     network = model()
-    optimizer = make_optimizer(Run(rule=rule, exempt_1d=True, clip=0.5), network.named_parameters())
+    optimizer = make_optimizer(Settings(rule=rule, exempt_1d=True, clip=0.5), network.named_parameters())
     seen = []
     optimizer.register_trust_ratio_hook(lambda record: seen.append((record.layers, record.clipped_ratio.tolist())))
     network(torch.randn(4, 6)).square().sum().backward()
@@ -100,7 +100,7 @@ def test_numbers_that_make_no_sense_are_said(settings, sentence):
 
 
 def test_the_rate_grows_by_equal_parts_over_the_warm_up_and_stays():
-    run = Run(lr=0.1, warmup_epochs=2, epochs=3)
+    run = Settings(lr=0.1, warmup_epochs=2, epochs=3)
     rates = [learning_rate(run, step, steps_per_epoch=5) for step in range(1, 16)]
     assert rates == pytest.approx([0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.09, *[0.1] * 6])
     assert learning_rate(replace(run, warmup_epochs=0), 1, 5) == 0.1

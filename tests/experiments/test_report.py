@@ -162,9 +162,9 @@ def test_a_difference_has_the_interval_of_a_paired_t_test(planned, log, markdown
 
 
 def test_the_summary_says_each_difference_once(log, markdown):
-    for row in questioned(log, markdown, "differences"):
-        if row["measure"] != "smoothed":
-            continue
+    differences = [row for row in questioned(log, markdown, "differences") if row["measure"] == "smoothed"]
+    assert differences
+    for row in differences:
         said = (
             f"Batch size {row['batch size']} (for {row['stands for']:,}): `{row['arm']}` against `{row['against']}` "
             f"{row['difference']:+.2f} points smoothed [{row['from']:+.2f}, {row['to']:+.2f}], {row['what is seen']}"
@@ -255,6 +255,7 @@ def test_a_run_that_failed_counts_nowhere_and_is_listed(planned, log, markdown):
 def test_what_was_made_smaller_stands_in_every_section(markdown):
     parts = sections(markdown)
     del parts["The statements"]
+    assert len(parts) > 3
     for text in parts.values():
         assert "batch sizes divided by 50" in text
         assert "epochs 4 for 80" in text

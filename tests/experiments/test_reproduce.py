@@ -21,7 +21,7 @@ from lambc.experiments.catalogue import EXPERIMENTS, ReproducedRun, plan
 from lambc.experiments.data import sources as data
 from lambc.experiments.data.text import topics
 from lambc.experiments.reproduce import Ended, Stopped, _train, reproduce
-from lambc.experiments.settings import Run
+from lambc.experiments.settings import Settings
 from lambc.experiments.train import Progress, as_asked, check
 from tests.collector.disks import small_disk
 
@@ -112,19 +112,19 @@ def test_the_config_says_what_was_made_smaller():
 
 
 def test_fewer_images_are_taken_evenly_from_all(digits):
-    taken = as_asked(Run(images=143), digits)
+    taken = as_asked(Settings(images=143), digits)
     assert len(taken) == len(taken.train_labels) == 143
     assert len(taken.test_images) == len(taken.test_labels) == 143
     places = [place * len(digits) // 143 for place in range(143)]
     assert taken.train_images.equal(digits.train_images[places])
     assert taken.train_labels.equal(digits.train_labels[places])
-    assert len(as_asked(Run(images=10**6), digits)) == len(digits)
-    assert as_asked(Run(), digits) is digits
+    assert len(as_asked(Settings(images=10**6), digits)) == len(digits)
+    assert as_asked(Settings(), digits) is digits
 
 
 def test_a_text_stays_whole():
     text = topics()
-    assert as_asked(Run(data="topics", model="transformer"), text) is text
+    assert as_asked(Settings(data="topics", model="transformer"), text) is text
 
 
 @pytest.mark.slow
@@ -197,7 +197,7 @@ def test_a_command_that_is_terminated_leaves_its_run_as_interrupted(folder, tmp_
     while not list(tmp_path.glob("runs/*/metrics/*.parquet")) and process.poll() is None:
         time.sleep(0.1)
     process.terminate()
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=600)
     assert process.returncode == 130, said
     assert "interrupted; the same command goes on with what is in" in said
     (run,) = (tmp_path / "runs").iterdir()

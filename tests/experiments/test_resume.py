@@ -13,14 +13,14 @@ import torch
 from collector import connect
 from lambc.experiments import train as training
 from lambc.experiments.data.text import Text
-from lambc.experiments.settings import Run
+from lambc.experiments.settings import Settings
 from lambc.experiments.train import train
 
 SHORT_TEXT = torch.arange(14 * 17).reshape(14, 17) * 7 % 40
 """A text in windows of 16, so small that a step takes some milliseconds."""
 TEXT = Text("topics", SHORT_TEXT[:10], SHORT_TEXT[10:])
 
-READING = Run(data="topics", model="transformer", batch_size=4, epochs=4, clip=1.0, lr=1e-3, device="cpu")
+READING = Settings(data="topics", model="transformer", batch_size=4, epochs=4, clip=1.0, lr=1e-3, device="cpu")
 """Three steps an epoch."""
 
 LOG = """
@@ -133,7 +133,7 @@ def test_augmented_images_go_on_with_the_same_chances(few_digits, tmp_path, monk
         std=few_digits.std.repeat(3),
         test_images=few_digits.test_images.repeat(1, 3, 1, 1),
     )
-    run = Run(batch_size=8, epochs=2, augment=True, device="cpu")
+    run = Settings(batch_size=8, epochs=2, augment=True, device="cpu")
     train(run, colour, tmp_path / "undisturbed", "run", keep_weights=True)
     train_with_cuts(run, colour, tmp_path / "cut", [(1, False), (4, False)], monkeypatch)
     assert_same_end(tmp_path / "cut", tmp_path / "undisturbed")

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.log.run import check_name
-from lambc.experiments.settings import Run
+from collector.log.run_folder import check_name
+from lambc.experiments.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ from lambc.experiments.settings import Run
     ],
 )
 def test_a_name_says_what_the_run_is_and_what_differs_from_the_defaults(settings, name):
-    assert Run(**settings).name == name
+    assert Settings(**settings).name == name
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_name_says_what_the_run_is_and_what_differs_from_the_defaults(settings
 )
 def test_a_number_that_makes_no_sense_is_refused(settings, sentence):
     with pytest.raises(ValueError, match=sentence):
-        Run(**settings)
+        Settings(**settings)
 
 
 numbers = st.floats(0, 1e6)
@@ -72,7 +72,7 @@ def runs(draw):
     switches = {name: draw(st.booleans()) for name in ("compile", "reset_optimizer_each_epoch")}
     if model == "resnet18":
         switches |= {"augment": draw(st.booleans()), "stem": draw(st.sampled_from(["auto", "3x3"]))}
-    return Run(
+    return Settings(
         data=source, model=model, rule=rule, clip=clip, lr=draw(numbers), weight_decay=draw(numbers),
         batch_size=draw(st.integers(2, 9999)), epochs=draw(st.integers(5, 99)), warmup_epochs=draw(st.floats(0, 5)),
         seed=draw(st.integers(0, 9)),
@@ -99,14 +99,19 @@ def test_runs_of_different_settings_have_different_names(one, other, data):
 @pytest.mark.parametrize(("setting", "value"), [("stem", "3x3"), ("augment", True)])
 def test_what_a_text_has_no_use_for_is_refused(setting, value):
     with pytest.raises(ValueError, match=f"{setting}={value!r}: a text has no images, so leave it out"):
-        Run(data="topics", model="transformer", **{setting: value})
+        Settings(data="topics", model="transformer", **{setting: value})
 
 
 def test_the_config_names_the_optimizer_and_the_device_that_auto_became():
-    config = Run(clip=None).config("cuda:0")
+    config = Settings(clip=None).config("cuda:0")
     assert config["optimizer"] == "lamb"
     assert config["clip"] is None
     assert config["device"] == "cuda:0"
-    assert Run(clip=(0.5, 3.0)).config("cpu")["clip"] == (0.5, 3.0)
-    optimizers = [Run(rule="lars"), Run(rule="adamw", clip=None), Run(clip="dynamic:1"), Run(rule="lars", clip=None)]
+    assert Settings(clip=(0.5, 3.0)).config("cpu")["clip"] == (0.5, 3.0)
+    optimizers = [
+        Settings(rule="lars"),
+        Settings(rule="adamw", clip=None),
+        Settings(clip="dynamic:1"),
+        Settings(rule="lars", clip=None),
+    ]
     assert [run.config("cpu")["optimizer"] for run in optimizers] == ["lars", "adamw", "lambc", "lars"]

@@ -8,7 +8,7 @@ import torch
 from lambc.experiments.data import sources as data
 from lambc.experiments.data.text import Text
 from lambc.experiments.models import Transformer
-from lambc.experiments.settings import Run
+from lambc.experiments.settings import Settings
 from lambc.experiments.train import train
 
 
@@ -54,7 +54,7 @@ def test_its_layers_begin_with_different_weights():
 
 def test_a_text_in_which_each_byte_decides_the_next_is_learnt_to_the_last(tmp_path):
     counting = (torch.arange(40 * 16 + 1) % 10).unfold(0, 17, 16).clone()
-    run = Run(data="topics", model="transformer", batch_size=8, epochs=12, lr=1e-2, clip=None, device="cpu")
+    run = Settings(data="topics", model="transformer", batch_size=8, epochs=12, lr=1e-2, clip=None, device="cpu")
     end = train(run, Text("counting", counting[:32], counting[32:]), tmp_path, "counting").end
     assert end.test_accuracy == 1.0
     assert end.unit == "windows"

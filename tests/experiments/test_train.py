@@ -13,10 +13,10 @@ from lambc.experiments import train as training
 from lambc.experiments.data.images import DataError
 from lambc.experiments.data.text import Text
 from lambc.experiments.models import initialised
-from lambc.experiments.settings import Run
+from lambc.experiments.settings import Settings
 from lambc.experiments.state import split_batches
 
-RUN = Run(batch_size=32, epochs=2, clip=1.0, device="cpu")
+RUN = Settings(batch_size=32, epochs=2, clip=1.0, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_one_seed_gives_the_same_weights_bit_for_bit(trained, few_digits, tmp_pa
 
 
 def test_another_seed_gives_other_weights_and_another_order(few_digits, tmp_path):
-    one, other = (initialised(Run(seed=seed), few_digits) for seed in (0, 1))
+    one, other = (initialised(Settings(seed=seed), few_digits) for seed in (0, 1))
     assert not torch.equal(one.conv1.weight, other.conv1.weight)
 
 
@@ -121,7 +121,7 @@ def test_colour_images_can_be_augmented(few_digits, tmp_path):
         mean=few_digits.mean.repeat(3),
         std=few_digits.std.repeat(3),
     )
-    run = Run(batch_size=8, epochs=1, augment=True, device="cpu")
+    run = Settings(batch_size=8, epochs=1, augment=True, device="cpu")
     assert math.isfinite(training.train(run, colour, tmp_path).end.loss)
 
 
@@ -129,7 +129,7 @@ def test_colour_images_can_be_augmented(few_digits, tmp_path):
 def test_a_reset_takes_the_steps_of_a_new_optimizer_an_epoch_and_the_log_counts_on(rule, tmp_path):
     windows = torch.arange(14 * 17).reshape(14, 17) * 7 % 40
     text = Text("topics", windows[:10], windows[10:])
-    run = Run(
+    run = Settings(
         data="topics", model="transformer", batch_size=4, epochs=3, rule=rule, clip=1.0 if rule == "lamb" else None,
         bias_correction=rule != "lamb", reset_optimizer_each_epoch=True, lr=1e-3, device="cpu",
     )  # fmt: skip
