@@ -58,7 +58,7 @@ def open_page(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Page]:
 
     def open_page(name: str, root: Path, *runs: str, whole: bool = True) -> Page:
         monkeypatch.setenv("LAMBC_RUNS", str(root))
-        page = Page(str(SCRIPT), default_timeout=60)
+        page = Page(str(SCRIPT), default_timeout=600)
         page.whole = whole
         if runs:
             page.query_params["runs"] = list(runs)

@@ -1,6 +1,5 @@
 """What the page on bounds says, beside a count of the rows, and its code, beside what lambc does with it."""
 
-import base64
 import re
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from app.charts.bounds import layer_ranges, survival_curves
 from app.charts.theme import LIGHT
 from collector import Collector, connect
 from lambc import LAMBC, LARS
+from tests import unusual_log
 from tests.app.test_pages import figure, text
 from tests.collector.emitter import Emitter
 from tests.dashboard_log import HOSTILE, HOSTILE_LAYER, Network, Training
@@ -56,6 +56,7 @@ def run_code(code: str) -> dict[str, tuple[float, float]]:
     scope["optimizer"].register_trust_ratio_hook(keep)
     network(torch.randn(4, 6)).square().mean().backward()
     scope["optimizer"].step()
+    assert len(bounds) == len(list(network.parameters()))
     return bounds
 
 
@@ -86,7 +87,7 @@ def test_the_suggested_bound_clips_at_most_the_wanted_share_of_the_rows(open_pag
     share = (rows(log, "lamb").ratio > bound).mean()
     assert least - 0.0005 <= share <= most + 0.0005
     assert share <= float(rate) / 100
-    assert page.query_params.get("rate") == (rate if rate != "5" else None)
+    assert page.query_params["rate"] == rate
 
 
 @pytest.mark.parametrize(
@@ -114,15 +115,14 @@ def test_the_curve_is_what_each_bound_would_clip(open_page: OpenPage, log: Path,
     drawn = {trace.get("name"): trace for trace in figure(page, "survival")["data"]}
     ratios = rows(log, "lamb")
     kinds = ratios.layer.str.split(".").str[-1].map({"weight": "linear", "bias": "bias"})
-    for name, some in {"all layers": ratios, **dict(list(ratios.groupby(kinds)))}.items():
+    for name, some in {"all layers": ratios, **{kind: ratios[kinds == kind] for kind in ("linear", "bias")}}.items():
         bounds, shares = (decoded(drawn[name][axis]) for axis in "xy")
+        assert len(bounds) > 10
         assert np.allclose(shares, [cut(some.ratio, bound).mean() for bound in bounds]), name
 
 
-def decoded(values: list | dict) -> np.ndarray:
-    """An array of a figure, which travels as base64 where it is long."""
-    if isinstance(values, dict):
-        return np.frombuffer(base64.b64decode(values["bdata"]), dtype=values["dtype"])
+def decoded(values: np.ndarray | list) -> np.ndarray:
+    """What the figure's JSON has as an array, or as a list in which None is NaN."""
     return np.array(values, dtype=float)
 
 
@@ -165,10 +165,44 @@ def test_a_bound_of_the_run_that_contradicts_is_left_out():
 
 
 def test_a_clipped_run_is_said_to_be_one_and_a_free_one_is_named(open_page: OpenPage, log: Path):
-    said = text(open_page("bounds", log, "lamb", "clipped"))
+    page = open_page("bounds", log, "lamb", "clipped")
+    said = text(page.selectbox(key="run").set_value("clipped").run())
     assert "This run was clipped itself, in " in said
-    assert "One that was never clipped (**lamb**) answers best." in said
+    assert "One that was never clipped (**lamb**) is a better basis." in said
     assert "clipped itself" not in text(open_page("bounds", log, "lamb"))
+
+
+def test_a_run_that_diverged_gets_no_bound(open_page: OpenPage, tmp_path: Path):
+    unusual_log.build(tmp_path, "broken")
+    unusual_log.build(tmp_path, "calm", calm=True)
+    page = open_page("bounds", tmp_path, "broken", "calm")
+    assert page.selectbox(key="run").value == "calm"
+    page.selectbox(key="run").set_value("broken").run()
+    (said,) = (each.value for each in page.error)
+    assert "**This run diverged at step 150**: 204 of its 800 layer-steps come after that" in said
+    assert "Choose another run, as **calm**." in said
+    assert not page.code
+    assert {each.key for each in page.get("bidi_component")} == {"preload", "history"}
+
+
+def test_layer_steps_that_are_not_counted_are_said(open_page: OpenPage, tmp_path: Path):
+    emitter = Emitter(["a", "b"])
+    with Collector(emitter, tmp_path, name="zero"):
+        for step in range(1, 21):
+            weight = torch.tensor([1.0 + 0.1 * step, 0.0 if step <= 3 else 2.0])
+            one = torch.ones(2)
+            ratio = torch.where(weight > 0, weight, one)
+            emitter.say(step, torch.stack([weight, one, ratio, ratio, 0 * one, torch.inf * one, 0.01 * one]))
+    said = text(open_page("bounds", tmp_path, "zero"))
+    assert "Counted over 37 layer-steps, steps 1 to 20. 3 of 40 are left out" in said
+
+
+def test_the_run_that_answers_best_is_asked_at_first_and_offered(open_page: OpenPage, log: Path):
+    page = open_page("bounds", log, "lamb", "clipped")
+    assert page.selectbox(key="run").value == "lamb"  # the newer one was clipped
+    page.selectbox(key="run").set_value("clipped").run()
+    page.button(key="free_run").click().run()
+    assert page.selectbox(key="run").value == "lamb"
 
 
 def test_the_bound_that_a_run_had_is_drawn_beside_the_suggested_one(open_page: OpenPage, log: Path):
@@ -199,7 +233,7 @@ def test_a_run_that_could_not_be_clipped_has_no_bound_and_says_why(open_page: Op
     assert not page.exception
     assert "No layer of this run could be clipped in steps 1 to 40" in text(page)
     assert not page.code
-    assert not page.get("bidi_component") or all(each.key == "preload" for each in page.get("bidi_component"))
+    assert {each.key for each in page.get("bidi_component")} <= {"preload", "history"}  # no chart
 
 
 def test_a_layer_that_was_not_adapted_keeps_its_ratio_of_1(open_page: OpenPage, partly_exempt: Path):
@@ -215,7 +249,7 @@ def test_a_hostile_layer_is_text_in_the_charts_and_a_string_in_the_code(open_pag
     assert not page.exception
     code = page.code[1].value
     bounds: dict = {}
-    exec(code[: code.index("groups = {}")], bounds)
+    exec(code[: code.index("optimizer = ")], bounds)
     assert HOSTILE_LAYER in bounds["bounds"]
     assert not any("<img" in str(trace["y"]) for trace in figure(page, "ranges")["data"])
 

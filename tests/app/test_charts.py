@@ -12,8 +12,8 @@ from app.charts.hit_rates import MOST_PANELS, hit_rates_by_layer, hit_rates_over
 from app.charts.layer_curve import layer_curve
 from app.charts.metrics import metric_curves
 from app.charts.text import escape, label_margin, layer_ticks, ratio_text, ratio_ticks, shorten
-from app.charts.theme import DARK, LIGHT, Line, lines
-from app.shell.sidebar import HUES
+from app.charts.theme import DARK, LIGHT, Line, lines, run_lines
+from app.shell.selection import HUES
 from tests.app.figures import LAYERS, metric, texts
 from tests.dashboard_log import HOSTILE
 
@@ -171,8 +171,25 @@ def test_seven_runs_have_seven_hues_and_the_eighth_is_dashed():
     assert drawn["run 7"] == Line(0, "dash")
 
 
-def test_a_run_keeps_its_line_when_others_follow():
-    assert lines(["a", "b"]) == {run: line for run, line in lines(["a", "b", "c"]).items() if run != "c"}
+RUNS = [f"run-{number}" for number in range(28)]
+
+
+def test_a_run_keeps_its_hue_whichever_others_there_are():
+    """So long as there are no more of its hue than dashes."""
+    every = run_lines(RUNS[:12])
+    for run in RUNS[:12]:
+        assert run_lines([run])[run] == Line(every[run].hue, "solid")
+    some = run_lines(RUNS[3:12:2])
+    assert {run: line.hue for run, line in some.items()} == {run: every[run].hue for run in some}
+
+
+def test_runs_of_one_hue_are_told_apart_by_their_dash():
+    drawn = run_lines(RUNS)
+    assert len(set(drawn.values())) == 28
+    assert len({line.hue for line in drawn.values()}) == 7
+    first = {line.hue: line.dash for line in reversed(drawn.values())}
+    assert set(first.values()) == {"solid"}
+    assert run_lines([*RUNS, RUNS[0]]) == drawn
 
 
 def test_text_names_a_run_in_the_colour_that_charts_give_it():

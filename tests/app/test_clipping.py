@@ -1,7 +1,5 @@
 """The page Clipping over real logs, its charts and what it says."""
 
-import base64
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from app.charts.theme import DARK, LIGHT
 from app.clipping.events import sentence, table, together
 from collector import connect
 from tests import unusual_log
-from tests.app.figures import LAYERS, texts
+from tests.app.figures import LAYERS, drawn, in_depth_order, texts
 from tests.dashboard_log import HOSTILE, HOSTILE_LAYER
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*nanobind.*")
@@ -23,15 +21,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*nanobind.*")
 OpenPage = Callable[..., AppTest]
 
 CELLS = pd.DataFrame(
-    [
-        ("conv.weight", 0, 1.0, 4, 0),
-        ("conv.weight", 4, 0.75, 1, 2),
-        ("conv.bias", 0, 0.5, 0, 2),
-        ("conv.bias", 4, 0.0, 0, 0),
-        ("fc.weight", 0, np.nan, 0, 0),
-    ],
-    columns=["layer", "step", "hit_rate", "upper_hits", "lower_hits"],
-).assign(width=4, rows=4)
+    [(0, 0, 1.0, 0.0), (0, 4, 0.25, 0.5), (1, 0, 0.0, 0.5), (1, 4, 0.0, 0.0), (2, 0, np.nan, np.nan)],
+    columns=["row", "step", "upper_rate", "lower_rate"],
+).assign(width=4, rows=4, not_finite=0)
 RATES = pd.DataFrame(
     {"layer": LAYERS, "first_hit": pd.array([1, 2, None], "Int64"), "last_hit": pd.array([7, 3, None], "Int64")}
 )
@@ -44,12 +36,12 @@ def unusual(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def charts(page: AppTest) -> list[str]:
-    return [element.key for element in page.get("bidi_component") if element.key != "preload"]
+    return [element.key for element in page.get("bidi_component") if element.key not in ("preload", "history")]
 
 
 def figure(page: AppTest, key: str) -> dict:
     chart = next(element for element in page.get("bidi_component") if element.key == key)
-    return json.loads(json.loads(chart.proto.json)["figure"])
+    return drawn(chart.proto.bytes)
 
 
 def text(page: AppTest) -> str:
@@ -58,37 +50,37 @@ def text(page: AppTest) -> str:
 
 
 def test_upper_hits_are_above_zero_and_lower_ones_below():
-    drawn = hit_map(CELLS, RATES, layers=LAYERS).data[0]
+    drawn = hit_map(CELLS, RATES, stack=in_depth_order(LAYERS)).data[0]
     assert np.array_equal(drawn.z, [[1, -0.5], [-0.5, 0], [np.nan, np.nan]], equal_nan=True)
     assert np.allclose(drawn.customdata[0, 1], [0.25, 0.5])  # both are said where both bounds cut
 
 
 def test_a_cell_lies_over_its_steps():
-    drawn = hit_map(CELLS, RATES, layers=LAYERS)
+    drawn = hit_map(CELLS, RATES, stack=in_depth_order(LAYERS))
     assert drawn.data[0].x0 - drawn.data[0].dx / 2 == -0.5
-    assert list(drawn.layout.xaxis.range) == [-0.5, 7.5]
+    ends = drawn.layout.xaxis.autorangeoptions
+    assert (ends.clipmin, ends.clipmax) == (-0.5, 7.5)
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK])
 def test_without_lower_hits_the_scale_has_one_side(theme):
-    both = hit_map(CELLS, RATES, layers=LAYERS, theme=theme).layout.coloraxis
+    both = hit_map(CELLS, RATES, stack=in_depth_order(LAYERS), theme=theme).layout.coloraxis
     assert (both.cmin, both.colorscale[0][1], both.colorscale[-1][1]) == (-1, theme.lower, theme.upper)
-    one = hit_map(CELLS.assign(lower_hits=0), RATES, layers=LAYERS, theme=theme).layout.coloraxis
+    one = hit_map(CELLS.assign(lower_rate=0), RATES, stack=in_depth_order(LAYERS), theme=theme).layout.coloraxis
     assert (one.cmin, one.cmax, one.colorscale[-1][1]) == (0, 1, theme.upper)
 
 
 def test_the_first_and_the_last_hit_of_each_layer_are_marked():
-    _, first, last = hit_map(CELLS, RATES, layers=LAYERS).data
+    _, first, last = hit_map(CELLS, RATES, stack=in_depth_order(LAYERS)).data
     assert list(zip(first.y, first.x, strict=True)) == [("conv.weight", 1), ("conv.bias", 2)]
     assert list(zip(last.y, last.x, strict=True)) == [("conv.weight", 7), ("conv.bias", 3)]
-    many = [*LAYERS, *(f"layer {number}" for number in range(MOST_MARKED))]
-    assert len(hit_map(CELLS, RATES, layers=many).data) == 1
+    many = in_depth_order([*LAYERS, *(f"layer {number}" for number in range(MOST_MARKED))])
+    assert len(hit_map(CELLS, RATES, stack=many).data) == 1
 
 
 def test_a_hostile_layer_is_text():
-    cells = CELLS.assign(layer=CELLS["layer"].replace("conv.bias", HOSTILE_LAYER))
     rates = RATES.assign(layer=RATES["layer"].replace("conv.bias", HOSTILE_LAYER))
-    drawn = hit_map(cells, rates, layers=list(rates["layer"]))
+    drawn = hit_map(CELLS, rates, stack=in_depth_order(list(rates["layer"])))
     assert HOSTILE_LAYER in texts(drawn)
     assert "<img" not in drawn.to_json().replace("\\u003c", "<")
 
@@ -157,20 +149,43 @@ def test_a_calm_run_has_nothing_unusual(open_page: OpenPage, unusual: Path):
 
 def test_who_is_always_and_who_is_never_clipped_is_a_sentence(open_page: OpenPage, unusual: Path):
     page = open_page("clipping", unusual, "calm")
-    assert r"**1 of 4 layers are clipped in all steps**: bn\.weight; 2 in none: conv\.bias and fc\.weight" in text(page)
-    assert "1 now and then." in text(page)
+    assert r"**1 of 4 layers are clipped in all steps**: bn\.weight; 2 never: conv\.bias and fc\.weight" in text(page)
+    assert "1 in some steps." in text(page)
+    assert page.main.markdown[0].value.startswith(":")  # the verdict stands first
+    assert "clipped in **31.2%** of its layer-steps" in page.main.markdown[0].value
+
+
+def test_what_is_unusual_comes_before_what_every_run_has(open_page: OpenPage, unusual: Path):
+    page = open_page("clipping", unusual, "calm", "unusual")
+    heads = [each.value for each in page.subheader]
+    assert heads[0] == "Unusual in unusual"
+    assert charts(page)[:2] == ["hit_map", "hits_over_time"]
+
+
+def test_a_run_that_diverged_is_said_to_and_looked_into_first(open_page: OpenPage, unusual: Path):
+    page = open_page("clipping", unusual, "unusual", "calm")
+    assert page.selectbox(key="run").value == "unusual"  # the older of the two
+    (said,) = (each.value for each in page.main.markdown if "**unusual**" in each.value)
+    assert ":red[:material/error: diverged at step 150]" in said
+    (said,) = (each.value for each in page.main.markdown if "**calm**" in each.value)
+    assert "diverged" not in said
+
+
+def test_of_a_single_run_no_chart_repeats_another(open_page: OpenPage, log: Path):
+    page = open_page("clipping", log, "clipped")
+    assert charts(page) == ["hit_map", "hits_over_time"]
+    assert not figure(page, "hits_over_time")["layout"]["showlegend"]
+    assert page.query_params["run"] == "clipped"
+    assert "hits_by_layer" in charts(open_page("clipping", log, "clipped", "lamb"))
 
 
 def test_the_map_shows_what_the_log_says(open_page: OpenPage, unusual: Path):
-    drawn = figure(open_page("clipping", unusual, "calm"), "hit_map")
+    (cells, *_) = figure(open_page("clipping", unusual, "calm"), "hit_map")["data"]
     rows = connect(unusual).sql("""
         SELECT "position", step, CASE outcome WHEN 'upper' THEN 1 WHEN 'lower' THEN -1 WHEN 'free' THEN 0 END AS hit
         FROM trust_ratios JOIN layers USING (run, layer) WHERE run = 'calm'
     """).to_arrow_table().to_pandas()  # fmt: skip
-    z = drawn["data"][0]["z"]
-    shown = np.frombuffer(base64.b64decode(z["bdata"]), z["dtype"]).reshape(
-        [int(side) for side in z["shape"].split(",")]
-    )
+    shown = cells["z"]
     assert np.array_equal(shown, rows.pivot(index="position", columns="step", values="hit").to_numpy())
     assert set(np.unique(shown)) == {-1, 0, 1}
 

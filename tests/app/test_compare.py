@@ -1,28 +1,30 @@
 """What the page Compare says of a log whose numbers are known, beside DuckDB's own answer."""
 
-import base64
 import statistics
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import plotly.io as pio
 import pytest
 import torch
+from streamlit.proto.Metric_pb2 import Metric as MetricProto
 from streamlit.testing.v1 import AppTest
 
-from app.charts.difference import QUANTITIES, difference, difference_map
+from app.charts.difference import QUANTITIES
 from app.charts.mean_band import mean_band
 from app.charts.metrics import metric_curves
 from app.charts.theme import LIGHT, Line, lines
+from app.compare.measures import MEASURES
+from app.compare.seeds import Setting, spread
+from app.compare.verdict import against, other_options
 from collector import Collector, connect
+from tests import unusual_log
 from tests.app import compare_log
 from tests.app.compare_log import LAYERS, accuracy
-from tests.app.figures import metric, texts
+from tests.app.figures import metric
 from tests.app.test_pages import figure, text
 from tests.collector.emitter import Emitter
-from tests.dashboard_log import HOSTILE, HOSTILE_LAYER
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*nanobind.*")
 
@@ -37,12 +39,9 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compare_log.build(tmp_path_factory.mktemp("runs"))
 
 
-def array(values: dict | list) -> np.ndarray:
-    """An array as the figure's JSON has it."""
-    if isinstance(values, list):
-        return np.array(values, dtype=float)
-    flat = np.frombuffer(base64.b64decode(values["bdata"]), dtype=values["dtype"])
-    return flat.reshape([int(side) for side in values["shape"].split(",")]) if "shape" in values else flat
+def array(values: np.ndarray | list) -> np.ndarray:
+    """What the figure's JSON has as an array, or as a list in which None is NaN."""
+    return np.array(values, dtype=float)
 
 
 def named(page: AppTest, key: str = "compare") -> list[str]:
@@ -100,6 +99,47 @@ def test_a_card_has_mean_and_deviation_and_the_distance_to_the_best_of_the_other
     cards = {card.label: (card.value, card.delta) for card in page.metric}
     deviation = 100 * statistics.stdev([0.85, 0.87])
     assert cards == {"lamb": ("82.00%", "-4.00 points"), "clip": (f"86.00 ± {deviation:.2f}%", "+4.00 points")}
+
+
+def caveats(page: AppTest) -> dict[str, tuple[str, bool]]:
+    """What each card says of its difference, and whether it is grey."""
+    grey = MetricProto.MetricColor.GRAY
+    return {card.label: (card.proto.delta_description, card.proto.color == grey) for card in page.metric}
+
+
+def test_of_one_run_a_setting_no_difference_has_a_colour(open_page: OpenPage, log: Path):
+    page = open_page("compare", log, "lamb", "clip")
+    assert caveats(page) == dict.fromkeys(("lamb", "clip"), ("n = 1: cannot tell", True))
+    assert page.main.markdown[0].value == (
+        r"**clip** has the best test accuracy, 85.00%: +3.00 points against the next best; "
+        "with one run of a setting that may be chance."
+    )
+
+
+def test_where_other_options_differ_too_a_difference_has_no_colour(open_page: OpenPage, log: Path):
+    page = open_page("compare", log, *SEEDS, "large")
+    assert caveats(page) == dict.fromkeys(("clip", "large"), ("also differ in batch_size", True))
+    assert "they also differ in batch_size, so that it is not the bound alone" in page.main.markdown[0].value
+
+
+@pytest.mark.parametrize(("values", "grey"), [((0.80, 0.82), True), ((0.60, 0.62), False)])
+def test_a_difference_of_settings_counts_where_it_is_more_than_their_seeds_differ(values: tuple, grey: bool):
+    settings = [(Setting("a", ("a0", "a1")), spread([0.81, 0.83])), (Setting("b", ("b0", "b1")), spread(values))]
+    configs = {"a0": {"clip": 1.0, "optimizer": "lambc", "lr": 1}, "b0": {"clip": None, "optimizer": "lamb", "lr": 1}}
+    found = against(*settings, MEASURES[0], configs)
+    assert found.better
+    assert bool(found.caveat) == grey
+    assert other_options(configs["a0"], configs["b0"] | {"optimizer": "lars"}) == ["optimizer"]
+
+
+def test_a_ratio_that_was_set_to_1_since_a_norm_is_nan_is_not_compared(open_page: OpenPage, tmp_path: Path):
+    unusual_log.build(tmp_path, "calm", calm=True)
+    unusual_log.build(tmp_path, "broken")
+    page = open_page("compare", tmp_path, "calm", "broken")
+    drawn = array(figure(page, "difference_map")["data"][0]["z"])
+    assert np.isfinite(drawn[3, :149]).all()
+    assert np.isnan(drawn[3, 149:]).all()  # fc.weight is NaN from step 150 on
+    assert page.dataframe[0].value.set_index("setting").loc["broken", "status"] == "diverged"
 
 
 def test_the_table_has_a_row_a_setting_the_best_first(open_page: OpenPage, log: Path):
@@ -225,7 +265,7 @@ def test_runs_whose_ratios_swing_about_1_alike_are_alike_in_a_cell_of_many_steps
             for step in range(1, 41):
                 ratio = ends[step % 2]
                 emitter.say(step, torch.tensor([[ratio], [1.0], [ratio], [ratio], [0.0], [torch.inf], [0.01]]))
-    monkeypatch.setattr("app.queries.COLUMNS", 4)
+    monkeypatch.setattr("app.plotly_view.WIDTHS", (3,))  # and one column more
     page = open_page("compare", tmp_path, "one", "other")
     cells = figure(page, "difference_map")["data"][0]
     assert cells["dx"] == 16
@@ -245,7 +285,7 @@ def test_of_the_last_cell_of_a_longer_run_nothing_is_compared_that_the_shorter_h
 ):
     compare_log.write(tmp_path, "short", steps=21)
     compare_log.write(tmp_path, "long", steps=40, seed=1)
-    monkeypatch.setattr("app.queries.COLUMNS", 4)
+    monkeypatch.setattr("app.plotly_view.WIDTHS", (3,))  # and one column more
     page = open_page("compare", tmp_path, "short", "long")
     cells = figure(page, "difference_map")["data"][0]
     assert (cells["dx"], cells["x0"]) == (8, 3.5)
@@ -340,22 +380,6 @@ def test_a_deviation_goes_no_lower_than_a_logarithm_can():
     )
     band = mean_band(rows, name="a", seeds=2, line=Line(0, "solid"), theme=LIGHT, number=str)[-1]
     assert list(band.y) == [1.5, 3, 1.9999, 0.3, 0.1, 0.5]
-
-
-def test_a_hostile_name_is_text_in_the_difference():
-    cells = pd.DataFrame({"layer": [HOSTILE_LAYER], "step": [1], "width": [1], "rows": [1], RATIO.column: [2.0]})
-    compared = difference(cells, cells, quantity=RATIO, layers=[HOSTILE_LAYER])
-    drawn = difference_map(compared, quantity=RATIO, names=(HOSTILE, HOSTILE))
-    assert any("<script>" in said for said in texts(drawn))
-    assert "<script>" not in pio.to_json(drawn)
-    assert "<img" not in pio.to_json(drawn)
-
-
-def test_a_cell_that_one_run_lacks_is_empty():
-    cells = pd.DataFrame({"layer": ["a", "a"], "step": [1, 2], "width": 1, "rows": 1, RATIO.column: [2.0, np.inf]})
-    compared = difference(cells, cells.head(1).assign(**{RATIO.column: 0.5}), quantity=RATIO, layers=["a"])
-    assert compared.difference[0, 0] == pytest.approx(np.log10(4))
-    assert np.isnan(compared.difference[0, 1])
 
 
 def test_shares_that_lie_close_together_have_the_digits_that_differ():

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from collector import Collector
 from tests import dashboard_log
+from tests.app.figures import drawn
+from tests.collector.emitter import Emitter
 from tests.dashboard_log import HOSTILE, HOSTILE_LAYER
 
 PAGES = ("runs", "layers", "clipping", "bounds", "compare", "sql")
@@ -21,7 +24,7 @@ OpenPage = Callable[..., AppTest]
 def figure(page: AppTest, key: str) -> dict:
     """The figure that the chart component was given."""
     chart = next(element for element in page.get("bidi_component") if element.key == key)
-    return json.loads(json.loads(chart.proto.json)["figure"])
+    return drawn(chart.proto.bytes)
 
 
 def text(page: AppTest) -> str:
@@ -58,6 +61,25 @@ def test_a_folder_that_is_not_there_is_an_empty_one(open_page: OpenPage, tmp_pat
 
 def test_the_newest_runs_are_chosen_at_first(open_page: OpenPage, log: Path):
     assert open_page("runs", log).multiselect(key="runs").value == ["failed", HOSTILE, "killed"]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_run_that_is_gone_is_said_and_stays_in_the_address_until_another_is_chosen(
+    open_page: OpenPage, log: Path, name: str
+):
+    page = open_page(name, log, "lamb", "renamed", "clipped")
+    assert "**renamed** is named in the address, and is not in this log" in page.warning[0].value
+    assert page.multiselect(key="runs").value == ["lamb", "clipped"]
+    assert page.query_params["runs"] == ["lamb", "clipped", "renamed"]
+    page.multiselect(key="runs").set_value(["lamb"]).run()
+    assert not page.warning
+    assert page.query_params["runs"] == "lamb"
+
+
+def test_a_link_to_nothing_but_a_run_that_is_gone_shows_no_other(open_page: OpenPage, log: Path):
+    page = open_page("layers", log, "renamed")
+    assert page.multiselect(key="runs").value == []
+    assert "Choose one or several runs" in text(page)
 
 
 @pytest.mark.parametrize("name", PAGES[1:])
@@ -135,7 +157,7 @@ def test_nonsense_in_the_address_is_ignored(
 def test_a_hostile_layer_is_text(open_page: OpenPage, log: Path):
     page = open_page("layers", log, HOSTILE)
     assert HOSTILE_LAYER in page.selectbox(key="layer").options or page.selectbox(key="layer").options
-    assert "<img" not in json.dumps(figure(page, "heatmap"))
+    assert "<img" not in str(figure(page, "heatmap"))
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -179,6 +201,18 @@ def test_a_run_without_metrics_has_its_layers(open_page: OpenPage, tmp_path: Pat
     for name in PAGES:
         assert not open_page(name, tmp_path, "silent").exception
     assert len(figure(open_page("layers", tmp_path, "silent"), "heatmap")["data"]) == 1
+
+
+def test_epochs_are_offered_only_where_a_run_has_some(open_page: OpenPage, log: Path, tmp_path: Path):
+    emitter = Emitter(["a", "b"])
+    with Collector(emitter, tmp_path, name="endless") as collector:
+        for step in range(1, 21):
+            emitter.say(step)
+            collector.log({"train/loss": 1 / step})
+    for root, run, offered in ((tmp_path, "endless", False), (log, "lamb", True)):
+        for name, key in (("layers", "axis"), ("compare", "along"), ("bounds", "part")):
+            controls = {each.key: each.options for each in open_page(name, root, run).segmented_control}
+            assert any("epoch" in str(option) for option in controls.get(key, [])) == offered
 
 
 def test_an_odd_config_is_shown_as_it_is(open_page: OpenPage, tmp_path: Path):

@@ -1,7 +1,10 @@
 """The Runs page: is a run healthy, and which runs are meant."""
 
+import math
 import os
+import re
 import time
+from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,11 +12,12 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from app.charts.sparkline import HEIGHT, sparkline
 from app.results import Results, thinned, widths
 from app.runs import health
 from app.runs import rows as run_list
 from collector import connect
-from tests import dashboard_log
+from tests import dashboard_log, unusual_log
 
 OpenPage = Callable[..., AppTest]
 
@@ -24,8 +28,11 @@ RATES = pd.DataFrame({"adapted": [10, 10, 0], "upper_hits": [10, 0, 0], "lower_h
 FINITE = pd.DataFrame({"layers": [0], "since": [None]})
 
 
-def sentences(result: dict = WELL, rates: pd.DataFrame = RATES, not_finite: pd.DataFrame = FINITE) -> list[str]:
-    return [each.sentence for each in health.findings(result, rates, not_finite)]
+CALM = pd.DataFrame({"kind": ["zero norm"], "layer": ["a"], "step": [1], "before": [None], "after": [None]})
+
+
+def sentences(result: dict = WELL, rates: pd.DataFrame = RATES, events: pd.DataFrame = CALM) -> list[str]:
+    return [each.sentence for each in health.findings(result, rates, FINITE, events, None)]
 
 
 def test_a_run_that_is_well_has_no_findings():
@@ -38,14 +45,24 @@ def test_what_is_wrong_is_said_worst_first():
         WELL | {"broken_since": 12, "last_accuracy": 0.5},
         RATES.assign(upper_hits=[10, 10, 0]),
         pd.DataFrame({"layers": [2], "since": [7]}),
+        CALM,
+        7,
     )
     assert [each.sentence for each in found] == [
-        "training loss not finite since step 12",
-        "NaN or Inf in 2 of 3 layers since step 7",
+        "diverged at step 7",
+        "loss not finite since step 12",
+        "NaN or Inf in 2 of 3 layers",
         "accuracy has fallen",
         "all 2 layers clipped in nearly all steps",
     ]
-    assert [each.serious for each in found] == [True, True, False, False]
+    assert [each.serious for each in found] == [True, False, False, False, False]
+
+
+def test_a_run_whose_ratios_jump_is_not_said_to_be_well():
+    jumps = pd.DataFrame(
+        {"kind": "jump", "layer": ["a", "a", "b"], "step": [9, 80, 8], "before": [1.0, 36, 2], "after": [36.0, 1, 0.1]}
+    )
+    assert sentences(events=jumps) == ["ratio jumped in 2 of 3 layers, first at step 8, by up to 36 times"]
 
 
 def test_an_accuracy_that_is_no_number_has_fallen():
@@ -55,6 +72,47 @@ def test_an_accuracy_that_is_no_number_has_fallen():
 def test_a_curve_is_thinned_to_its_last_value():
     assert thinned(list(range(90))) == [float(value) for value in range(2, 90, 3)]
     assert thinned(None) == []
+
+
+def test_a_curve_has_a_gap_where_there_is_no_value():
+    assert thinned([0.5, None, float("nan")])[0] == 0.5
+    assert all(math.isnan(value) for value in thinned([0.5, None, float("nan")])[1:])
+    broken = picture([0.1, 0.2, float("nan"), 0.3, 0.4])
+    assert len(re.findall(r'<path d="M[^"]*L[^"]*" fill="none"', broken)) == 2
+    assert sparkline([float("nan")] * 3, colour="#000000") is None
+    assert sparkline([], colour="#000000") is None
+
+
+def test_curves_of_one_scale_can_be_compared():
+    """A flat 0 % lies at the bottom, and 32 to 47 % in the middle, whatever the others are."""
+    heights = [float(y) for _, y in re.findall(r"[ML]([\d.]+) ([\d.]+)", line([0.0, 0.0]))]
+    assert heights == [HEIGHT - 2] * 2
+    heights = [float(y) for _, y in re.findall(r"[ML]([\d.]+) ([\d.]+)", line([0.32, 0.47]))]
+    assert all(0.3 * HEIGHT < height < 0.7 * HEIGHT for height in heights)
+
+
+def picture(values: list[float]) -> str:
+    drawn = sparkline(values, colour="#000000", scale=(0, 1))
+    assert drawn
+    return b64decode(drawn.partition("base64,")[2]).decode()
+
+
+def line(values: list[float]) -> str:
+    (found,) = re.findall(r'<path d="([^"]*)" fill="none"', picture(values))
+    return str(found)
+
+
+def test_a_run_that_diverged_is_marked_in_the_table_the_sidebar_and_its_card(open_page: OpenPage, tmp_path: Path):
+    unusual_log.build(tmp_path, "broken")
+    unusual_log.build(tmp_path, "calm", calm=True)
+    page = open_page("runs", tmp_path)
+    table = page.dataframe[0].value.set_index("run")
+    assert list(table.loc[["broken", "calm"], "status"]) == ["✕ diverged", "✓ finished"]
+    assert table.loc["broken", "note"] == "NaN or infinite; finished"
+    for part in (page.sidebar, page.main):
+        said = [each.value for each in part.markdown if "diverged at step 150" in each.value]
+        assert len(said) == 1
+        assert ":red" in said[0]
 
 
 def test_results_are_those_of_the_views_and_only_what_changed_is_asked_again(log: Path):

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from app.charts.mean_band import mean_band
+from app.charts.theme import LIGHT, Line
 from app.compare.experiments import experiments
 from app.compare.seeds import common_name, mean_curve, settings, spread
 
@@ -102,10 +104,25 @@ def test_a_mean_by_time_is_of_the_seeds_that_trained_then():
     slow = pd.DataFrame({"seconds": [0.0, 20.0], "value": [0.0, 1.0]})
     mean = mean_curve([fast, slow], by="time")
     assert mean["x"].is_monotonic_increasing
-    both = mean[mean["n"] == 2]
+    both = mean[mean["n"] == 2].dropna(subset="mean")
     assert list(both["mean"]) == pytest.approx(list((both["x"] / 10 + both["x"] / 20) / 2))
     assert both["x"].max() <= 10
     assert set(mean["n"]) == {1, 2}
+
+
+def test_a_mean_by_time_is_broken_where_a_seed_ends():
+    """No line is drawn from the mean of two seeds to what is left of them."""
+    whole = pd.DataFrame({"seconds": [0.0, 20.0], "value": [0.5, 0.5]})
+    short = pd.DataFrame({"seconds": [0.0, 10.0], "value": [0.9, 0.9]})
+    mean = mean_curve([whole, short], by="time")
+    (gap,) = np.flatnonzero(mean["mean"].isna())
+    assert list(mean["n"].iloc[[gap - 1, gap + 1]]) == [2, 1]
+    assert list(mean["mean"].iloc[[gap - 1, gap + 1]]) == pytest.approx([0.7, 0.5])
+    solid, dotted, _ = mean_band(mean, name="a", seeds=2, line=Line(0, "solid"), theme=LIGHT, number=str)
+    for drawn in (solid, dotted):
+        values = np.array(drawn.y, dtype=float)
+        across = np.isfinite(values[:-1]) & np.isfinite(values[1:]) & (np.abs(np.diff(values)) > 0.1)
+        assert not across.any()
 
 
 @pytest.mark.parametrize("by", ["step", "epoch", "time"])

@@ -1,0 +1,143 @@
+"""What the server sends before Streamlit has started: how the runs stand, and scripts that are small."""
+
+import asyncio
+import gzip
+import http.client
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+import streamlit
+from starlette.types import Message, Receive, Scope, Send
+
+from app.compressed import Compressed
+from app.first_sight import sentence
+from app.plotly_view import PLOTLY_FILE
+from tests.browser.dashboard import serve
+from tests.dashboard_log import HOSTILE
+
+STATIC = Path(streamlit.__file__).parent / "static"
+
+
+@pytest.fixture(scope="module")
+def address(log: Path) -> Iterator[str]:
+    with serve(log) as address:
+        yield address
+
+
+def ask(
+    address: str, path: str, encodings: str = "gzip, br", kind: str = "text/html,*/*"
+) -> tuple[http.client.HTTPResponse, bytes]:
+    with closing(http.client.HTTPConnection(urlsplit(address).netloc, timeout=120)) as connection:
+        connection.request("GET", path, headers={"Accept-Encoding": encodings, "Accept": kind})
+        answer = connection.getresponse()
+        return answer, answer.read()
+
+
+def runs_said(address: str, path: str) -> list[str]:
+    """The names of the runs that a page speaks of, once the server knows them: it holds up no page."""
+    for _ in range(600):
+        if found := re.findall(r"<b>(.*?)</b>", ask(address, path)[1].decode()):
+            break
+    return found
+
+
+def test_a_page_says_how_its_runs_stand_before_a_script_has_run(address: str):
+    assert runs_said(address, "/layers?runs=clipped&runs=lamb") == ["lamb", "clipped"]
+    _, page = ask(address, "/layers?runs=clipped")
+    assert re.search(
+        r"<b>clipped</b>: .*step [\d,]+, accuracy [\d.]+%, clipped in [\d.]+% of its layer-steps", page.decode()
+    )
+
+
+def test_a_page_that_names_no_run_speaks_of_the_newest(address: str):
+    assert len(runs_said(address, "/")) == 3
+    assert runs_said(address, "/?runs=nowhere") == runs_said(address, "/")
+
+
+def test_a_name_that_is_a_script_is_text(address: str):
+    (said,) = runs_said(address, f"/?runs={quote(HOSTILE)}")
+    assert "<" not in said
+    assert "&lt;" in said
+
+
+def test_a_run_of_which_nothing_came_is_said_to_stand_where_it_does():
+    run = pd.Series({"run": "new", "status": "finished", "steps": None})
+    nothing = pd.Series({"diverged": None, "last_accuracy": None, "hit_rate": None})
+    assert sentence(run, nothing) == "<b>new</b>: finished, step 0"
+    assert sentence(run, pd.Series(dict(nothing) | {"diverged": True})) == "<b>new</b>: diverged, finished, step 0"
+
+
+def test_a_page_is_whole(address: str):
+    answer, page = ask(address, "/layers")
+    assert int(answer.headers["content-length"]) == len(page)
+    assert page.rstrip().endswith(b"</html>")
+    assert re.fullmatch(r"</plotly\.min\.js\?v=[\d.]+>; rel=preload; as=script", answer.headers["link"])
+
+
+@pytest.mark.parametrize(("accepted", "codec"), [("gzip, deflate, br, zstd", "br"), ("gzip", "gzip"), ("zstd", None)])
+def test_scripts_and_styles_are_sent_compressed_and_are_what_they_were(address: str, accepted: str, codec: str | None):
+    names = re.findall(r'"\./(static/[^"]+\.(?:js|css))"', (STATIC / "index.html").read_text())
+    for path, file in [("plotly.min.js", PLOTLY_FILE), *((name, STATIC / name) for name in names[:3] + names[-1:])]:
+        for _ in range(2):  # made, and kept
+            answer, body = ask(address, f"/{path}", accepted, "*/*")
+            assert answer.status == 200
+            whole = file.read_bytes()
+            assert answer.headers.get("content-encoding") == codec
+            assert answer.headers["content-type"].startswith(("text/javascript", "application/javascript", "text/css"))
+            assert int(answer.headers["content-length"]) == len(body)
+            if codec == "gzip":
+                body = gzip.decompress(body)
+            elif codec:
+                body = pa.Codec("brotli").decompress(body, len(whole), asbytes=True)
+            assert body == whole
+
+
+def test_scripts_that_many_ask_for_at_once_are_whole(log: Path):
+    files = sorted(STATIC.glob("static/js/*.js"))[:120]
+
+    def differs(file: Path) -> bool:
+        answer, body = ask(address, f"/{file.relative_to(STATIC).as_posix()}", "gzip", "*/*")
+        return answer.status != 200 or gzip.decompress(body) != file.read_bytes()
+
+    with serve(log) as address, ThreadPoolExecutor(12) as browsers:
+        assert [file.name for file, bad in zip(files, browsers.map(differs, files), strict=True) if bad] == []
+
+
+def test_a_script_that_its_browser_left_is_not_kept_in_part():
+    sent = iter([b"const", b"const a = 1;"])
+
+    async def serve_script(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-type", b"text/javascript"), (b"content-length", b"12")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": next(sent)})
+
+    async def answers() -> list[bytes]:
+        messages: list[Message] = []
+
+        async def send(message: Message) -> None:
+            messages.append(message)
+
+        compressed = Compressed(serve_script)
+        scope = {"type": "http", "method": "GET", "path": "/a.js", "headers": [(b"accept-encoding", b"gzip")]}
+        for _ in range(3):
+            await compressed(scope, lambda: asyncio.sleep(0), send)
+        return [message["body"] for message in messages if "body" in message]
+
+    with ThreadPoolExecutor(1) as thread:  # of its own: Playwright, once it was used, has a loop running in this one
+        cut, *whole = thread.submit(asyncio.run, answers()).result()
+    assert cut == b"const"
+    assert [gzip.decompress(each) for each in whole] == [b"const a = 1;"] * 2
+
+
+def test_a_script_that_is_not_there_is_answered_as_streamlit_does(address: str):
+    for _ in range(2):
+        answer, body = ask(address, "/static/js/nowhere.js", "br", "*/*")
+        assert answer.headers.get("content-encoding") is None
+        assert body.rstrip().endswith(b"</html>")
