@@ -16,7 +16,7 @@ def browser() -> Iterator[Browser]:
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)
-    expect.set_options(timeout=30_000)
+    expect.set_options(timeout=120_000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield browser
@@ -38,7 +38,7 @@ def address(log: Path) -> Iterator[str]:
 def context(browser: Browser) -> Iterator[BrowserContext]:
     """One for all tests: the scripts of the pages are fetched and compiled once."""
     with browser.new_context(viewport={"width": 1280, "height": 1000}) as context:
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(120_000)
         yield context
 
 

@@ -7,13 +7,15 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from playwright.sync_api import Page
 
-import app
+import lambc
+
+ROOT = Path(lambc.__file__).parents[1]
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 """Where this machine has its Chromium, or None."""
@@ -31,37 +33,46 @@ ARGUMENTS = [
 
 @contextmanager
 def serve(runs: Path | str, folder: Path | None = None) -> Iterator[str]:
-    """The dashboard as `lambc dashboard` starts it, in a folder that is not the project's; gives its address.
+    """The dashboard as `lambc dashboard` serves it, in a folder that is not the project's; gives its address.
 
     runs: the folder of all runs or its URL. folder: where to start it; beside the runs if not said.
     """
     if isinstance(runs, Path):
         runs = runs.absolute()
         folder = folder or runs.parent
+    assert folder, "a URL has no folder beside it: say where to start"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", str(Path(app.__file__).parent / "main.py")]
-    command += ["--server.address", "127.0.0.1", "--server.port", str(port), "--server.headless", "true"]
-    command += ["--browser.gatherUsageStats", "false", "--server.fileWatcherType", "none"]
-    environment = os.environ | {"LAMBC_RUNS": str(runs)}
-    assert folder, "a URL has no folder beside it: say where to start"
-    log = (folder / f"server-{port}.txt").open("w")
-    server = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=subprocess.STDOUT)
+    command = [sys.executable, "-m", "lambc", "dashboard", str(runs), "--port", str(port)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    said = folder / f"server-{port}.txt"
+    with said.open("w") as log:
+        server = subprocess.Popen(command, env=environment, cwd=folder, stdout=log, stderr=log)
     try:
-        until = time.monotonic() + 60
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1).close()
-                break
-            except OSError:
-                assert time.monotonic() < until, "the dashboard did not start"
-                time.sleep(0.2)
+        while not answers(f"http://127.0.0.1:{port}/_stcore/health"):
+            assert server.poll() is None, f"the dashboard did not start:\n{said.read_text()}"
+            time.sleep(0.2)
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
         server.wait()
-        log.close()
+    assert server.returncode == 0, said.read_text()
+
+
+def answers(address: str) -> bool:
+    try:
+        urllib.request.urlopen(address, timeout=30).close()
+    except OSError:
+        return False
+    return True
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    until = time.monotonic() + 600
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def settle(page: Page) -> None:

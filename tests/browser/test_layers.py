@@ -6,21 +6,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from collector import connect
-from tests.browser.conftest import settle
+from lambc.experiments.wide_logs import WideLog, transformer
+from tests.browser.conftest import serve, settle
 from tests.browser.test_dashboard import heatmap
+from tests.dashboard_log import Training
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
 OpenPage = Callable[[str], Page]
 
 
-def save(page: Page, name: str, called: str = "trust-ratio-of-every-layer-at-every-step") -> Path:
+CALLED = "trust-ratio-of-every-layer-at-every-step-clipped-bound-0.2-steps-1-to-40"
+
+
+def save(page: Page, name: str, called: str = CALLED) -> Path:
     """Press one of the buttons above the heatmap, which are there once the chart is pointed at.
 
-    called: the name of the file, as the chart's label has it.
+    called: the name of the file: what the chart shows, of which runs, bounds and steps.
     """
     page.locator(".lambc-chart[data-drawn]").first.hover()
     with page.expect_download() as download:
@@ -45,6 +50,65 @@ def test_a_chart_is_saved_as_a_picture_and_as_a_drawing(open_page: OpenPage, add
     drawing = save(page, "SVG").read_text()
     assert drawing.startswith("<svg")
     assert "last.weight" in drawing
+    assert "clipped (bound 0.2), steps 1 to 40" in drawing
+
+
+def test_a_saved_table_has_the_digits_that_the_hover_shows_where_a_cell_is_several_steps(
+    open_page: OpenPage, tmp_path: Path
+):
+    """Of a cell's ends no more is sent to the browser; these digits are those of the log."""
+    WideLog(transformer(1), 1200).write(tmp_path / "runs", "long")
+    with serve(tmp_path / "runs") as address:
+        page = open_page(f"{address}/layers?runs=long")
+        with save(page, "CSV", "trust-ratio-of-every-layer-at-every-step-long-bound-1-steps-1-to-1-200").open() as file:
+            rows = [row for row in csv.DictReader(file) if row["series"] == "Trust ratio, 2 steps"]
+    ends = connect(tmp_path / "runs").sql(
+        "SELECT layer, step // 2 * 2, min(trust_ratio), max(trust_ratio) FROM trust_ratios GROUP BY ALL"
+    )
+    expected = {(layer, step): (f"{low:.4g}", f"{high:.4g}") for layer, step, low, high in ends.fetchall()}
+    saved = {
+        (row["layer"], int(row["step"])): tuple(f"{float(row[end]):.15g}" for end in ("lowest", "highest"))
+        for row in rows
+    }
+    assert saved == expected
+
+
+def test_steps_in_a_saved_table_are_whole(open_page: OpenPage, tmp_path: Path):
+    training = Training(tmp_path / "runs", "long", 0.2)
+    training.steps(1200)  # a cell of the map is two steps wide
+    training.collector.close()
+    with serve(tmp_path / "runs") as address:
+        page = open_page(f"{address}/clipping?runs=long")
+        for place, called in enumerate(("which-layers-are-clipped-when", "clip-hits-over-time")):
+            page.locator(".lambc-chart[data-drawn]").nth(place).hover()
+            with page.expect_download() as download:
+                page.get_by_role("button", name="CSV", exact=True).nth(place).click()
+            assert download.value.suggested_filename == f"{called}-long-bound-0.2-steps-1-to-1-200.csv"
+            with download.value.path().open(newline="") as file:
+                steps = {row["step"] for row in csv.DictReader(file)}
+            assert len(steps) > 100
+            assert all(step.isdecimal() for step in steps)
+
+
+def test_on_a_phone_most_of_the_width_is_data(browser: Browser, address: str):
+    with browser.new_context(viewport={"width": 390, "height": 844}) as context:
+        page = context.new_page()
+        for path in ("clipping", "layers"):
+            page.goto(f"{address}/{path}?runs=clipped")
+            settle(page)
+            plot = page.locator(".lambc-chart[data-drawn] .nsewdrag").first.bounding_box()
+            assert plot
+            assert plot["width"] > 0.6 * 390
+        page.goto(f"{address}/bounds?runs=lamb")
+        settle(page)
+        title = page.get_by_role("heading", name="Bounds", exact=True).bounding_box()
+        head = page.get_by_test_id("stHeader").bounding_box()
+        answer = page.get_by_role("heading", name="An upper bound of").bounding_box()
+        assert title
+        assert head
+        assert answer
+        assert head["y"] + head["height"] <= title["y"]
+        assert answer["y"] + answer["height"] < 400
 
 
 def test_keys_zoom_move_and_show_everything(open_page: OpenPage, address: str):

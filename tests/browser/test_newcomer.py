@@ -8,6 +8,7 @@ import csv
 import re
 import struct
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import parse_qs, urlparse
 from xml.etree import ElementTree
@@ -137,23 +138,23 @@ def look_at_layers(page: Page, store: duckdb.DuckDBPyConnection) -> str:
 
 def keep_the_chart(page: Page, store: duckdb.DuckDBPyConnection) -> None:
     """As a table, as a drawing and as a picture."""
-    with keep(page, "CSV").open(newline="") as file:
+    first, last = steps_of(page)
+    called = f"after-clipping-of-every-layer-at-every-step-clipped-bound-0.2-steps-{first}-to-{last}"
+    keep = partial(save, page, called=called)
+    with keep("CSV").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["series"].startswith("After clipping")]
     saved = (
         pd.DataFrame(rows).astype({"step": float, "value": float}).pivot(index="layer", columns="step", values="value")
     )
     expected = ratios(store, "clipped", "clipped_ratio", WEIGHTS)
     assert np.allclose(saved.loc[WEIGHTS].to_numpy(), expected, rtol=1e-6)
-    drawing = ElementTree.parse(keep(page, "SVG")).getroot()
+    drawing = ElementTree.parse(keep("SVG")).getroot()
     assert set(WEIGHTS) <= {text.strip() for text in drawing.itertext()}
-    picture = keep(page, "PNG").read_bytes()
+    picture = keep("PNG").read_bytes()
     shown = first_chart(page).bounding_box()
     assert shown
-    assert struct.unpack(">II", picture[16:24]) == (2 * round(shown["width"]), 2 * round(shown["height"]))
-
-
-def keep(page: Page, kind: str) -> Path:
-    return save(page, kind, "after-clipping-of-every-layer-at-every-step")
+    below = 44  # what the chart shows, and of which run
+    assert struct.unpack(">II", picture[16:24]) == (2 * round(shown["width"]), 2 * (round(shown["height"]) + below))
 
 
 def compare(page: Page, store: duckdb.DuckDBPyConnection) -> None:

@@ -1,0 +1,122 @@
+"""The address says what is shown, and the browser's history goes back over what the reader did."""
+
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import parse_qs, urlparse
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import serve, settle
+from tests.browser.test_dashboard import go_to, heatmap, zoom
+from tests.dashboard_log import Training
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+
+OpenPage = Callable[[str], Page]
+
+
+def said(page: Page) -> dict[str, list[str]]:
+    return parse_qs(urlparse(page.url).query)
+
+
+def show(page: Page, quantity: str) -> None:
+    page.get_by_role("radio", name=quantity, exact=True).click()
+
+
+def test_the_page_that_opens_first_says_in_its_address_what_it_shows(open_page: OpenPage, address: str):
+    page = open_page(f"{address}/layers")
+    page.wait_for_url("**show=**layer=**")
+    assert len(said(page)["runs"]) == 3
+    assert said(page)["run"] == said(page)["runs"][-1:]
+    assert said(page)["show"] == ["trust_ratio"]
+
+
+def test_a_link_stays_with_its_runs_when_another_begins(open_page: OpenPage, tmp_path: Path):
+    for name in ("a", "b"):
+        training = Training(tmp_path / "runs", name, 0.2)
+        training.steps(10)
+        training.collector.close()
+    with serve(tmp_path / "runs") as address:
+        page = open_page(f"{address}/layers")
+        page.wait_for_url("**run=b**")
+        link = page.url
+        training = Training(tmp_path / "runs", "newer", 0.2)
+        training.steps(10)
+        training.collector.close()
+        page = open_page(link)
+        expect(page.get_by_role("combobox", name="of run")).to_have_value("b")
+        assert said(page)["runs"] == ["a", "b"]
+
+
+def test_a_step_back_takes_back_one_option_and_the_next_one_leaves_the_page(open_page: OpenPage, address: str):
+    page = open_page(f"{address}/?runs=clipped&runs=lamb")
+    go_to(page, "Clipping")
+    go_to(page, "Layers")
+    page.wait_for_url("**layer=**")
+    for quantity, column in (("Weight norm", "weight_norm"), ("Clip hits", "hit_rate")):
+        show(page, quantity)
+        page.wait_for_url(f"**show={column}**")
+        settle(page)
+    page.go_back()
+    page.wait_for_url("**show=weight_norm**")
+    expect(page.get_by_role("radio", name="Weight norm", exact=True)).to_be_checked()
+    page.go_back()
+    page.wait_for_url("**show=trust_ratio**")
+    expect(page.get_by_role("radio", name="Trust ratio", exact=True)).to_be_checked()
+    settle(page)
+    page.go_forward()
+    page.wait_for_url("**show=weight_norm**")
+    expect(page.get_by_role("radio", name="Weight norm", exact=True)).to_be_checked()
+    settle(page)
+    page.go_back()
+    page.wait_for_url("**show=trust_ratio**")
+    settle(page)
+    page.go_back()
+    expect(page.get_by_role("heading", name="Clipping", exact=True)).to_be_visible()
+    assert said(page)["runs"] == ["clipped", "lamb"]
+
+
+def test_a_step_back_takes_back_a_zoom(open_page: OpenPage, address: str):
+    page = open_page(f"{address}/layers?runs=clipped")
+    page.wait_for_url("**layer=**")
+    everything = heatmap(page)["range"]
+    zoom(page, 0.2, 0.6)
+    page.wait_for_url("**steps=**")
+    settle(page)
+    page.go_back()
+    page.wait_for_url(lambda url: "steps=" not in url)
+    page.wait_for_function(
+        f"document.querySelector('.lambc-chart')._fullLayout.xaxis.range[1] === {everything[1]}",
+    )
+    settle(page)
+    assert "steps" not in said(page)
+
+
+def test_a_step_back_takes_back_the_choice_of_a_run(open_page: OpenPage, address: str):
+    page = open_page(f"{address}/layers?runs=clipped&runs=lamb")
+    page.wait_for_url("**layer=**")
+    page.get_by_test_id("stSidebar").get_by_role("button", name="Remove lamb", exact=True).click()
+    page.wait_for_url(lambda url: "runs=lamb" not in url)
+    settle(page)
+    page.go_back()
+    page.wait_for_url("**runs=lamb**")
+    expect(page.get_by_test_id("stSidebar").get_by_role("button", name="Remove lamb", exact=True)).to_be_visible()
+
+
+def test_a_link_to_a_run_that_is_gone_says_so_and_shows_the_rest(open_page: OpenPage, address: str):
+    page = open_page(f"{address}/layers?runs=clipped&runs=renamed&run=clipped")
+    expect(page.get_by_text("renamed is named in the address, and is not in this log")).to_be_visible()
+    expect(page.get_by_role("combobox", name="of run")).to_have_value("clipped")
+    assert said(page)["runs"] == ["clipped", "renamed"]
+    page = open_page(f"{address}/layers?runs=renamed")
+    expect(page.get_by_text("Choose one or several runs in the sidebar.")).to_be_visible()
+
+
+def test_a_tab_is_called_by_its_page_and_its_runs(open_page: OpenPage, address: str):
+    page = open_page(f"{address}/?runs=clipped")
+    expect(page).to_have_title("Runs · clipped · LAMBC")
+    go_to(page, "Bounds")
+    expect(page).to_have_title("Bounds · clipped · LAMBC")
+    page = open_page(f"{address}/compare?runs=clipped&runs=lamb")
+    expect(page).to_have_title("Compare · 2 runs · LAMBC")
