@@ -1,13 +1,19 @@
-"""What holds for all tests: small real data to train on, scikit-learn's digits, and no look at the Hugging Face Hub."""
+"""What all tests share: scikit-learn's digits, processes of one group, and no look at the Hugging Face Hub."""
 
 import os
+import signal
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
 from lambc.experiments.data import sources as data
+from tests.ranks import Ranks
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported, by whatever test
+
+# A shell that starts the tests in the background has them, and every process that they start, ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +31,24 @@ def few_digits(digits):
         test_images=digits.test_images[:30],
         test_labels=digits.test_labels[:30],
     )
+
+
+def _ranks(count: int) -> Iterator[Ranks]:
+    ranks = Ranks(count)
+    yield ranks
+    ranks.close()
+
+
+@pytest.fixture(scope="module")
+def one() -> Iterator[Ranks]:
+    yield from _ranks(1)
+
+
+@pytest.fixture(scope="module")
+def two() -> Iterator[Ranks]:
+    yield from _ranks(2)
+
+
+@pytest.fixture(scope="module")
+def four() -> Iterator[Ranks]:
+    yield from _ranks(4)

@@ -12,20 +12,21 @@ from tests import dashboard_log
 
 VIEWS = {
     "runs": "run status started finished heartbeat steps config failure version",
-    "layers": "run layer position shape parameters group",
+    "layers": "run layer position shape parameters group family block",
     "attempts": "run attempt started first_step",
     "problems": "run file problem",
     "trust_ratios": "run step epoch layer weight_norm update_norm trust_ratio clipped_ratio lower upper lr "
-    "outcome relative_step",
+    "outcome relative_step grad_norm",
     "metrics": "run step epoch time name value",
-    "clip_hits": "run layer steps adapted upper_hits lower_hits hit_rate",
+    "clip_hits": "run layer steps adapted upper_hits lower_hits hit_rate not_finite",
 }
 MACROS = {
-    "cell_start", "cell_width", "clipped_throughout", "compare_layers", "epoch_steps", "events", "furthest_from_1",
-    "heatmap", "hit_rate", "hit_rate_by_layer", "hit_rate_curves", "hit_rate_over_time", "hit_share", "metric_cells",
-    "metric_curve", "metric_epochs", "metric_roles", "not_finite", "outcome", "ratio_bin", "ratio_curve",
-    "ratio_envelope", "ratio_histogram", "ratio_quantiles", "ratio_survival", "relative_step", "run_stride",
-    "suggested_bounds",
+    "cell_start", "cell_width", "clipped_throughout", "compare_layers", "compare_rows", "constant_ratios",
+    "epoch_steps", "events", "furthest_from_1", "gradient_clips", "heatmap", "heatmap_rows", "hit_rate",
+    "hit_rate_by_layer", "hit_rate_curves", "hit_rate_over_time", "hit_rate_rows", "hit_share", "layers_at",
+    "metric_cells", "metric_curve", "metric_epochs", "metric_roles", "not_finite", "outcome", "ratio_bin",
+    "ratio_curve", "ratio_envelope", "ratio_histogram", "ratio_quantiles", "ratio_survival", "relative_step",
+    "run_stride", "suggested_bounds", "usual_ratios",
 }  # fmt: skip
 COMMANDS = {"train", "demo", "reproduce", "runs", "sql", "dashboard", "check", "compact", "export", "rm"}
 
@@ -37,13 +38,14 @@ def log(tmp_path_factory):
 
 def test_the_public_names_can_be_imported():
     from collector import Collector, connect
-    from lambc import LAMB, LAMBC, LARS, TrustRatios, bounds, parameter_groups
+    from lambc import LAMB, LAMBC, LARS, TrustRatios, bounds, clip_groups, over, parameter_groups
     from lambc import Collector as SameCollector
     from lambc import connect as same_connect
 
     assert (SameCollector, same_connect) == (Collector, connect)
     assert issubclass(LAMB, LAMBC)
-    assert {LARS.__module__, TrustRatios.__module__, parameter_groups.__module__} <= {
+    assert callable(over)
+    assert {LARS.__module__, TrustRatios.__module__, clip_groups.__module__, parameter_groups.__module__} <= {
         "lambc.lars",
         "lambc.trust_ratios",
         "lambc.groups",

@@ -4,13 +4,16 @@ import inspect
 import re
 import runpy
 import shlex
+import sys
 from contextlib import redirect_stdout
-from dataclasses import replace
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from io import StringIO
 from itertools import pairwise
 from math import ceil, prod
 from pathlib import Path
 from textwrap import dedent
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -24,6 +27,7 @@ import lambc
 from lambc import bounds, cli
 from lambc.experiments import demo
 from lambc.experiments.data import sources as data
+from tests.frameworks.test_torchtitan import OptimizersContainer
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")))
@@ -62,7 +66,9 @@ def given():
 
 def run_blocks(page, names):
     """Run the blocks of a page, one after the other, and hold what they print against what the page says."""
-    for code, printed in BLOCK.findall(TEXTS[page]):
+    blocks = BLOCK.findall(TEXTS[page])
+    assert len(blocks) == len(re.findall(r"^```python$", TEXTS[page], re.MULTILINE)) > 0
+    for code, printed in blocks:
         said = StringIO()
         with redirect_stdout(said):
             exec(compile(code, page, "exec"), names)
@@ -77,8 +83,16 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/collector.md", "docs/optimizers.md"])
+@pytest.mark.filterwarnings("ignore:the state_dict is of another optimizer")  # which the page speaks of
 def test_the_python_of_a_page_runs_and_prints_what_the_page_says(page, folder):
     run_blocks(page, given())
+
+
+def test_the_first_step_of_an_epoch_lies_in_its_rows(folder):
+    run_blocks("README.md", given())
+    query = "SELECT epoch, list(DISTINCT step ORDER BY step) FROM trust_ratios GROUP BY epoch"
+    found = collector.connect("runs").sql(query)
+    assert dict(found.fetchall()) == {epoch: [2 * epoch + 1, 2 * epoch + 2] for epoch in range(80)}
 
 
 def test_the_python_that_reads_a_log_gets_what_the_page_says(folder):
@@ -87,36 +101,43 @@ def test_the_python_that_reads_a_log_gets_what_the_page_says(folder):
 
 
 @pytest.fixture
-def frameworks_state():
-    """The state that Accelerate has once a process, undone after the test."""
+def frameworks():
+    """What frameworks keep once a process, and the registry of timm, undone after the test."""
     from accelerate.state import AcceleratorState, GradientState
+    from timm.optim._optim_factory import default_registry
 
+    optimizers = dict(default_registry._optimizers)
     yield
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
+    default_registry._optimizers = optimizers
+
+
+FRAMEWORKS = {"lightning": 2, "transformers": 2, "accelerate": 1, "fabric": 2, "timm": 2}
+"""The blocks of docs/frameworks.md but torchtitan's, and how many steps each takes in an epoch of two batches."""
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`isinstance\\(treespec, LeafSpec\\)` is deprecated:FutureWarning")
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
 @pytest.mark.filterwarnings("ignore:The number of training batches")
-@pytest.mark.parametrize(
-    ("number", "steps"),
-    list(enumerate([1, 4, 4, 2, 2])),
-    ids=["accelerate", "trainer", "lightning", "fabric", "timm"],
-)
-def test_the_loop_of_a_framework_records_its_steps(number, steps, folder, frameworks_state):
+@pytest.mark.filterwarnings("ignore:'pin_memory' argument is set as true but no accelerator is found")
+@pytest.mark.parametrize("number", range(len(FRAMEWORKS)), ids=[*FRAMEWORKS])
+def test_the_code_for_a_framework_records_each_step_in_its_epoch(number, folder, frameworks):
     names = given()
-    if number == 2:
-        names["module"] = lightning_module(names["model"])
-    code, _ = BLOCK.findall(TEXTS["docs/frameworks.md"])[number]
+    names["module"] = lightning_module(names["model"])
+    blocks = BLOCK.findall(TEXTS["docs/frameworks.md"])
+    assert len(blocks) == len(FRAMEWORKS) + 1
+    assert all(len(code.splitlines()) <= 30 for code, _ in blocks)
+    code, _ = blocks[number]
     exec(compile(code, "docs/frameworks.md", "exec"), names)
-    found = collector.connect("runs").sql(
-        "SELECT status, steps, layers FROM runs, (SELECT count(*) AS layers FROM layers)"
-    )
-    assert found.fetchall() == [("finished", steps, 4)]
-    [(metrics,)] = collector.connect("runs").sql("SELECT count(*) FROM metrics").fetchall()
-    assert (metrics > 0) == ("collector.log" in code)
+    steps, con = [*FRAMEWORKS.values()][number], collector.connect("runs")
+    found = con.sql("SELECT status, steps, layers FROM runs, (SELECT count(*) AS layers FROM layers)")
+    assert found.fetchall() == [("finished", 2 * steps, 4)]
+    found = con.sql("SELECT epoch, list(DISTINCT step ORDER BY step) FROM trust_ratios GROUP BY epoch")
+    assert dict(found.fetchall()) == {0: [*range(1, steps + 1)], 1: [*range(steps + 1, 2 * steps + 1)]}
+    logs = any(word in code for word in ("accelerator.log", "logging_steps", "module"))
+    assert (con.sql("SELECT count(*) FROM metrics").fetchall() > [(0,)]) == logs
 
 
 def lightning_module(model):
@@ -131,9 +152,86 @@ def lightning_module(model):
             return torch.optim.AdamW(self.parameters())
 
         def training_step(self, batch, index):
-            return self.model(*batch)["loss"]
+            loss = self.model(*batch)["loss"]
+            self.log("train_loss", loss)
+            return loss
 
     return Module()
+
+
+class TitanTrainer:
+    """torchtitan's Trainer, as far as it is used here: its container of optimizers and the order of its calls."""
+
+    @dataclass(kw_only=True, slots=True)
+    class Config:
+        steps: int = 2
+
+        def to_dict(self):
+            return {"training": {"steps": self.steps}}
+
+    def __init__(self, config, model, loader, saved=None):
+        self.config, self.saved, self.loader = config, saved, loader
+        self.model_parts = [model]
+        self.optimizers = OptimizersContainer([model], lambc.LAMBC, lr=1e-2)
+        self.step = 0
+
+    def train(self):
+        if self.saved:
+            self.step, state = self.saved
+            self.optimizers.optimizers[0].load_state_dict(state)
+        batches = iter(self.loader)
+        try:
+            while self.step < self.config.steps:
+                self.step += 1
+                self.train_step(batches)
+        except Exception:
+            self.close()
+            raise
+        self.close()
+
+    def train_step(self, data_iterator):
+        self.optimizers.zero_grad()
+        self.model_parts[0](*next(data_iterator))["loss"].backward()
+        self.optimizers.step()
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def recording_trainer(monkeypatch):
+    """The class of the page, which is made by a framework of torchtitan's shape."""
+    monkeypatch.setitem(sys.modules, "torchtitan", ModuleType("torchtitan"))
+    monkeypatch.setitem(sys.modules, "torchtitan.trainer", SimpleNamespace(Trainer=TitanTrainer))
+    names = {"__name__": "__main__"}
+    code, _ = BLOCK.findall(TEXTS["docs/frameworks.md"])[-1]
+    exec(compile(code, "docs/frameworks.md", "exec"), names)
+    return names["RecordingTrainer"]
+
+
+def titan_log():
+    con = collector.connect("runs")
+    steps = "SELECT list(DISTINCT step ORDER BY step) FROM trust_ratios"
+    return *con.sql(steps).fetchall(), *con.sql("SELECT status, failure, config FROM runs").fetchall()
+
+
+def test_torchtitans_trainer_goes_on_from_its_checkpoint(recording_trainer, folder):
+    names = given()
+    first = recording_trainer(recording_trainer.Config(), names["model"], names["loader"])
+    first.train()
+    saved = first.step, deepcopy(first.optimizers.optimizers[0].state_dict())
+    second = recording_trainer(recording_trainer.Config(steps=4), names["model"], names["loader"], saved)
+    second.train()
+    assert titan_log() == (([1, 2, 3, 4],), ("finished", None, '{"training":{"steps":4}}'))
+
+
+def test_torchtitans_trainer_says_why_it_failed(recording_trainer, folder):
+    names = given()
+    trainer = recording_trainer(recording_trainer.Config(steps=3), names["model"], names["loader"])
+    with pytest.raises(StopIteration):
+        trainer.train()
+    assert titan_log()[:1] == (([1, 2],),)
+    assert titan_log()[1][:2] == ("failed", "StopIteration: ")
 
 
 def test_the_page_on_sql_has_every_view_and_macro_and_its_real_answer():

@@ -1,6 +1,7 @@
 """check, compact, export and rm: a log in the hands of its user."""
 
 import json
+import math
 from pathlib import Path
 
 import duckdb
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from collector import Collector, connect
 from lambc import cli
+from tests import unusual_log
 from tests.collector.emitter import Emitter
 
 
@@ -51,6 +53,13 @@ def test_compact_merges_and_says_what_it_saved(runs):
     assert lambc("check", "--runs", runs).exit_code == 0
 
 
+def test_compact_makes_the_index_of_runs_that_have_none(runs):
+    before = (runs / "one" / "index.json").read_text()
+    (runs / "one" / "index.json").unlink()
+    assert lambc("compact", "--runs", runs).exit_code == 0
+    assert (runs / "one" / "index.json").read_text() == before
+
+
 def test_a_run_that_is_written_to_is_said_and_left(runs):
     emitter = Emitter(["a"])
     with Collector(emitter, runs, name="live"):
@@ -68,6 +77,20 @@ def test_rm_asks_before_it_removes(runs):
     assert (runs / "one").is_dir()
     assert lambc("rm", "one", "--runs", runs, "--yes").stdout == "one is removed\n"
     assert [folder.name for folder in runs.iterdir()] == ["two"]
+
+
+def test_a_run_that_diverged_is_marked_in_the_list_of_runs(tmp_path):
+    unusual_log.build(tmp_path, "broken")
+    unusual_log.build(tmp_path, "calm", calm=True)
+    emitter = Emitter(["a"])
+    with Collector(emitter, tmp_path, name="lost") as collector:
+        for step in range(1, 4):
+            emitter.say(step)
+            collector.log({"train/loss": 1.0 if step < 3 else math.inf})
+    listed = json.loads(lambc("runs", tmp_path, "--format", "json").stdout)
+    assert {run["run"]: run["diverged"] for run in listed} == {"broken": "yes", "calm": None, "lost": "yes"}
+    counted = connect(tmp_path).sql("SELECT not_finite FROM clip_hits WHERE run = 'broken' ORDER BY layer").fetchall()
+    assert counted == [(0,), (0,), (0,), (51,)]  # fc.weight is NaN from step 150 of 200 on
 
 
 @pytest.mark.parametrize("command", ["check", "compact", "export", "rm"])

@@ -76,7 +76,8 @@ def test_the_wheel_holds_every_file_of_the_packages(wheel):
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if not name.split("/")[0].endswith(".dist-info")}
     assert packed == files_here(*PACKAGES)
-    assert {Path(name).suffix for name in packed} >= {".py", ".sql", ".typed", ".toml", ".js", ".css", ".html", ".svg"}
+    kinds = {".py", ".cpp", ".sql", ".typed", ".toml", ".js", ".css", ".html", ".svg"}
+    assert {Path(name).suffix for name in packed} >= kinds
 
 
 def test_the_wheel_says_what_it_is(wheel):
