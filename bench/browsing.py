@@ -8,7 +8,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -38,11 +38,12 @@ def opened(page: Page, address: str, drawn: str) -> float:
 
 
 def server_of(address: str) -> Path:
-    """Where Linux tells of the server's process."""
-    port = address.rpartition(":")[2].encode()
+    """Where Linux tells of the server's process: Streamlit's, not that of the command that waits for it."""
+    words = {b"streamlit", address.rpartition(":")[2].encode()}
     for process in Path("/proc").iterdir():
-        if process.name.isdigit() and port in (process / "cmdline").read_bytes().split(b"\0"):
-            return process
+        with suppress(OSError):  # it has ended since
+            if process.name.isdigit() and words <= set((process / "cmdline").read_bytes().split(b"\0")):
+                return process
     raise LookupError(f"no process serves {address}")
 
 

@@ -1,14 +1,15 @@
-"""Claim: what stands in the rule, the bounds, the parts and the macro of outcomes is held there by a test.
+"""Claim: what stands in the rule, the bounds, the norms, the parts and the macro of outcomes is held there by a test.
 
 A mutant is a file with one small mistake in it: a comparison that is off or turned round, another operator, a constant
 that is one more or one less, a condition negated, a statement dropped, None returned. Each is put into a copy of the
 tree, where the tests that are named for the file run until one fails. A mutant that no test kills is listed, with its
 line: it shows a gap in the tests, or makes no difference (SURVIVORS says why).
 
-    python bench/mutants.py                              # 25 mutants a file, drawn with a fixed seed
-    python bench/mutants.py --each 0 lambc/norms.py      # all mutants of one file
+    python bench/mutants.py                                     # 25 mutants a file, drawn with a fixed seed
+    python bench/mutants.py --each 0 --save lambc/norms.py      # all mutants of one file, into the table of results
 
 The processes are forked from one that has imported torch, pyarrow and DuckDB, so that a mutant costs its tests alone.
+A mutant that takes three times the processor time of the file itself is an endless loop, and counts as killed.
 """
 
 import ast
@@ -18,11 +19,13 @@ import os
 import platform
 import random
 import re
+import resource
 import shutil
+import signal
 import sys
 import tempfile
+import textwrap
 import time
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,23 +38,46 @@ ROOT = Path(__file__).parent.parent
 RESULTS = Path(__file__).parent / "results"
 
 TESTS = {
-    "lambc/rule.py": ["lambc/test_trust_ratios.py", "lambc/test_algorithm1.py", "lambc/test_lars.py"],
+    "lambc/rule.py": ["lambc/test_rule.py", "lambc/test_trust_ratios.py", "lambc/test_lars.py"],
     "lambc/bounds.py": ["lambc/test_bounds.py", "lambc/test_options.py"],
-    "lambc/norms.py": ["lambc/test_norms.py"],
-    "lambc/trust_ratios.py": ["lambc/test_trust_ratios.py", "lambc/test_groups.py"],
+    "lambc/norms.py": ["lambc/test_norms.py", "lambc/test_gradient_norms.py"],
+    "lambc/trust_ratios.py": ["lambc/test_trust_ratios.py", "lambc/test_groups.py", "lambc/test_gradient_norms.py"],
     "collector/log/supersede.py": ["collector/test_resume.py", "collector/test_overwrite.py"],
     "collector/log/parts.py": ["collector/test_parts.py", "collector/test_rollups.py", "collector/test_resume.py"],
     "collector/sql/outcome.sql": ["collector/test_queries.py", "test_log_is_the_truth.py"],
 }
 """The files that are mutated, and the tests that are to notice, the quickest first."""
 
-SURVIVORS = {
-    ("collector/log/supersede.py", "2 → 1"): "only how a part is called that would else take another's name",
-    ("collector/log/supersede.py", "2 → 3"): "only how a part is called that would else take another's name",
-    ("collector/log/supersede.py", "0 → -1"): "the first of one",
-    ("lambc/trust_ratios.py", "1 → 0"): "each row is a run of its own: more copies, the same table",
+SURVIVORS: dict[tuple[str, str, str], str] = {
+    ("lambc/rule.py", "ratio = numerator / torch.where(divisible, update_norm, 1.0)", "1.0 → 2.0"): (
+        "any number above zero will do where the quotient is not used"
+    ),
+    ("lambc/norms.py", "ROW = 512", "512 → 511"): "rows of about that length are as exact",
+    ("lambc/norms.py", "ROW = 512", "512 → 513"): "rows of about that length are as exact",
+    ("lambc/norms.py", 'if tensors[0].device.type == "cpu":', "0 → -1"): "all lie on one device",
+    ("lambc/norms.py", "while tensor.numel() > ROW:", "tensor.numel() > ROW → tensor.numel() >= ROW"): (
+        "of one row of elements it takes the norm, whose norm is itself"
+    ),
+    (
+        "lambc/trust_ratios.py",
+        "breaks = [position for position, (a, b) in enumerate(pairwise(rows)) if b != a + 1]",
+        "1 → 0",
+    ): "each row is a run of its own: more copies, the same table",
+    (
+        "collector/log/supersede.py",
+        'goes = pc.greater_equal(rows["step"], numbers([first_step], pa.int64())[0])',
+        "0 → -1",
+    ): "the first of one is its last",
+    **{
+        (
+            "collector/log/supersede.py",
+            'others = (path.with_name(f"{path.stem}-{number}.parquet") for number in count(2))',
+            change,
+        ): "only the name of a part that would else take another's"
+        for change in ("2 → 1", "2 → 3")
+    },
 }
-"""Why a mutant that no test kills may live, by its file and change."""
+"""Why a mutant that no test kills may live, by its file, what stands in its line, and the change."""
 
 COMPARISONS = {
     ast.Lt: [ast.LtE, ast.GtE], ast.LtE: [ast.Lt, ast.Gt], ast.Gt: [ast.GtE, ast.LtE], ast.GtE: [ast.Gt, ast.Lt],
@@ -150,8 +176,12 @@ def mutants(file: str, each: int) -> tuple[list[Mutant], int]:
     return random.Random(f"{file} 1").sample(found, count), len(found)
 
 
-def _run_tests(tree: str, files: list[str]) -> None:
-    """Leave this process with pytest's exit code; what it prints goes to a file."""
+def _run_tests(tree: str, files: list[str], limit: int) -> None:
+    """Leave this process with pytest's exit code; what it prints goes to a file, and the processor time to another.
+
+    limit: seconds of processor time, which other work on the machine does not use up.
+    """
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 10))
     os.chdir(tree)
     sys.path.insert(0, tree)
     os.environ |= {"PYTHONPATH": tree, "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
@@ -162,10 +192,12 @@ def _run_tests(tree: str, files: list[str]) -> None:
     import pytest
 
     options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"]
-    os._exit(pytest.main([*options, *(f"tests/{file}" for file in files)]))
+    code = pytest.main([*options, *(f"tests/{file}" for file in files)])
+    Path(tree, "seconds.txt").write_text(str(time.process_time()))
+    os._exit(code)
 
 
-def fate(tree: Path, mutant: Mutant | None, files: list[str], limit: float) -> str:
+def fate(tree: Path, mutant: Mutant | None, files: list[str], limit: int) -> str:
     """What becomes of a mutant: 'killed', 'survived', or 'too slow', which an endless loop is."""
     path = original = None
     if mutant:
@@ -173,76 +205,85 @@ def fate(tree: Path, mutant: Mutant | None, files: list[str], limit: float) -> s
         original = path.read_text()
         path.write_text(mutant.text)
     context = multiprocessing.get_context("forkserver")
-    tests = context.Process(target=_run_tests, args=(str(tree), files))
+    tests = context.Process(target=_run_tests, args=(str(tree), files, limit))
     tests.start()
-    tests.join(limit)
-    if tests.exitcode is None:
+    tests.join(3600)
+    if tests.exitcode is None:  # it waits for what never comes
         tests.kill()
         tests.join()
+    end = {0: "survived", -signal.SIGXCPU: "too slow", -signal.SIGKILL: "too slow"}.get(tests.exitcode, "killed")
     if path:
         path.write_text(original)
-    return {0: "survived", 1: "killed", 2: "killed", 4: "killed"}.get(tests.exitcode, "too slow")
+    return end
 
 
 def main(
     files: Annotated[list[str] | None, typer.Argument(help="Which of the files; all if none is named.")] = None,
     each: Annotated[int, typer.Option(help="Mutants a file; 0 for all.")] = 25,
-    limit: Annotated[float, typer.Option(help="Seconds for the tests of one mutant.")] = 300,
-    save: Annotated[bool, typer.Option(help="Write the table to bench/results/mutants.md.")] = False,
+    save: Annotated[bool, typer.Option(help="Enter the files in bench/results/mutants.md.")] = False,
 ) -> None:
     """Make the mutants, run the tests, and print who lived."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(
-        ["torch", "pyarrow.parquet", "pyarrow.compute", "pyarrow.dataset", "duckdb", "pandas"]
+        ["torch._dynamo", "torchvision", "sklearn.datasets", "pyarrow.parquet", "pyarrow.dataset", "duckdb", "pandas"]
     )
-    rows, alive = [], []
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "tree"
         shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".*", "runs", "docs", "__pycache__"))
         for file in files or TESTS:
+            began = time.monotonic()
             if fate(tree, None, TESTS[file], 3600) != "survived":
                 sys.exit(f"{file}: its tests fail as it is:\n{(tree / 'pytest.txt').read_text()[-2000:]}")
-            began = time.monotonic()
+            limit = 10 + int(3 * float((tree / "seconds.txt").read_text()))
             chosen, total = mutants(file, each)
-            fates = Counter()
+            alive = []
             for mutant in chosen:
                 end = fate(tree, mutant, TESTS[file], limit)
-                fates[end] += 1
                 if end == "survived":
                     alive.append(mutant)
-                    print(f"  survived: {mutant.file}:{mutant.line}: {mutant.change}", flush=True)
-            gone = fates["killed"] + fates["too slow"]
-            rows.append(f"| `{file}` | {total} | {len(chosen)} | {gone} | {gone / len(chosen):.0%} |")
-            print(f"{rows[-1]} {time.monotonic() - began:.0f} s", flush=True)
-    if save:
-        (RESULTS / "mutants.md").write_text(_page(rows, alive, each))
+                if end != "killed":
+                    print(f"  {end}: {mutant.file}:{mutant.line}: {mutant.change}", flush=True)
+            gone = len(chosen) - len(alive)
+            row = f"| `{file}` | {total} | {len(chosen)} | {gone} | {gone / len(chosen):.0%} |"
+            print(f"{row} {time.monotonic() - began:.0f} s", flush=True)
+            if save:
+                _enter(file, f"{row} {datetime.now(UTC):%Y-%m-%d} |", alive)
 
 
-def _page(rows: list[str], alive: list[Mutant], each: int) -> str:
-    said = f"{each} mutants a file, drawn with a fixed seed" if each else "all mutants"
-    lived = [
-        f"| `{m.file}:{m.line}` | `{m.change.replace('|', chr(92) + '|')}` | {SURVIVORS.get((m.file, m.change), '')} |"
-        for m in alive
-    ]
-    return "\n".join(
-        [
-            "# Mutants",
-            "",
-            "Claim: what stands in the rule, the bounds, the parts and the macro of outcomes is held there by a test.",
-            "",
-            f"{said}; {os.cpu_count()} CPUs, Python {platform.python_version()}, {datetime.now(UTC):%Y-%m-%d}.",
-            "",
-            "`make mutants`",
-            "",
-            "| file | mutants | tried | killed | share |",
-            "|---|---:|---:|---:|---:|",
-            *rows,
-            "",
-            "| survived | change | why it may |",
-            "|---|---|---|",
-            *lived,
-            "",
-        ]
+def _enter(file: str, row: str, alive: list[Mutant]) -> None:
+    """Write the page of results anew, with what was found of `file`, and what stands there of the others."""
+    page = RESULTS / "mutants.md"
+    known = page.read_text().splitlines() if page.exists() else []
+    shares = [row, *(line for line in known if re.match(r"\| `[^:`]+` \|", line) and f"`{file}`" not in line)]
+    lived = [line for line in known if re.match(r"\| `[^:`]+:\d+` \|", line) and f"`{file}:" not in line]
+    lived += [f"| `{m.file}:{m.line}` | `{m.change.replace('|', chr(92) + '|')}` | {_excuse(m)} |" for m in alive]
+    order = list(TESTS)
+    page.write_text(
+        "\n".join(
+            [
+                "# Mutants",
+                "",
+                *textwrap.wrap(str(__doc__).partition("\n\n")[0], 120),
+                "",
+                f"Drawn with a fixed seed where not all were tried; Python {platform.python_version()}.",
+                "",
+                "`make mutants`, or `python bench/mutants.py --each 0 --save FILE` for all of a file",
+                "",
+                "| file | mutants | tried | killed | share | date |",
+                "|---|---:|---:|---:|---:|---|",
+                *sorted(shares, key=lambda line: order.index(line.split("`")[1])),
+                "",
+                "| survived | change | why it may |",
+                "|---|---|---|",
+                *sorted(lived, key=lambda line: order.index(line.split("`")[1].partition(":")[0])),
+                "",
+            ]
+        )
     )
+
+
+def _excuse(mutant: Mutant) -> str:
+    line = (ROOT / mutant.file).read_text().splitlines()[mutant.line - 1].strip()
+    return SURVIVORS.get((mutant.file, line, mutant.change), "")
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ import pyarrow as pa
 import typer
 from browsing import busy, chromium, drawn, opened, resident, server_of, spread, unwatched
 
+from collector.log import index
 from collector.log.parts import write_part
 from collector.log.rollups import roll_up
 from collector.log.run import Layer, Run
@@ -75,6 +76,7 @@ def make_run(root: Path, number: int) -> None:
     roll_up(trust_ratios(run))
     run.beat(STEPS)
     if number % 400 != 399:
+        index.save(run.folder)
         failed = number % 50 == 7
         run.end("failed" if failed else "finished", "RuntimeError: out of memory" if failed else None)
         run.save()
