@@ -80,6 +80,8 @@ def make_log(root: Path) -> None:
                 collector.epoch = (step - 1) // STEPS_AN_EPOCH
                 speaker.say(step, table(step, upper))
                 collector.log({"train/loss": 2.0 / step**0.5})
+                if name == "demo-clip10":
+                    collector.log({"grad_norm": 20.0 / step**0.5, "grad_clip": min(1.0, step**0.5 / 20)})
                 if step % STEPS_AN_EPOCH == 0:
                     collector.log({"test/accuracy": 1 - 0.5 / step**0.25})
 
