@@ -2,13 +2,14 @@
 # make demo SERVE=0    stop after the training
 # make test            everything that can be tested on this machine
 # make mutants         which small mistakes in the rule, the bounds and the log no test would notice
+# make fuzz            20,000 damaged logs, each of which every reader must survive
 # make lint            formatting, lint and types
 
 PYTHON ?= python3
 SERVE ?= 1
 BIN := .venv/bin
 
-.PHONY: demo test mutants lint format clean
+.PHONY: demo test mutants fuzz lint format clean
 
 demo: .venv/installed-all
 	$(BIN)/lambc demo $(if $(filter 0,$(SERVE)),--no-serve,--serve)
@@ -21,6 +22,10 @@ test: .venv/installed-dev .venv-s3/installed
 # Small mistakes in what matters most, each of which a test is to notice; bench/results/mutants.md is the last answer.
 mutants: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python bench/mutants.py --save
+
+# Damaged logs, of which no reader may die; bench/results/fuzz.md is the last answer.
+fuzz: .venv/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.collector.fuzz --save
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
