@@ -57,7 +57,8 @@ def draw(chosen: Selection, state: queries.RunState) -> None:
         label="Which layers are clipped when",
         of=queries.about([state], *(shown or (1, state.steps))),
         # Another run shows the same steps; one that has none of them shows all of its own.
-        keep_zoom=zoom.kept_while("" if shown else state.run),
+        keep_zoom="" if shown else state.run,
+        turn=address.turns(),
         report_zoom=True,
         widths=WIDTHS,
     )

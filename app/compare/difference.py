@@ -85,7 +85,8 @@ def draw(chosen: Selection, states: dict[str, RunState]) -> None:
         label=f"{quantity.label}: run A against run B, for every layer at every step",
         of=queries.about(pair, *(shown or (1, last))),
         # Another pair shows the same steps; one that has none of them shows all of its own.
-        keep_zoom=zoom.kept_while("" if shown else f"{one} {other}"),
+        keep_zoom="" if shown else f"{one} {other}",
+        turn=address.turns(),
         report_zoom=True,
         widths=WIDTHS,
     )

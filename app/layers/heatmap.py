@@ -17,7 +17,7 @@ from app.layers import questions
 from app.layers.choice import PATTERN
 from app.layers.one_layer import AT, LAYER, OPENED
 from app.plotly_view import WIDTHS, plot_width, plotly_view
-from app.shell import metric_choice, rows, zoom
+from app.shell import address, metric_choice, rows, zoom
 from app.shell.selection import Selection
 
 CHART = "heatmap"
@@ -86,7 +86,8 @@ def draw(
             label=f"{quantity.label} of every layer at every step",
             of=queries.about([state], *(shown or (1, state.steps))),
             # Another run shows the same steps; one that has none of them shows all of its own.
-            keep_zoom=zoom.kept_while("" if shown else state.run),
+            keep_zoom="" if shown else state.run,
+            turn=address.turns(),
             report_zoom=True,
             widths=WIDTHS,
             on_cell=lambda: _on_click(state, quantity, stack),

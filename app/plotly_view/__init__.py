@@ -43,12 +43,11 @@ _component = st.components.v2.component(
 
 @dataclass(frozen=True)
 class Seen:
-    """What the reader did. range: the first and last x shown, None for all; cell: what was clicked just now.
+    """What the reader did. cell: what was clicked just now.
 
-    A cell has `row`, the number of its row, and `x`; of a label that was clicked it has `label`, the annotation's name.
+    It has `row`, the number of its row, and `x`; of a label that was clicked it has `label`, the annotation's name.
     """
 
-    range: tuple[float, float] | None
     cell: dict | None
 
 
@@ -59,6 +58,7 @@ def plotly_view(
     label: str,
     of: str = "",
     keep_zoom: str = "",
+    turn: int = 0,
     report_zoom: bool = False,
     widths: Sequence[int] = (),
     on_cell: Callable[[], None] | None = None,
@@ -71,6 +71,8 @@ def plotly_view(
     label: what it shows, for those who hear the page.
     of: whose it is, as runs, bounds and steps: a saved picture has it below, and the name of a saved file too.
     keep_zoom: when this changes, as with another run, the zoom is let go.
+    turn: how often the reader has gone back in the browser's history. When this changes, the zoom is let go; it comes
+        back with the range (as `turn` beside `edges`), since what is reported on the way may be from before the step.
     report_zoom: whether the page runs again with the new `range` when the reader zooms.
     widths: numbers of columns among which the page wants to know the most that there is room for, none thinner than a
         pixel, which `session_state[key].width` then is. Until the browser has said it, the first of them counts.
@@ -80,10 +82,11 @@ def plotly_view(
     """
     drawn = packed(figure)
     head = {
-        "token": hashlib.sha256(drawn + keep_zoom.encode()).hexdigest()[:16],
+        "token": hashlib.sha256(drawn + f"{keep_zoom} {turn}".encode()).hexdigest()[:16],
         "label": label,
         "of": of,
         "keep_zoom": keep_zoom or key,
+        "turn": turn,
         "report_zoom": report_zoom,
         "height": figure.layout.height,
         "widths": sorted(widths),
@@ -99,8 +102,7 @@ def plotly_view(
         on_width_change=_nothing,
         on_cell_change=on_cell or _nothing,
     )
-    shown = result.get("range")
-    return Seen(range=tuple(shown) if shown else None, cell=result.get("cell"))
+    return Seen(cell=result.get("cell"))
 
 
 def preload() -> None:

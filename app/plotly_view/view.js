@@ -231,7 +231,8 @@ async function draw(view) {
   const [Plotly, figure] = await Promise.all([loadPlotly(data.plotly), unpacked(data.figure)]);
   if (view.gone || view.drawn === data.token || view.data.token !== data.token) return;
   view.drawn = data.token;
-  figure.layout.uirevision = data.keep_zoom;
+  view.turn = data.turn;
+  figure.layout.uirevision = `${data.keep_zoom} ${data.turn}`;
   if (window.innerWidth < PHONE) makeNarrow(figure.layout);
   view.chart.style.height = `${figure.layout.height}px`;
   const config = {
@@ -257,7 +258,7 @@ async function draw(view) {
 function reportWidth(view) {
   const { widths, width } = view.data;
   const plot = view.chart._fullLayout?._size?.w;
-  if (!widths || !plot) return;
+  if (!widths.length || !plot) return;
   const room = Math.max(widths[0], ...widths.filter((each) => each < plot));
   if (room === (view.width ?? width)) return;
   view.width = room;
@@ -270,7 +271,7 @@ function report(view) {
   const range = shownRange(view.chart);
   if (JSON.stringify(range) === JSON.stringify(view.reported)) return;
   view.reported = range;
-  view.component.setStateValue("range", range);
+  view.component.setStateValue("range", { edges: range, turn: view.turn });
 }
 
 function listen(view, Plotly) {

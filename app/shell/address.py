@@ -6,19 +6,27 @@ the widget of a page when another page is opened.
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import resources
 from typing import Any
+from urllib.parse import parse_qs
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.scriptrunner_utils.exceptions import ScriptControlException
 
-_PAGE, _KEYS, _TURNS = "address_page", "address_keys", "address_turns"
-"""The session's names of the page that it is on, the keys that each page has in the address, and the steps back."""
+_PAGE, _KEYS = "address_page", "address_keys"
+"""The session's names of the page that it is on, and of the keys that each page has in the address."""
 
 _SAID = "address_said"
 """The session's name of the address as it is. A run gets the browser's, which may be older: what the browser asks for
 while an answer is on its way brings the address from before that answer."""
+
+_HISTORY = "history"
+"""The session's name of what history.js says: `went`, the last step back within a page, with how many there have been
+(`turn`), the `page` and the `address` that it led to, and whether the browser has `seen` the whole answer."""
 
 _history = st.components.v2.component(
     "lambc_history", js=resources.files("app.shell").joinpath("history.js").read_text(encoding="utf-8")
@@ -26,29 +34,47 @@ _history = st.components.v2.component(
 
 
 def arrive(page: str) -> None:
-    """Let the address count where it has just been opened. For the beginning of each run, before any widget."""
+    """Let the address count where it has just been opened. For the beginning of each run, before any widget.
+
+    page: its path in the address.
+    """
     context = get_script_run_ctx()
-    back = context is not None and context.is_history_navigation
-    if back:
-        st.session_state[_TURNS] = turns() + 1
+    went = _went()
+    unanswered = not went["seen"] and went["page"] == page
+    back = unanswered or (context is not None and context.is_history_navigation)
     known: dict[str, set[str]] = st.session_state.setdefault(_KEYS, {})
     moved = st.session_state.get(_PAGE) != page
     stale = known.get(page, set()) if back else set()
     for key in stale | (set().union(*known.values()) & set(st.query_params) if moved else set()):
         st.session_state.pop(key, None)
-    if back or moved:
+    if unanswered:
+        st.session_state[_SAID] = parse_qs(went["address"], keep_blank_values=True)
+        st.query_params.from_dict(st.session_state[_SAID])  # an answer that came late has put its own there
+    elif back or moved:
         st.session_state[_SAID] = {key: st.query_params.get_all(key) for key in st.query_params}
     st.session_state[_PAGE] = page
 
 
-def one_entry_a_change() -> None:
-    """Let the browser's history have one entry for each change of the reader's."""
-    _history(key="history")
+@contextmanager
+def one_entry_a_change() -> Iterator[None]:
+    """Let the browser's history have one entry for each change of the reader's. Around all that a run draws."""
+    with st.sidebar:
+        _history(key=_HISTORY, data={"answered": None}, on_went_change=lambda: None)
+    try:
+        yield
+    finally:
+        if not isinstance(sys.exception(), ScriptControlException):  # a run that is broken off answers nothing
+            with st.sidebar:
+                _history(key="history_answered", data={"answered": {"turn": turns(), "page": st.session_state[_PAGE]}})
+
+
+def _went() -> Mapping[str, Any]:
+    return (st.session_state.get(_HISTORY) or {}).get("went") or {"turn": 0, "seen": True}
 
 
 def turns() -> int:
-    """How often this session has gone back or forward in the browser's history."""
-    return int(st.session_state.get(_TURNS, 0))
+    """How often the reader has gone back or forward in the browser's history."""
+    return int(_went()["turn"])
 
 
 def belongs(*keys: str) -> None:

@@ -24,18 +24,18 @@ page = st.navigation(
         st.Page(PAGES["sql"], title="SQL", url_path="sql", icon=":material/database_search:"),
     ]
 )
-address.arrive(page.title)
+address.arrive(page.url_path)
 with st.sidebar:
     choice = st.container()
     preload()  # first of all: the browser is busy with it while the log is asked
-    address.one_entry_a_change()
-there = notices.log_is_there()
-with choice:
+with address.one_entry_a_change():
+    there = notices.log_is_there()
+    with choice:
+        if there:
+            sidebar.choose_runs()
+        sidebar.watch(sidebar.pulse())
     if there:
-        sidebar.choose_runs()
-    sidebar.watch(sidebar.pulse())
-if there:
-    st.set_page_config(page_title=f"{page.title} · {sidebar.chosen_in_short()} · LAMBC")
-    notices.gone()
-    page.run()
-    notices.problems()
+        st.set_page_config(page_title=f"{page.title} · {sidebar.chosen_in_short()} · LAMBC")
+        notices.gone()
+        page.run()
+        notices.problems()

@@ -16,9 +16,10 @@ def shown_steps(chart: str, last: int) -> tuple[int, int] | None:
 
     To be asked before that chart is drawn. Until the browser has reported what it shows, the address says it.
     """
-    address.belongs(chart, STEPS)
-    reported = st.session_state.get(chart) or {}
-    edges = reported["range"] if "range" in reported else address.read_span(address.recall(STEPS, ""))
+    address.belongs(STEPS)
+    reported = (st.session_state.get(chart) or {}).get("range")
+    since_a_step_back = reported is not None and reported["turn"] == address.turns()
+    edges = reported["edges"] if since_a_step_back else address.read_span(address.recall(STEPS, ""))
     if not edges:
         return None
     # Steps whose middle is seen: an edge lies half a step outside, and must not wander when it comes back.
@@ -34,11 +35,3 @@ def note_steps(shown: tuple[int, int] | None) -> None:
 def in_address(shown: tuple[int, int] | None) -> dict[str, str]:
     """What the address says of them."""
     return {STEPS: f"{shown[0]}-{shown[1]}"} if shown else {}
-
-
-def kept_while(same: str) -> str:
-    """What a chart that reports its zoom keeps it for, if the page would have it kept while `same` is: a step back in
-    the browser's history lets it go.
-    """
-    turns = address.turns()
-    return f"{same} {turns}" if turns else same

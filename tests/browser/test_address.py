@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlparse
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.browser.conftest import serve, settle
 from tests.browser.test_dashboard import go_to, heatmap, zoom
@@ -91,6 +91,44 @@ def test_a_step_back_takes_back_a_zoom(open_page: OpenPage, address: str):
     )
     settle(page)
     assert "steps" not in said(page)
+
+
+GO_BACK_WHILE_A_CHART_IS_REDRAWN = """async (chart) => {
+    const before = chart.dataset.drawn;
+    for (let step = 10; step < 60 && chart.dataset.drawn === before; step++) {
+        Plotly.relayout(chart, { "xaxis.range": [step - 5, step] });
+        if (step === 12) window.history.back(); // while the server is at work on the steps before
+        await new Promise((next) => setTimeout(next, 2));
+    }
+}"""
+
+
+def test_a_step_back_counts_though_a_chart_is_redrawn_late(open_page: OpenPage, address: str):
+    page = open_page(f"{address}/layers?runs=clipped")
+    page.wait_for_url("**layer=**")
+    everything = heatmap(page)["range"]
+    for _ in range(3):
+        zoom(page, 0.2, 0.6)
+        page.wait_for_url("**steps=**")
+        settle(page)
+        page.locator(".lambc-chart[data-drawn]").first.evaluate(GO_BACK_WHILE_A_CHART_IS_REDRAWN)
+        page.wait_for_function(
+            f"document.querySelector('.lambc-chart')._fullLayout.xaxis.range[1] === {everything[1]}",
+        )
+        settle(page)
+        assert "steps" not in said(page)
+
+
+def test_a_page_that_opens_asks_for_itself_once(context: BrowserContext, address: str):
+    page = context.new_page()
+    sent: list[bytes] = []
+    page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame)))
+    page.goto(f"{address}/layers?runs=clipped")
+    settle(page)
+    page.wait_for_timeout(1000)
+    page.close()
+    assert sent
+    assert not any(b'{"range"' in frame or b'{"width"' in frame for frame in sent)  # as a chart's state is sent
 
 
 def test_a_step_back_takes_back_the_choice_of_a_run(open_page: OpenPage, address: str):
