@@ -18,8 +18,10 @@ def shown_steps(chart: str, last: int) -> tuple[int, int] | None:
     """
     address.belongs(STEPS)
     reported = (st.session_state.get(chart) or {}).get("range")
-    since_a_step_back = reported is not None and reported["turn"] == address.turns()
-    edges = reported["edges"] if since_a_step_back else address.read_span(address.recall(STEPS, ""))
+    if reported and reported["turn"] == address.turns():
+        edges = reported["edges"]
+    else:
+        edges = address.read_span(address.recall(STEPS, ""))
     if not edges:
         return None
     # Steps whose middle is seen: an edge lies half a step outside, and must not wander when it comes back.
