@@ -51,7 +51,7 @@ def arrive(page: str) -> None:
         st.session_state[_SAID] = parse_qs(went["address"], keep_blank_values=True)
         st.query_params.from_dict(st.session_state[_SAID])  # an answer that came late has put its own there
     elif back or moved:
-        st.session_state[_SAID] = {key: st.query_params.get_all(key) for key in st.query_params}
+        st.session_state[_SAID] = _in_browser()
     st.session_state[_PAGE] = page
 
 
@@ -64,6 +64,7 @@ def one_entry_a_change() -> Iterator[None]:
         yield
     finally:
         if not isinstance(sys.exception(), ScriptControlException):  # a run that is broken off answers nothing
+            _say()
             with st.sidebar:
                 _history(key="history_answered", data={"answered": {"turn": turns(), "page": st.session_state[_PAGE]}})
 
@@ -101,14 +102,25 @@ def hold(key: str, value: Any) -> None:
 
 
 def note(key: str, *values: str) -> None:
-    """Put what a key has into the address; without a value the key is left out."""
+    """Put what a key has into the address; without a value the key is left out. It is there when the run has ended."""
     address: dict[str, list[str]] = st.session_state[_SAID]
     if values:
         address[key] = list(values)
     else:
         address.pop(key, None)
-    if {key: st.query_params.get_all(key) for key in st.query_params} != address:
-        st.query_params.from_dict(address)
+    context = get_script_run_ctx()
+    if context is not None and context.fragment_ids_this_run:
+        _say()
+
+
+def _say() -> None:
+    """Let the browser have the address, all at once: each change of it may be an entry in its history."""
+    if _in_browser() != st.session_state[_SAID]:
+        st.query_params.from_dict(st.session_state[_SAID])
+
+
+def _in_browser() -> dict[str, list[str]]:
+    return {key: st.query_params.get_all(key) for key in st.query_params}
 
 
 def choice(

@@ -9,11 +9,12 @@ import streamlit as st
 from app.shell import address
 
 address.arrive("SQL")
-if not st.session_state.setdefault("asked", False):
-    address.note("sql", "the new query")
-    st.session_state["asked"] = True
-else:  # as a part of the page does that runs alone
-    address.note("sql-draw", "lines")
+with address.one_entry_a_change():
+    if not st.session_state.setdefault("asked", False):
+        address.note("sql", "the new query")
+        st.session_state["asked"] = True
+    else:  # as a part of the page does that runs alone
+        address.note("sql-draw", "lines")
 """
 
 
