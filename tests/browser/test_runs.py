@@ -78,6 +78,7 @@ def test_ticked_rows_are_the_choice_of_runs_and_lead_on(open_page: OpenPage, add
     page.wait_for_url("**script**")
     page.get_by_role("button", name="Compare").click()
     expect(page.get_by_role("heading", name="Compare", exact=True)).to_be_visible()
+    settle(page)
     assert sorted(chosen(page)) == sorted(["clipped", HOSTILE])
 
 
