@@ -44,9 +44,12 @@ function inOrder(stored, itemSize) {
   return bytes.buffer;
 }
 
-function shownRange(element) {
+// From half a step before the first whole step that is shown to half a step after the last, as the answer will have it.
+function shownSteps(element) {
   const axis = element._fullLayout?.xaxis;
-  return !axis || axis.autorange ? null : axis.range.map(Number);
+  if (!axis || axis.autorange) return null;
+  const [first, last] = axis.range.map(Number);
+  return [Math.ceil(first) - 0.5, Math.floor(last) + 0.5];
 }
 
 function background(chart) {
@@ -268,10 +271,10 @@ function reportWidth(view) {
 function report(view) {
   reportWidth(view);
   if (!view.data.report_zoom) return;
-  const range = shownRange(view.chart);
-  if (JSON.stringify(range) === JSON.stringify(view.reported)) return;
-  view.reported = range;
-  view.component.setStateValue("range", { edges: range, turn: view.turn });
+  const edges = shownSteps(view.chart);
+  if (JSON.stringify(edges) === JSON.stringify(view.reported)) return;
+  view.reported = edges;
+  view.component.setStateValue("range", { edges, turn: view.turn });
 }
 
 function listen(view, Plotly) {

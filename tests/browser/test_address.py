@@ -6,6 +6,8 @@ from urllib.parse import parse_qs, urlparse
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ClientState_pb2 import ClientState
 
 from tests.browser.conftest import serve, settle
 from tests.browser.test_dashboard import go_to, heatmap, zoom
@@ -119,16 +121,28 @@ def test_a_step_back_counts_though_a_chart_is_redrawn_late(open_page: OpenPage, 
         assert "steps" not in said(page)
 
 
-def test_a_page_that_opens_asks_for_itself_once(context: BrowserContext, address: str):
+def test_a_page_is_asked_for_once_when_it_opens_and_once_for_a_zoom(context: BrowserContext, address: str):
     page = context.new_page()
-    sent: list[bytes] = []
-    page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame)))
+    frames: list[bytes] = []
+    page.on("websocket", lambda socket: socket.on("framesent", lambda frame: frames.append(bytes(frame))))
     page.goto(f"{address}/layers?runs=clipped")
     settle(page)
     page.wait_for_timeout(1000)
+    opened = len(asked_for(frames))
+    zoom(page, 0.2, 0.6)
+    page.wait_for_url("**steps=**")
+    settle(page)
+    page.wait_for_timeout(1000)
     page.close()
-    assert sent
-    assert not any(b'{"range"' in frame or b'{"width"' in frame for frame in sent)  # as a chart's state is sent
+    assert (opened, len(asked_for(frames))) == (1, 2)
+
+
+def asked_for(frames: list[bytes]) -> list[ClientState]:
+    """What of some messages of the browser asks for a whole page, and not for a part that looks at the log again."""
+    asked = [
+        BackMsg.FromString(frame).rerun_script for frame in frames if BackMsg.FromString(frame).HasField("rerun_script")
+    ]
+    return [each for each in asked if not each.fragment_id]
 
 
 def test_a_step_back_takes_back_the_choice_of_a_run(open_page: OpenPage, address: str):
