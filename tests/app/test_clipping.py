@@ -36,7 +36,7 @@ def unusual(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def charts(page: AppTest) -> list[str]:
-    return [element.key for element in page.get("bidi_component") if element.key not in ("preload", "history")]
+    return [element.key for element in page.main.get("bidi_component")]
 
 
 def figure(page: AppTest, key: str) -> dict:
