@@ -252,7 +252,10 @@ async function draw(view) {
   performance.mark(mark);
   view.loading.hidden = true;
   align(view);
-  if (!view.listening) listen(view, Plotly);
+  if (!view.listening) {
+    listen(view, Plotly);
+    view.reported = shownSteps(view.chart); // the server knows what it has just sent
+  }
   report(view);
   reveal(view);
 }
@@ -321,7 +324,6 @@ export default function (component) {
       chart: parentElement.querySelector(".lambc-chart"),
       loading: parentElement.querySelector(".lambc-loading"),
       tools: parentElement.querySelector(".lambc-tools"),
-      reported: null,
     };
     views.set(parentElement, view);
   }

@@ -38,19 +38,17 @@ def arrive(page: str) -> None:
 
     page: its path in the address.
     """
-    context = get_script_run_ctx()
     went = _went()
-    unanswered = not went["seen"] and went["page"] == page
-    back = unanswered or (context is not None and context.is_history_navigation)
+    back = not went["seen"] and went["page"] == page
     known: dict[str, set[str]] = st.session_state.setdefault(_KEYS, {})
     moved = st.session_state.get(_PAGE) != page
     stale = known.get(page, set()) if back else set()
     for key in stale | (set().union(*known.values()) & set(st.query_params) if moved else set()):
         st.session_state.pop(key, None)
-    if unanswered:
-        st.session_state[_SAID] = parse_qs(went["address"], keep_blank_values=True)
+    if back:
+        st.session_state[_SAID] = _parsed(went["address"])
         st.query_params.from_dict(st.session_state[_SAID])  # an answer that came late has put its own there
-    elif back or moved:
+    elif moved:
         st.session_state[_SAID] = _in_browser()
     st.session_state[_PAGE] = page
 
@@ -117,6 +115,12 @@ def _say() -> None:
     """Let the browser have the address, all at once: each change of it may be an entry in its history."""
     if _in_browser() != st.session_state[_SAID]:
         st.query_params.from_dict(st.session_state[_SAID])
+
+
+def _parsed(address: str) -> dict[str, list[str]]:
+    """What an address says, but for what Streamlit keeps for itself."""
+    said = parse_qs(address, keep_blank_values=True)
+    return {key: values for key, values in said.items() if key.lower() not in ("embed", "embed_options")}
 
 
 def _in_browser() -> dict[str, list[str]]:

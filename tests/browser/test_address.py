@@ -121,16 +121,92 @@ def test_a_step_back_counts_though_a_chart_is_redrawn_late(open_page: OpenPage, 
         assert "steps" not in said(page)
 
 
-def test_a_page_is_asked_for_once_when_it_opens_and_once_for_a_zoom(context: BrowserContext, address: str):
+BACK_AND_BACK = """async (times) => {
+    for (let step = 0; step < times; step++) {
+        window.history.back();
+        await new Promise((next) => setTimeout(next, 40));
+    }
+}"""
+
+
+def entries(page: Page) -> list[str]:
+    """The addresses that the browser's history has."""
+    return page.evaluate("navigation.entries().map((entry) => entry.url)")
+
+
+def test_quick_steps_back_leave_the_history_as_it_is(open_page: OpenPage, address: str):
+    page = open_page(f"{address}/layers?runs=clipped&show=trust_ratio")
+    for quantity, column in (("Weight norm", "weight_norm"), ("Update norm", "update_norm"), ("Clip hits", "hit_rate")):
+        show(page, quantity)
+        page.wait_for_url(f"**show={column}**")
+        settle(page)
+    before = entries(page)
+    page.evaluate(BACK_AND_BACK, 3)
+    expect(page.get_by_role("radio", name="Trust ratio", exact=True)).to_be_checked()
+    settle(page)
+    assert said(page)["show"] == ["trust_ratio"]
+    assert entries(page) == before
+
+
+@pytest.mark.parametrize("late", ["", "Plotly.relayout(chart, { 'xaxis.range': [5, 20] });"])
+def test_a_step_back_to_another_page_outlives_what_this_one_says_late(open_page: OpenPage, address: str, late: str):
+    page = open_page(f"{address}/clipping?runs=clipped&runs=lamb&run=clipped")
+    go_to(page, "Layers")
+    show(page, "Weight norm")
+    page.wait_for_url("**show=weight_norm**")
+    settle(page)
+    page.go_back()
+    page.wait_for_url("**show=trust_ratio**")
+    settle(page)
+    before = entries(page)
+    chart = page.locator(".lambc-chart[data-drawn]").first
+    chart.evaluate(f"(chart) => {{ window.addEventListener('popstate', () => {{ {late} }}); window.history.back(); }}")
+    expect(page.get_by_role("heading", name="Clipping", exact=True)).to_be_visible()
+    settle(page)
+    assert urlparse(page.url).path == "/clipping"
+    assert said(page)["runs"] == ["clipped", "lamb"]
+    assert entries(page) == before
+
+
+def test_a_click_that_opens_another_page_is_one_step(open_page: OpenPage, address: str):
+    page = open_page(f"{address}/clipping?runs=clipped&runs=lamb&run=clipped")
+    before = len(entries(page))
+    box = page.locator(".lambc-chart[data-drawn] .nsewdrag").first.bounding_box()
+    assert box
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    expect(page.get_by_role("heading", name="Layers", exact=True)).to_be_visible()
+    settle(page)
+    assert len(entries(page)) == before + 1
+    page.go_back()
+    expect(page.get_by_role("heading", name="Clipping", exact=True)).to_be_visible()
+    settle(page)
+    assert (said(page)["runs"], said(page)["run"]) == (["clipped", "lamb"], ["clipped"])
+
+
+def test_a_step_back_counts_on_a_page_in_a_frame(open_page: OpenPage, address: str):
+    page = open_page(f"{address}/layers?runs=clipped&show=trust_ratio&embed=true")
+    show(page, "Weight norm")
+    page.wait_for_url("**show=weight_norm**")
+    settle(page)
+    page.go_back()
+    expect(page.get_by_role("radio", name="Trust ratio", exact=True)).to_be_checked()
+    settle(page)
+    show(page, "Clip hits")
+    page.wait_for_url("**show=hit_rate**")
+
+
+@pytest.mark.parametrize("more", ["", "&steps=5-35"])
+def test_a_page_is_asked_for_once_when_it_opens_and_once_for_a_zoom(context: BrowserContext, address: str, more: str):
     page = context.new_page()
     frames: list[bytes] = []
     page.on("websocket", lambda socket: socket.on("framesent", lambda frame: frames.append(bytes(frame))))
-    page.goto(f"{address}/layers?runs=clipped")
+    page.goto(f"{address}/layers?runs=clipped{more}")
     settle(page)
     page.wait_for_timeout(1000)
     opened = len(asked_for(frames))
+    before = page.url
     zoom(page, 0.2, 0.6)
-    page.wait_for_url("**steps=**")
+    page.wait_for_url(lambda url: url != before)
     settle(page)
     page.wait_for_timeout(1000)
     page.close()
