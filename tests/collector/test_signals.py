@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 BEGIN = """
-import multiprocessing, os, signal, sys, threading, time
+import itertools, multiprocessing, os, signal, sys, threading, time
 import torch
 from collector import Collector
 from tests.collector.disks import unwritable
@@ -71,7 +71,9 @@ def notice(*_):
 signal.signal(signal.SIGUSR1, notice)
 poke(300)
 logged = 0
-while not over.is_set():
+while not over.is_set() or heard <= 30:
+    if over.is_set():  # a busy machine delivers several as one
+        poke(300)
     logged += 1
     collector.log({"loss": float(logged)})
     collector.record()
@@ -83,7 +85,6 @@ collector.close()
 print(heard, logged, first + logged + heard // 5, last)
 """
     heard, logged, steps, last = map(int, process(tmp_path, f"resumed = {resumed}\n{code}").split())
-    assert heard > 30
     assert last == steps
     assert steps_of(tmp_path / "r") == list(range(1, steps + 1))
     assert metrics_of(tmp_path / "r") == {
@@ -97,12 +98,14 @@ print(heard, logged, first + logged + heard // 5, last)
 def test_a_handler_that_raises_loses_nothing_that_had_returned(tmp_path, steps_of):
     code = """
 class Notice(Exception): pass
-heard = 0
+numbers = itertools.count(1)
+returned = []
 within = False
 def notice(*_):
-    global heard, within
-    heard += 1
-    collector.log({"heard": float(heard)})
+    global within
+    number = next(numbers)
+    collector.log({"heard": float(number)})  # unless another signal ends it by its Notice
+    returned.append(number)
     if within:
         within = False
         raise Notice
@@ -110,7 +113,9 @@ collector = Collector(emitter, root, "r", flush_seconds=0.01)
 said = stopped = 0
 signal.signal(signal.SIGUSR1, notice)
 poke(200)
-while not over.is_set():
+while not over.is_set() or stopped <= 20:
+    if over.is_set():  # a busy machine delivers several as one
+        poke(200)
     said += 1
     try:
         within = True
@@ -123,14 +128,15 @@ while not over.is_set():
 emitter.say(said + 1)
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 collector.close()
-print(said, stopped, heard)
+print(said, stopped, *returned)
 """
-    said, stopped, heard = map(int, process(tmp_path, code).split())
-    assert stopped > 20
+    said, stopped, *returned = map(int, process(tmp_path, code).split())
     steps = steps_of(tmp_path / "r")
     assert steps == sorted(set(steps))
     assert len(steps) >= said + 1 - stopped
-    assert metrics_of(tmp_path / "r")["heard"] == [float(each) for each in range(1, heard + 1)]
+    heard = metrics_of(tmp_path / "r")["heard"]
+    assert len(heard) == len(set(heard))
+    assert set(returned) <= set(heard)
 
 
 @pytest.mark.slow
