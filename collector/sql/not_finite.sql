@@ -5,8 +5,9 @@ FROM (
     SELECT rows.layer, rows.step, rows.epoch, rows.weight_norm, rows.update_norm, rows.trust_ratio, rows.clipped_ratio
     FROM log.run_rows('trust_ratios', run) AS rows
     SEMI JOIN (
-        -- Steps by name, for DuckDB then passes over the files and row groups that have none of these.
-        SELECT layer, unnest(range(step, step + getvariable('finest_width'))) AS step
+        -- Steps by name, for DuckDB then passes over the files and row groups that have none of these; distinct, so that it
+        -- takes them for the few, and not the rows, of whose files it knows no count.
+        SELECT DISTINCT layer, unnest(range(step, step + getvariable('finest_width'))) AS step
         FROM log.cells(run, getvariable('finest_width'))
         WHERE not_finite > 0 AND step >= cell_start(first_step, getvariable('finest_width')) AND step <= last_step
     ) AS cells ON rows.layer = cells.layer AND rows.step = cells.step

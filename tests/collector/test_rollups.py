@@ -250,3 +250,11 @@ def test_the_files_without_rows_have_the_schema_of_the_others():
         none = Path("collector/sql") / f"no_{table.folder}.parquet"
         assert pq.read_schema(none).equals(table.schema)
         assert pq.read_metadata(none).num_rows == 0
+
+
+def test_only_rows_that_a_rollup_points_to_are_looked_through_for_norms_that_are_not_finite(with_and_without):
+    """A join whose other side is built first would read them all."""
+    (with_rollups, _) = with_and_without
+    plan = with_rollups.sql("EXPLAIN FROM not_finite('r', 1, 4000)").fetchall()[0][1]
+    assert "SEMI" in plan
+    assert "RIGHT_SEMI" not in plan
