@@ -237,7 +237,9 @@ def _numbers(name: str, cells: Columns, kind: pa.DataType) -> pa.Array:
     """A column of numbers: sums divided by their rows, and null where no row had a number."""
     values: Any = cells[name] / cells["rows"] if name.endswith("_mean") else cells[name]
     missing = np.isnan(values) if values.dtype.kind == "f" else (values == _NEVER) | (values == -1)
-    return of_buffer(values.astype(_DTYPES[kind]), kind, ~missing if missing.any() else None)
+    with np.errstate(over="ignore"):  # a relative step may be too large for a float32, and is Inf then
+        numbers = values.astype(_DTYPES[kind])
+    return of_buffer(numbers, kind, ~missing if missing.any() else None)
 
 
 def _lists(counts: Counts, cells: int) -> tuple[pa.Array, pa.Array]:
