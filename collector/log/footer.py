@@ -20,6 +20,7 @@ class Footer(NamedTuple):
     """What a Parquet file says of itself. problem: why it can't be used, or ''. runs: the runs its rows name.
 
     rows: how many it has; of a rollup, how many its part had. complete: whether all of this stands in its footer.
+    older: whether it lacks columns that were added to the log since it was written.
     """
 
     problem: str
@@ -28,6 +29,7 @@ class Footer(NamedTuple):
     rows: int = 0
     first_step: int = 0
     complete: bool = True
+    older: bool = False
 
     @property
     def is_possible(self) -> bool:
@@ -71,12 +73,13 @@ def as_meant(metadata: pq.FileMetaData, table: LogTable) -> tuple[Footer, int]:
     written = io.BytesIO()
     metadata.write_metadata_file(written)
     check = checksum(written.getvalue())
+    older = metadata.num_columns < len(table.full)
     if table is ROLLUPS:
-        return Footer("", rows=rows_in(metadata)), check
+        return Footer("", rows=rows_in(metadata), older=older), check
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     runs, steps = (
         [group.column(table.full.get_field_index(name)).statistics for group in groups] for name in ("run", "step")
     )
     named = frozenset(run for each in runs for run in (each.min, each.max))
     last = max(each.max for each in steps)
-    return Footer("", named, last, metadata.num_rows, min(each.min for each in steps)), check
+    return Footer("", named, last, metadata.num_rows, min(each.min for each in steps), older=older), check

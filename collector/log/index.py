@@ -134,14 +134,18 @@ def _is_name(name: str) -> bool:
 
 def _as_json(entry: Entry) -> list[Any]:
     footer = entry.footer
-    return [*entry.mark, footer.rows, footer.first_step, footer.last_step, *sorted(footer.runs)]
+    return [*entry.mark, footer.rows, footer.first_step, footer.last_step, footer.older, *sorted(footer.runs)]
 
 
-def _of_json(size: int, time: int, check: int, rows: int, first: int, last: int, *runs: str) -> Entry:
+def _of_json(size: int, time: int, check: int, rows: int, first: int, last: int, older: bool, *runs: str) -> Entry:
     """Raises TypeError or ValueError for what no writer writes."""
-    if not all(isinstance(each, int) for each in (rows, first, last)) or not all(isinstance(run, str) for run in runs):
+    counts, names = (
+        all(isinstance(each, int) for each in (rows, first, last)),
+        all(isinstance(run, str) for run in runs),
+    )
+    if not counts or not names or not isinstance(older, bool):
         raise TypeError("an entry of other values")
-    footer = Footer("", frozenset(runs), last, rows, first)
+    footer = Footer("", frozenset(runs), last, rows, first, older=older)
     if not footer.is_possible:
         raise ValueError("an entry of steps that no run takes")
     return Entry(Mark(size, time, check), footer)

@@ -3,9 +3,7 @@
 --   SELECT DISTINCT run FROM log.rows_of('metrics', NULL);
 CREATE MACRO log.rows_of(kind, runs) AS TABLE
 SELECT rows.* EXCLUDE (filename) REPLACE (names.run AS run)
-FROM read_parquet(
-    log.files_of(kind, runs), schema = getvariable(kind || '_columns'), hive_partitioning = false, filename = true
-) AS rows
+FROM log.read(kind, log.files_of(kind, runs), true) AS rows
 JOIN (
     SELECT unnest(from_json(getvariable(kind || '_runs'), '[{"filename": "VARCHAR", "run": "VARCHAR"}]'), max_depth := 2)
 ) AS names ON regexp_replace(rows.filename, '/replaced_([^/]+/[^/]+)$', '/\1') = names.filename;

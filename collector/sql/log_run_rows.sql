@@ -2,8 +2,4 @@
 --   SELECT max(step) FROM log.run_rows('metrics', 'demo');
 CREATE MACRO log.run_rows(kind, run) AS TABLE
 SELECT rows.* REPLACE (run AS run)
-FROM read_parquet(
-    coalesce(getvariable(kind || '_by_run')[run], [getvariable(kind || '_none')]),
-    schema = getvariable(kind || '_columns'),
-    hive_partitioning = false
-) AS rows;
+FROM log.read(kind, coalesce(getvariable(kind || '_by_run')[run], [getvariable(kind || '_none')]), false) AS rows;

@@ -32,6 +32,18 @@ _VERSIONS_KEPT = 2**17
 _MOST_ROWS = 2**24  # that are read for want of statistics, which our own files have
 _THREADS = 4
 
+TYPES = {
+    pa.string(): "VARCHAR",
+    pa.int32(): "INTEGER",
+    pa.int64(): "BIGINT",
+    pa.float32(): "FLOAT",
+    pa.float64(): "DOUBLE",
+    pa.timestamp("us", tz="UTC"): "TIMESTAMP WITH TIME ZONE",
+    pa.list_(pa.int16()): "SMALLINT[]",
+    pa.list_(pa.int32()): "INTEGER[]",
+}
+"""What DuckDB calls Arrow's types; it would tell by itself, but imports pandas to do so."""
+
 _Answers: TypeAlias = tuple[list[tuple[Any, ...]], dict[str, str]]
 """The rows of an answer, and what DuckDB has against each file that it refuses."""
 
@@ -132,32 +144,34 @@ def _read(paths: Sequence[Path], table: LogTable) -> list[Footer]:
     """What files that were never read say of themselves."""
     if not paths:
         return []
-    rows: dict[str, int] = {}
+    schemas: dict[str, Footer] = {}
     found: dict[str, Footer] = {}
     for path in paths:
         try:
-            rows[str(path)] = _rows(path, table)
+            schemas[str(path)] = _schema(path, table)
         except _UnusableError as error:
             found[str(path)] = Footer(str(error))
+    rows = {file: read.rows for file, read in schemas.items()}
     statistics = {} if table is ROLLUPS else _statistics(rows, found)
     asked = [file for file in rows if file not in found]
-    none = str(resources.files("collector").joinpath("sql", f"no_{table.folder}.parquet"))
-    _, refused = _by_halves(asked, "opened", none)
+    _, refused = _by_halves(asked, "opened")
     found |= {file: Footer(damaged(reason)) for file, reason in refused.items()}
+    found |= _of_other_types([file for file in asked if file not in found], table)
     for file in asked:
-        found.setdefault(file, statistics.get(file, Footer(""))._replace(rows=rows[file]))
+        found.setdefault(file, statistics.get(file, Footer(""))._replace(rows=rows[file], older=schemas[file].older))
     return [found[str(path)] for path in paths]
 
 
-def _rows(path: Path, table: LogTable) -> int:
-    """How many rows a file has, or its part if it is a rollup, by pyarrow. Raises _UnusableError."""
+def _schema(path: Path, table: LogTable) -> Footer:
+    """How many rows a file has, or its part if it is a rollup, and whether it is older. Raises _UnusableError."""
     try:
         metadata = pq.read_metadata(pa.BufferReader(_end(path)))
         schema = metadata.schema.to_arrow_schema()
         found = [(column.name, _plain_type(column.type)) for column in schema]
         if found not in (_columns(table.schema), _columns(table.full)):
             raise _UnusableError(f"it has other columns than the log's {table.folder}: move it out of the folder")
-        return rows_in(metadata) if table is ROLLUPS else metadata.num_rows
+        rows = rows_in(metadata) if table is ROLLUPS else metadata.num_rows
+        return Footer("", rows=rows, older=found != _columns(table.full))
     except (FileNotFoundError, PermissionError) as error:
         raise _UnusableError(left_out(error)) from error
     except (OSError, pa.ArrowException, LookupError, TypeError, ValueError, MemoryError) as error:
@@ -175,6 +189,18 @@ def _columns(schema: pa.Schema) -> list[tuple[str, pa.DataType]]:
 
 def _plain_type(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _of_other_types(files: Sequence[str], table: LogTable) -> dict[str, Footer]:
+    """The files in which DuckDB sees other types than pyarrow does: a view has the types of its first file."""
+    expected = [{column.name: TYPES[column.type] for column in columns} for columns in (table.schema, table.full)]
+    answers, refused = _by_halves(files, "types")
+    other = dict(refused)
+    for file, names, types in answers:
+        seen = {name: kind for name, kind in zip(names, types, strict=True) if name in expected[1]}
+        if seen not in expected:
+            other[file] = f"to DuckDB its columns are {seen}"
+    return {file: Footer(damaged(reason)) for file, reason in other.items()}
 
 
 def _statistics(rows: dict[str, int], found: dict[str, Footer]) -> dict[str, Footer]:
@@ -230,18 +256,18 @@ def ask_files(statement: str, files: Sequence[str]) -> list[tuple[Any, ...]]:
             return connection.execute(text, patterns).fetchall()
 
 
-def _by_halves(files: Sequence[str], statement: str, *always: str) -> _Answers:
-    """What a statement answers about files, after some that are good, and what DuckDB has against each it refuses."""
+def _by_halves(files: Sequence[str], statement: str) -> _Answers:
+    """What a statement answers about files, and what DuckDB has against each that it refuses."""
     if not files:
         return [], {}
     try:
-        return ask_files(statement, [*always, *files]), {}
+        return ask_files(statement, files), {}
     except duckdb.InterruptException:
         raise
     except (duckdb.Error, UnicodeDecodeError) as error:
         if len(files) == 1:
             return [], {files[0]: str(error).partition("\n")[0]}
     middle = len(files) // 2
-    some, bad = _by_halves(files[:middle], statement, *always)
-    others, also_bad = _by_halves(files[middle:], statement, *always)
+    some, bad = _by_halves(files[:middle], statement)
+    others, also_bad = _by_halves(files[middle:], statement)
     return some + others, bad | also_bad

@@ -31,10 +31,11 @@ class RunFiles:
     """A run as it lies on the disk.
 
     name: what it is called here. contents: its run.json, or None if that cannot be read. files: the good ones of each
-    table. fresh: those of the trust ratios that have no rollup. rollups: what the others have. steps: the last step of
-    the trust ratios, or of the metrics where there are none. strides: how far apart recorded steps are. problems: pairs
-    of a file and a sentence. version: what `run_version` said before it was read. heartbeat: the file, if it may yet
-    change; last_word: its time, if it will not; beat: which version of the file that was.
+    table. fresh: those of the trust ratios that have no rollup. rollups: what the others have. older: whether any of
+    these lacks columns that were added to the log later. steps: the last step of the trust ratios, or of the metrics
+    where there are none. strides: how far apart recorded steps are. problems: pairs of a file and a sentence. version:
+    what `run_version` said before it was read. heartbeat: the file, if it may yet change; last_word: its time, if it
+    will not; beat: which version of the file that was.
     """
 
     name: str
@@ -46,6 +47,7 @@ class RunFiles:
     files: dict[str, list[str]] = field(default_factory=lambda: {table.folder: [] for table in LOG_TABLES})
     fresh: list[str] = field(default_factory=list)
     rollups: list[str] = field(default_factory=list)
+    older: bool = False
     steps: int = 0
     strides: list[Stretch] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
@@ -136,12 +138,14 @@ def read_run_files(name: str, folder: Path) -> RunFiles:
                 run.problems.append((printable(path), read.problem))
             elif read.runs <= {folder.name}:
                 run.files[table.folder].append(str(path))
+                run.older |= read.older
                 last_steps[table.folder] = max(last_steps[table.folder], read.last_step)
                 if table is TRUST_RATIOS:
                     parts.append(Part(str(path), read.first_step, read.last_step, read.rows))
                     rollup = footer(rollup_path(path), ROLLUPS)
                     if rollup.rows == read.rows and not rollup.problem:
                         run.rollups.append(str(rollup_path(path)))
+                        run.older |= rollup.older
                     else:
                         run.fresh.append(str(path))
             else:

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 
 from collector.log import rollups
 from collector.log.parts import replaced_folder
 from collector.log.run import SILENT
 from collector.log.schema import METRICS, ROLLUPS, TRUST_RATIOS, LogTable
 from collector.store.families import families
-from collector.store.footers import pattern
+from collector.store.footers import TYPES, pattern
 from collector.store.runs import RunFiles
 
 KINDS = {"trust_ratios": TRUST_RATIOS, "metrics": METRICS, "fresh": TRUST_RATIOS, "rollups": ROLLUPS}
@@ -95,18 +94,6 @@ STATEMENTS = (
 
 _COLUMN = "STRUCT(name VARCHAR, type VARCHAR, default_value VARCHAR)"
 
-_TYPES = {
-    pa.string(): "VARCHAR",
-    pa.int32(): "INTEGER",
-    pa.int64(): "BIGINT",
-    pa.float32(): "FLOAT",
-    pa.float64(): "DOUBLE",
-    pa.timestamp("us", tz="UTC"): "TIMESTAMP WITH TIME ZONE",
-    pa.list_(pa.int16()): "SMALLINT[]",
-    pa.list_(pa.int32()): "INTEGER[]",
-}
-"""What DuckDB calls Arrow's types; it would tell by itself, but imports pandas to do so."""
-
 
 def create_views(connection: duckdb.DuckDBPyConnection, runs: Sequence[RunFiles]) -> None:
     """Make the views over the files of `runs` in a new connection."""
@@ -133,6 +120,7 @@ def create_views(connection: duckdb.DuckDBPyConnection, runs: Sequence[RunFiles]
     stretch = "STRUCT(first_step BIGINT, last_step BIGINT, stride BIGINT)"
     connection.execute(f"SET VARIABLE strides_by_run = map($names::VARCHAR[], $strides::{stretch}[][])", strides)
     run_statement(connection, "log_files_of")
+    run_statement(connection, "log_read_older" if any(run.older for run in runs) else "log_read")
     if any(run.name != run.folder.name for run in runs):
         for kind in KINDS:
             _set_names(connection, kind, runs)
@@ -195,7 +183,7 @@ def _set_files(connection: duckdb.DuckDBPyConnection, kind: str, table: LogTable
 
 def _set_columns(connection: duckdb.DuckDBPyConnection, kind: str, table: LogTable) -> None:
     """Say which columns log.rows(kind) has, also where a file lacks one."""
-    columns = [{"name": each.name, "type": _TYPES[each.type], "default_value": None} for each in table.full]
+    columns = [{"name": each.name, "type": TYPES[each.type], "default_value": None} for each in table.full]
     connection.execute(
         f"SET VARIABLE {kind}_columns = map($names::VARCHAR[], $columns::{_COLUMN}[])",
         {"names": table.full.names, "columns": columns},

@@ -131,3 +131,12 @@ def test_an_export_has_the_gradient_norms(root, tmp_path):
     export_files(connect(root), ["r"], tmp_path / "out", "parquet")
     rows = pq.read_table(tmp_path / "out" / "trust_ratios.parquet")
     assert rows["grad_norm"].null_count == STEPS
+
+
+def test_where_no_part_is_older_a_join_is_built_from_what_is_small(tmp_path):
+    """DuckDB knows how many rows there are: else it would put all of them into memory to join them with the layers."""
+    with Collector(emitter := Emitter([*LAYERS]), tmp_path, name="r"):
+        for step in range(1, STEPS + 1):
+            emitter.say(step)
+    explained = connect(tmp_path).sql("EXPLAIN FROM trust_ratios JOIN layers USING (run, layer)").fetchall()
+    assert f"~{STEPS * len(LAYERS)} rows" in explained[0][1]
