@@ -51,7 +51,7 @@ def draw(chosen: Selection, state: queries.RunState) -> None:
     ask = partial(band_cells.row_cells, state, quantities=("hit_rate", "upper_rate", "lower_rate"), row_of=stack.row_of)
     cells, detail = band_cells.whole_and_part(ask, state, shown, plot_width(CHART))
     st.caption(_says(stack, cells if detail is None else detail))
-    seen = plotly_view(
+    clicked = plotly_view(
         hit_map(cells, rates, stack=stack, detail=detail, shown=shown, theme=chosen.theme),
         key=CHART,
         label="Which layers are clipped when",
@@ -63,8 +63,8 @@ def draw(chosen: Selection, state: queries.RunState) -> None:
         widths=WIDTHS,
     )
     zoom.note_steps(shown)
-    if seen.cell:
-        open_at(seen.cell, state, HITS.name, stack, shown, partial(band_cells.furthest, state, HITS))
+    if clicked:
+        open_at(clicked, state, HITS.name, stack, shown, partial(band_cells.furthest, state, HITS))
 
 
 def _says(stack: bands.Stack, cells: pd.DataFrame) -> str:

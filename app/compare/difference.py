@@ -71,7 +71,7 @@ def draw(chosen: Selection, states: dict[str, RunState]) -> None:
     detail = ask(*shown) if shown and cells["width"].max() > 1 else None
     sentence.markdown(_most(_by_layer(pair, cells, stack, quantity, last), quantity))
     st.caption(_says(states, one, other, stack, cells if detail is None or detail.empty else detail))
-    seen = plotly_view(
+    clicked = plotly_view(
         difference_map(
             cells,
             stack=stack,
@@ -91,9 +91,9 @@ def draw(chosen: Selection, states: dict[str, RunState]) -> None:
         widths=WIDTHS,
     )
     zoom.note_steps(shown)
-    if seen.cell:
+    if clicked:
         open_at(
-            seen.cell, states[one], quantity.name, stack, shown, partial(band_cells.furthest_apart, pair, quantity.name)
+            clicked, states[one], quantity.name, stack, shown, partial(band_cells.furthest_apart, pair, quantity.name)
         )
     with st.expander("How to read the map", icon=":material/help:"):
         st.markdown(GUIDE)

@@ -7,7 +7,6 @@ as a picture or as a table.
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
@@ -41,16 +40,6 @@ _component = st.components.v2.component(
 )
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What the reader did. cell: what was clicked just now.
-
-    It has `row`, the number of its row, and `x`; of a label that was clicked it has `label`, the annotation's name.
-    """
-
-    cell: dict | None
-
-
 def plotly_view(
     figure: go.Figure,
     *,
@@ -64,8 +53,10 @@ def plotly_view(
     on_cell: Callable[[], None] | None = None,
     reveal: str = "",
     reveal_with: str = "",
-) -> Seen:
-    """Draw a figure that has a height.
+) -> dict | None:
+    """Draw a figure that has a height, and give what of it was clicked just now.
+
+    That has `row`, the number of the cell's row, and `x`; of a label it has `label`, the annotation's name.
 
     key: the chart's identity: under one key the zoom is kept from refresh to refresh.
     label: what it shows, for those who hear the page.
@@ -102,7 +93,7 @@ def plotly_view(
         on_width_change=_nothing,
         on_cell_change=on_cell or _nothing,
     )
-    return Seen(cell=result.get("cell"))
+    return result.get("cell")
 
 
 def preload() -> None:
