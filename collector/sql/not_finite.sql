@@ -6,7 +6,7 @@ FROM (
     FROM log.run_rows('trust_ratios', run) AS rows
     SEMI JOIN (
         -- Steps by name, for DuckDB then passes over the files and row groups that have none of these; distinct, so that it
-        -- takes them for the few, and not the rows, of whose files it knows no count.
+        -- takes them for the few, and not the rows where it knows no count of them (log_read_older.sql).
         SELECT DISTINCT layer, unnest(range(step, step + getvariable('finest_width'))) AS step
         FROM log.cells(run, getvariable('finest_width'))
         WHERE not_finite > 0 AND step >= cell_start(first_step, getvariable('finest_width')) AND step <= last_step
