@@ -75,6 +75,13 @@ def wait_until(true: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+def settle_wide(page: Page) -> None:
+    """The same where a plot is of another width than the page takes it for, which asks for the page once more."""
+    settle(page)
+    page.wait_for_timeout(1000)
+    settle(page)
+
+
 def settle(page: Page) -> None:
     """Wait until the page has its heading, what stands on it is of its last run, and every chart on it is drawn.
 

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from lambc.experiments.wide_logs import Moment, WideLog, mixture, transformer
-from tests.browser.dashboard import serve, settle
+from tests.browser.dashboard import serve, settle, settle_wide
 from tests.browser.test_wide_layers import CHART, PLACE, pixels
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("browser")]
@@ -53,9 +53,7 @@ def page(browser: Browser, clipped: tuple[int, str]) -> Iterator[Page]:
         context.set_default_timeout(120_000)
         page = context.new_page()
         page.goto(f"{clipped[1]}/clipping?runs=hits")
-        settle(page)
-        page.wait_for_timeout(1000)  # the plot's width is reported, and asks for the page once more
-        settle(page)
+        settle_wide(page)
         yield page
 
 

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from lambc.experiments.wide_logs import WideLog, jump, transformer
 from tests import wide_spikes
-from tests.browser.dashboard import serve, settle
+from tests.browser.dashboard import serve, settle, settle_wide
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("browser")]
 
@@ -54,9 +54,7 @@ def open_wide(browser: Browser, address: str, width: int, scale: int) -> Page:
     context.set_default_timeout(120_000)
     page = context.new_page()
     page.goto(f"{address}/layers?runs=spikes")
-    settle(page)
-    page.wait_for_timeout(1000)  # the plot's width is reported, and asks for the page once more
-    settle(page)
+    settle_wide(page)
     return page
 
 

@@ -1,8 +1,22 @@
-"""Damage to Parquet files."""
+"""Damage to Parquet files, and runs that get it."""
 
 from pathlib import Path
 
 import duckdb
+
+from collector import Collector
+from tests.collector.emitter import Emitter
+
+
+def two_runs(root: Path) -> list[Path]:
+    """The folders of two runs, a and b, of 200 steps of two layers each, with a metric."""
+    for name in "ab":
+        emitter = Emitter(["x", "y"])
+        with Collector(emitter, root, name=name, flush_seconds=3600) as collector:
+            for step in range(1, 201):
+                emitter.say(step)
+                collector.log({"train/loss": 1 / step})
+    return [root / name for name in "ab"]
 
 
 def footer_bits(whole: bytes) -> range:

@@ -18,7 +18,7 @@ from collector.log.run_folder import check_name
 from collector.log.schema import TRUST_RATIOS
 from collector.store.check import _inspect, check_run, check_runs
 from lambc.cli import app
-from tests.collector.damage import flipped, footer_bits
+from tests.collector.damage import flipped, footer_bits, two_runs
 from tests.collector.emitter import Emitter
 
 TABLES = ("trust_ratios", "metrics", "rollups")
@@ -28,13 +28,8 @@ OTHERS = "SELECT layer, count(*), sum(trust_ratio) FROM trust_ratios WHERE run =
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """Two runs, merged, with rollups."""
-    for name in "ab":
-        emitter = Emitter(["x", "y"])
-        with Collector(emitter, tmp_path, name=name, flush_seconds=3600) as collector:
-            for step in range(1, 201):
-                emitter.say(step)
-                collector.log({"train/loss": 1 / step})
-        compact_run(tmp_path / name)
+    for run in two_runs(tmp_path):
+        compact_run(run)
     return tmp_path
 
 

@@ -5,22 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from collector import Collector, connect
+from collector import connect
 from collector.store.check import _inspect
 from collector.store.sandbox import QueryError
-from tests.collector.damage import end_database
-from tests.collector.emitter import Emitter
+from tests.collector.damage import end_database, two_runs
 
 
 @pytest.fixture
 def fatal(tmp_path: Path) -> Path:
     """The part of one of two runs of which DuckDB has such an error."""
-    for name in "ab":
-        emitter = Emitter(["x", "y"])
-        with Collector(emitter, tmp_path, name=name, flush_seconds=3600) as collector:
-            for step in range(1, 201):
-                emitter.say(step)
-                collector.log({"train/loss": 1 / step})
+    two_runs(tmp_path)
     (path,) = (tmp_path / "a" / "metrics").glob("*.parquet")
     end_database(path)
     return path
