@@ -65,7 +65,7 @@ class Quantity:
 
 
 def _decades(values: pd.Series) -> pd.Series:
-    return values.astype(float).clip(lower=1e-12).map(np.log10)
+    return pd.Series(np.log10(values.to_numpy(float).clip(min=1e-12)), values.index)
 
 
 def _quantity(name: str, label: str, kind: str, says: str, low: str = "{}_low", high: str = "{}_high") -> Quantity:
