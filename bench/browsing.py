@@ -116,6 +116,6 @@ def _go_to(port: int, address: str, script: str) -> None:
 
 
 def drawn(page: Page) -> dict[str, float]:
-    """What each chart shows, and how many seconds after the page was asked for it was drawn last."""
+    """What each chart shows, and how many seconds after the page was asked for it was drawn first."""
     marks = page.evaluate("performance.getEntriesByType('mark').map((mark) => [mark.name, mark.startTime / 1000])")
-    return {name.removeprefix("drawn: "): seconds for name, seconds in marks if name.startswith("drawn: ")}
+    return {name.removeprefix("first drawn: "): seconds for name, seconds in marks if name.startswith("first drawn: ")}

@@ -43,7 +43,7 @@ DRAWN = """{
         if (!document.querySelector("[data-testid=stDataFrame] canvas")) return;
         if (!document.querySelector("[data-testid=stApp][data-test-script-state=notRunning]")) return;
         if (document.querySelector("[data-testid=stSkeleton], [data-stale=true]")) return;
-        performance.mark("drawn: table");
+        performance.mark("first drawn: table");
         clearInterval(look);
     }, 20);
 }"""

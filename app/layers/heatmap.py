@@ -59,11 +59,10 @@ def draw(
         band_cells.row_cells, state, quantities=quantity.needs, row_of=stack.row_of, usual=quantity.kind == "change"
     )
     overview, detail = band_cells.whole_and_part(ask, state, shown, width)
-    events, complete = queries.events_so_far(state)
+    events, _ = queries.events_so_far(state)
     found = marks.marks(_with_attempts(state, events), shown or (1, state.steps), width)
     st.caption(_says(quantity, stack, overview if detail is None else detail, bool(shown and found)))
-    for message in filter(None, (_not_finite(state), _constant(state))):
-        st.markdown(message)
+    warned = st.container()
     place = st.container()
     metrics = _choose_metrics(state)
     figure = heatmap(
@@ -93,10 +92,19 @@ def draw(
             on_cell=lambda: _on_click(state, quantity, stack),
         )
     zoom.note_steps(shown)
-    if not complete:  # the picture is there, and need not wait for what is marked in it
-        found = marks.marks(_with_attempts(state, queries.events(state)), shown or (1, state.steps), width)
-        if found:
-            st.rerun()
+    with warned:  # after the picture, which need not wait for what is asked here
+        for message in filter(None, (_not_finite(state), _constant(state))):
+            st.markdown(message)
+
+
+def look_for_events(state: queries.RunState) -> None:
+    """Ask what is unusual unless it is known, and run the page again to mark it.
+
+    The last of all, since nothing else should wait for it: in 100 million rows it takes most of a second.
+    """
+    _, complete = queries.events_so_far(state)
+    if not complete and len(queries.events(state)):
+        st.rerun()
 
 
 def _epochs(state: queries.RunState, shown: tuple[int, int]) -> pd.DataFrame:

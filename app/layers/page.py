@@ -29,5 +29,7 @@ if notices.something_to_draw(chosen, states):
                 heatmap.draw(chosen, states[run], quantity, rows, shown, along_epochs=along_epochs)
         with notices.panel():
             layer.draw(chosen, states[run], shown, left=margin)
+        with notices.panel():
+            heatmap.look_for_events(states[run])
     with st.expander("How to read this", icon=":material/help:"):
         st.markdown(heatmap.GUIDE)
