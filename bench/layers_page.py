@@ -1,6 +1,7 @@
 """Aim: on a log of 100 million rows, from opening the page Layers to the drawn heatmap at most 2.5 s, a zoom at most
 1 s, the server at most 600 MB, and at most 300,000 cells sent to a chart; of a run that goes on, steps are on the
-screen at most 5 s after they were flushed; hours of refreshing do not grow the server's or the browser's memory.
+screen at most 5 s after they were flushed; hours of refreshing do not grow the server's or the browser's memory. On a
+slow line (200 KB/s, 400 ms) a new browser says within 5 s how the runs stand, and has drawn the heatmap within 15 s.
 
 The log is that of large_log.py, 300 layers by 333,333 steps; a run of 10 layers by 100 steps is measured beside it,
 which is what Streamlit and Plotly take by themselves. A page counts as drawn when Plotly has drawn the heatmap. A
@@ -41,6 +42,9 @@ RESULTS = Path(__file__).parent / "results" / "layers_page.md"
 CHART = "[aria-label='Trust ratio of every layer at every step'].lambc-chart"
 REFRESHES = 2880
 """Those of eight hours, in which a run flushes every ten seconds: of the first, the server's caches fill."""
+
+SLOW_LINE = {"offline": False, "latency": 400, "downloadThroughput": 200_000, "uploadThroughput": 200_000}
+"""In milliseconds and bytes a second, as Chromium's own throttling takes them."""
 
 TABS = 6
 """Among which the refreshes are shared, since a page looks at the log every two seconds."""
@@ -177,6 +181,36 @@ def live(home: Path, times: int) -> list[str]:
     ]
 
 
+def slow_line(home: Path, times: int) -> list[str]:
+    """How long a new browser, and the same at its second visit, wait for a page of 62 layers on a slow line."""
+    with running(home / "slow", 62) as say:
+        for step in range(1, 1001):
+            say(step)
+    waited: dict[str, list[tuple[float, float]]] = {"a new browser": [], "its second visit": []}
+    with serve(home / "slow") as address, chromium() as browser:
+        for _ in range(times):
+            with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
+                context.set_default_timeout(120_000)
+                for visits in waited.values():
+                    page = context.new_page()
+                    context.new_cdp_session(page).send("Network.emulateNetworkConditions", SLOW_LINE)
+                    start = time.perf_counter()
+                    page.goto(f"{address}/layers", wait_until="commit")
+                    page.wait_for_selector("#lambc-first")
+                    said = time.perf_counter() - start
+                    page.wait_for_selector(f"{CHART}[data-drawn]")
+                    visits.append((said, time.perf_counter() - start))
+                    page.close()
+    return [
+        "| on a line of 200 KB/s and 400 ms, best / median | how the runs stand | the heatmap |",
+        "|---|---:|---:|",
+        *(
+            f"| seconds, {name} | {spread([said for said, _ in visits])} | {spread([drawn for _, drawn in visits])} |"
+            for name, visits in waited.items()
+        ),
+    ]
+
+
 def hours(home: Path) -> list[str]:
     """What eight hours of refreshing add to the server's memory and to the browser's.
 
@@ -237,7 +271,7 @@ def main(
 ) -> None:
     """Write the logs, open the pages, and write the tables to bench/results/."""
     home = Path(tempfile.mkdtemp(dir=folder))
-    parts = [large(home, times), live(home, 2 * times), hours(home)]
+    parts = [large(home, times), live(home, 2 * times), slow_line(home, times), hours(home)]
     lines = [
         "# The page Layers\n",
         (__doc__ or "").rpartition("\n\n")[0].strip() + "\n",
