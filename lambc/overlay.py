@@ -1,7 +1,6 @@
 """A trust ratio over the steps of any torch optimizer, laid over them by its own step hooks."""
 
 import math
-import sys
 from collections import defaultdict
 from collections.abc import Mapping
 from itertools import compress, zip_longest
@@ -14,6 +13,7 @@ from torch.optim import LBFGS, AdamW, Muon, Optimizer
 from lambc import rule
 from lambc.bounds import EXEMPT, LARC, Bound, Clip, as_bound, from_plain, to_plain
 from lambc.counts import steps_taken
+from lambc.nested_steps import is_outermost
 from lambc.norms import gradient_norms, layer_norms
 from lambc.options import number
 from lambc.sharded import Meshes, is_flattened, local, local_grad
@@ -21,10 +21,6 @@ from lambc.trust_ratios import TrustRatioHooks, layer_names
 
 Decay = Literal["in", "apart"]
 Base = TypeVar("Base", bound=Optimizer)
-
-_HOOKED_STEP = Optimizer.profile_hook_step(lambda optimizer: None).__code__
-"""What torch wraps around each class's `step`, to call its hooks."""
-
 
 def over(optimizer: Base, clip: Clip = None, *, coefficient: float = 1.0, decay: Decay = "in") -> Base:
     """Lay a trust ratio over every step that `optimizer` takes (Eq. 2, with Eq. 3's bounds); returns the same object.
@@ -102,13 +98,13 @@ class _Overlay:
 
         @torch.compiler.disable
         def before(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-            if _is_outermost(optimizer):
+            if is_outermost(optimizer):
                 given = (*args[1:], *kwargs.values())
                 self._before_step(optimizer, has_closure=any(each is not None for each in given))
 
         @torch.compiler.disable
         def after(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-            if _is_outermost(optimizer):
+            if is_outermost(optimizer):
                 self._after_step(optimizer)
 
         optimizer.register_step_pre_hook(before)
@@ -226,18 +222,6 @@ class _Overlay:
                         f"{type(optimizer).__name__} keeps a copy of the weights in its state ({name!r}), which would "
                         "not follow the trust ratio: take lambc.LAMBC, or an optimizer that keeps none"
                     )
-
-
-def _is_outermost(optimizer: Optimizer) -> bool:
-    """Whether this is the hook of the step that the user called: where it calls its parent's, that has hooks, too.
-
-    Asked of the stack, since a step that raises calls no second hook, by which a count of calls would go wrong.
-    """
-    frame, found = sys._getframe(1), 0
-    while frame is not None:
-        found += frame.f_code is _HOOKED_STEP and frame.f_locals["args"][0] is optimizer
-        frame = frame.f_back  # type: ignore[assignment]
-    return found < 2
 
 
 def _measure(step: _Step) -> tuple[Tensor, list[Tensor]]:

@@ -21,6 +21,7 @@ from collector.recording.options import Options
 from collector.recording.ranks import SHARDED_LATER
 from collector.recording.selection import Selection
 from lambc.counts import counts, steps_taken
+from lambc.nested_steps import is_outermost
 from lambc.sharded import Meshes, in_parts, local
 
 OUR_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError)
@@ -97,7 +98,7 @@ class Observer:
         self._layers: tuple[str, ...] = ()
         self._table = torch.empty(0, device="cpu")
         self._proofs = torch.zeros(2, 0, dtype=torch.int64, device="cpu")  # that failed, and in all, by layer
-        self._stepping = self._had_gradient = self._in_parts = False
+        self._had_gradient = self._in_parts = False
         self._looked_at: list[Weights] | None = None
         self._kept: dict[int, Tensor] = {}
         self._adapts = adapts(optimizer)
@@ -118,12 +119,14 @@ class Observer:
         # What torch.compile makes of a step can't look at it from outside.
         @torch.compiler.disable
         def before(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-            may_compute = any(each is not None for each in (*args[1:], *kwargs.values()))
-            self._try(self._before_step, may_compute_gradients=may_compute)
+            if is_outermost(optimizer):
+                may_compute = any(each is not None for each in (*args[1:], *kwargs.values()))
+                self._try(self._before_step, may_compute_gradients=may_compute)
 
         @torch.compiler.disable
         def after(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-            self._try(self._after_step, hook)
+            if is_outermost(optimizer):
+                self._try(self._after_step, hook)
 
         return Handle(
             self._optimizer.register_step_pre_hook(before),
@@ -150,7 +153,6 @@ class Observer:
 
     @torch.no_grad()
     def _before_step(self, *, may_compute_gradients: bool) -> None:
-        self._stepping = True
         self._looked_at = None
         self._had_gradient = self._has_gradient()
         if self._may_count or self._selection.has_step(self.step + 1) or is_captured(self._table):
@@ -163,9 +165,6 @@ class Observer:
 
     @torch.no_grad()
     def _after_step(self, hook: Callable[[Record], None]) -> None:
-        if not self._stepping:  # the step of a parent class, which the child's contains, was recorded
-            return
-        self._stepping = False
         looked_at, self._looked_at = self._looked_at, None
         if not (self._had_gradient or self._has_gradient()):
             return

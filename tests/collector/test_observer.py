@@ -282,10 +282,13 @@ def test_a_group_that_is_added_later_is_recorded_from_then_on(tmp_path, steps_of
     assert steps_of(collector.folder, "2.bias") == [2]
 
 
-def test_a_step_within_a_step_is_one():
+def test_a_step_within_a_step_is_one_and_what_the_child_adds_is_part_of_it():
     class Child(torch.optim.SGD):
         def step(self, closure=None):
-            return super().step(closure)
+            loss = super().step(closure)
+            with torch.no_grad():
+                self.param_groups[0]["params"][0].mul_(0.5)
+            return loss
 
     param = torch.nn.Parameter(torch.ones(3))
     param.grad = torch.ones(3)
@@ -295,7 +298,7 @@ def test_a_step_within_a_step_is_one():
     optimizer.step()
     optimizer.step()
     assert [step for step, _, _ in seen] == [1, 2]
-    assert seen[1][2][1, 0].item() == pytest.approx(math.sqrt(3))
+    assert seen[0][2][1, 0].item() == pytest.approx(math.sqrt(3) * (1 - 0.25) / 0.5)
 
 
 def test_a_step_that_failed_is_none():

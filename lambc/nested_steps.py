@@ -1,0 +1,20 @@
+"""Steps within steps: a class whose `step` calls its parent's, around each of which torch calls the hooks."""
+
+import sys
+
+from torch.optim import Optimizer
+
+_HOOKED_STEP = Optimizer.profile_hook_step(lambda optimizer: None).__code__
+"""What torch wraps around each class's `step` to call its hooks; a parent's is wrapped once it has had an instance."""
+
+
+def is_outermost(optimizer: Optimizer) -> bool:
+    """Whether the hook that asks this is of the step that the user called, and not of a parent's within it.
+
+    Asked of the stack, since a step that raises calls no second hook, by which a count of calls would go wrong.
+    """
+    frame, found = sys._getframe(1), 0
+    while frame is not None:
+        found += frame.f_code is _HOOKED_STEP and frame.f_locals["args"][0] is optimizer
+        frame = frame.f_back  # type: ignore[assignment]
+    return found < 2
