@@ -50,7 +50,7 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        raise ImportError(f"lambc.{name} needs torch: pip install 'lambc[train]'") from error
+        raise ImportError(f"lambc.{name} needs torch: in the checkout of lambc, pip install '.[train]'") from error
 
 
 def __dir__() -> list[str]:

@@ -276,7 +276,7 @@ def test_a_command_whose_libraries_are_missing_says_what_to_install(command, mod
     code = f"import sys; sys.modules[{module!r}] = None; from lambc.cli import app; app({arguments!r})"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT)
     assert ran.returncode == 2
-    assert f"needs {module}: pip install 'lambc[{extra}]'" in ran.stderr
+    assert f"needs {module}: in the checkout of lambc, pip install '.[{extra}]'" in ran.stderr
     assert ran.stderr.count("\n") == 1
 
 

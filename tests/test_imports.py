@@ -68,7 +68,8 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
 def test_the_collector_without_torch_names_the_extra_to_install(tmp_path):
     code = "import sys; sys.modules['torch'] = None; import lambc; lambc.connect; lambc.Collector"
     failed = python("-c", code, cwd=tmp_path)
-    assert failed.stderr.splitlines()[-1] == "ImportError: lambc.Collector needs torch: pip install 'lambc[train]'"
+    hint = "lambc.Collector needs torch: in the checkout of lambc, pip install '.[train]'"
+    assert failed.stderr.splitlines()[-1] == f"ImportError: {hint}"
 
 
 @pytest.mark.parametrize("name", ["Collector", "connect"])

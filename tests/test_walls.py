@@ -23,4 +23,4 @@ def test_importing_a_package_brings_no_heavy_library_with_it(package):
 def test_an_optimizer_without_torch_names_the_extra_to_install():
     code = "import sys; sys.modules['torch'] = None; import lambc; lambc.LAMBC"
     failed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "lambc.LAMBC needs torch: pip install 'lambc[train]'" in failed.stderr.splitlines()[-1]
+    assert "lambc.LAMBC needs torch: in the checkout of lambc, pip install '.[train]'" in failed.stderr.splitlines()[-1]

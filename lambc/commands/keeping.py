@@ -119,7 +119,7 @@ def export(
                 case _:
                     export_files(connection, chosen, output, kind.value)
     except ImportError:
-        fail("this needs torch and tensorboard: pip install 'lambc[train]' tensorboard")
+        fail("this needs torch and tensorboard: in the checkout of lambc, pip install '.[train]' tensorboard")
     except (OSError, duckdb.Error) as error:
         fail(f"cannot write {output}: {first_line(error)}")
     tell(f"{', '.join(chosen)}: in {output}")

@@ -10,7 +10,7 @@ def need(extra: str, *modules: str) -> None:
     """Fail if a library of an extra is not installed; imports none of them."""
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
-        fail(f"this needs {' and '.join(missing)}: pip install 'lambc[{extra}]'")
+        fail(f"this needs {' and '.join(missing)}: in the checkout of lambc, pip install '.[{extra}]'")
 
 
 def refuse_hidden(package: str) -> None:
