@@ -79,6 +79,14 @@ def test_rm_asks_before_it_removes(runs):
     assert [folder.name for folder in runs.iterdir()] == ["two"]
 
 
+def test_rm_removes_nothing_where_nobody_can_answer(runs):
+    result = CliRunner().invoke(cli.app, ["rm", "one", "two", "--runs", str(runs)], input="")
+    assert (result.exit_code, result.stdout.strip()) == (2, "")
+    assert result.stderr.endswith("not removed: give --yes\n")
+    assert result.stderr.count("\n") == 1
+    assert sorted(folder.name for folder in runs.iterdir()) == ["one", "two"]
+
+
 def test_a_run_that_diverged_is_marked_in_the_list_of_runs(tmp_path):
     unusual_log.build(tmp_path, "broken")
     unusual_log.build(tmp_path, "calm", calm=True)

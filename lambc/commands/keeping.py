@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from enum import StrEnum
@@ -10,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from lambc.commands.terminal import fail, first_line, out, say, tell, visible
+from lambc.commands.terminal import err, fail, first_line, out, say, tell, visible
 
 
 def home(folder: str) -> str:
@@ -77,18 +78,32 @@ def compact(names: Names = None, runs: RunsFolder = RUNS) -> None:
 def rm(
     names: Annotated[list[str], typer.Argument(metavar="RUN...", help="The runs to remove.")],
     runs: RunsFolder = RUNS,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking, as a script has to.")] = False,
 ) -> None:
-    """Remove runs, with all that was recorded of them. Ends with code 1 if one could not be removed."""
+    """Remove runs, with all that was recorded of them. Ends with code 1 if one could not be removed.
+
+    Asks before each run, unless `--yes` is given. Where nobody can answer, nothing is removed, and the code is 2.
+    """
     from collector.log.aside import is_left
     from collector.log.maintain import remove_run
 
     def remove(folder: Path) -> None:
-        if yes or typer.confirm(visible(f"Remove {folder} ({size(folder):,} bytes)?"), err=True):
+        if yes or confirmed(f"Remove {folder} ({size(folder):,} bytes)?"):
             remove_run(folder)
             tell(f"{folder.name} is removed")
 
     on_each(choose(names, runs, also=is_left), remove)
+
+
+def confirmed(question: str) -> bool:
+    """Ask, on stderr. Ends the command where no answer comes: without a terminal, or by Ctrl-C."""
+    try:
+        return typer.confirm(visible(question), err=True)
+    except typer.Abort:  # at the end of the input, too
+        if sys.stdin.isatty():
+            err.print()  # the line of the question ends here
+            fail("interrupted", code=130)
+        fail("not removed: give --yes")
 
 
 def export(
@@ -97,7 +112,7 @@ def export(
     ],
     names: Names = None,
     runs: RunsFolder = RUNS,
-    kind: Annotated[Kind, typer.Option("--format", help="For whom.")] = Kind.parquet,
+    kind: Annotated[Kind, typer.Option("--format", help="The format of the export.")] = Kind.parquet,
 ) -> None:
     """Write runs for other tools: CSV or Parquet files, one DuckDB file, or TensorBoard's event files."""
     import duckdb
