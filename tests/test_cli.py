@@ -119,6 +119,20 @@ def test_parquet_can_be_piped(runs, tmp_path):
     assert pq.read_table(pyarrow.BufferReader(answer.stdout_bytes)).num_rows == 62
 
 
+@pytest.mark.parametrize("kind", ["csv", "json"])
+def test_the_views_that_are_listed_are_those_of_the_store(runs, kind):
+    listed = lambc("sql", "--runs", runs, "SHOW TABLES", "--format", kind).stdout
+    assert "answer" not in listed
+    assert "run_summaries" in listed
+
+
+@pytest.mark.parametrize("text", ["sql", "connect"])
+def test_the_help_and_connect_name_every_view(runs, text):
+    said = lambc("sql", "--help").stdout if text == "sql" else connect.__doc__
+    for (name,) in connect(runs).sql("SHOW TABLES").fetchall():
+        assert name in said, name
+
+
 def test_json_has_null_for_what_it_cannot_say(runs):
     query = "SELECT 'inf'::FLOAT AS upper, 'nan'::DOUBLE AS loss, 1.5::FLOAT AS ratio, 'inf' AS name"
     answer = json.loads(lambc("sql", "--runs", runs, query, "--format", "json").stdout)
@@ -239,6 +253,7 @@ def test_a_damaged_file_is_named_and_takes_nothing_down(runs, tmp_path):
         (["--name", "a/b"], ["a/b"]),
         (["--device", "nothing"], ["nothing"]),
         (["--device", "meta"], ["device='meta' is not there"]),
+        (["--clip", "larc"], ["clip='larc'", "give --rule lars"]),
         (["--clip", "twice"], ["clip='twice'", "scheduled:START:END"]),
         (["--clip", "scheduled:1:0"], ["Scheduled", "end=0"]),
         (["--rule", "adamw", "--clip", "1"], ["adamw has no trust ratio"]),

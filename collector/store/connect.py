@@ -37,7 +37,10 @@ if TYPE_CHECKING:  # typing would keep them to the end, and duckdb with them, wh
 def connect(
     root: Roots, *, untrusted: bool = False, verify: bool = False, **limits: Any
 ) -> duckdb.DuckDBPyConnection | Sandbox:
-    """A DuckDB connection with the views `runs`, `layers`, `trust_ratios`, `metrics`, `clip_hits` and `problems`.
+    """Returns a DuckDB connection with the views and macros of a log.
+
+    The views are `runs`, `layers`, `attempts`, `trust_ratios`, `metrics`, `metric_names`, `clip_hits`, `run_results`,
+    `run_summaries`, `accuracy_epochs` and `problems`; docs/sql.md has them all, and the macros.
 
     root: the folder of all runs or its URL (s3://bucket/runs, which is copied to this machine), or several of them; a
         run's name has its root's before it where two have one of that name. What a row of a view is, its file in

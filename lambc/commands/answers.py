@@ -21,10 +21,11 @@ ROWS_SHOWN = 40
 """Rows of a table on the terminal; the other formats give all of them."""
 
 COPY = {
-    "csv": "COPY answer TO $path (FORMAT csv, HEADER)",
-    "json": "COPY answer TO $path (FORMAT json, ARRAY)",
-    "parquet": "COPY answer TO $path (FORMAT parquet)",
+    "csv": "COPY (FROM lambc_answer) TO $path (FORMAT csv, HEADER)",
+    "json": "COPY (FROM lambc_answer) TO $path (FORMAT json, ARRAY)",
+    "parquet": "COPY (FROM lambc_answer) TO $path (FORMAT parquet)",
 }
+"""`lambc_answer` is the variable of `show`, which DuckDB finds by its name: a view would stand in SHOW TABLES."""
 
 
 class Format(StrEnum):
@@ -36,9 +37,21 @@ class Format(StrEnum):
     parquet = "parquet"
 
 
-FormatOption = Annotated[Format, typer.Option("--format", help="How the answer is written.")]
+FormatOption = Annotated[
+    Format,
+    typer.Option(
+        "--format", help=f"The format of the answer. A table shows {ROWS_SHOWN} rows; the others have all of them."
+    ),
+]
 OutputOption = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to this file instead of stdout.")
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Write to this file instead of stdout. Without `--format`, its ending chooses the format: `.csv`, "
+        "`.json` or `.parquet`.",
+    ),
 ]
 
 
@@ -85,7 +98,7 @@ def show(
             rest = answer.count("*").fetchall()[0][0] - ROWS_SHOWN
             out.print(f"… {rest:,} more rows; --format csv gives all of them")
         return
-    (finite(answer) if chosen == "json" else answer).create_view("answer")
+    lambc_answer = finite(answer) if chosen == "json" else answer  # noqa: F841 (COPY reads it)
     with tempfile.TemporaryDirectory() as folder:
         path = output or Path(folder) / "answer"
         connection.execute(COPY[chosen], {"path": str(path)})

@@ -26,8 +26,9 @@ def list_runs(
 ) -> None:
     """List the runs: status, steps, accuracy, hit rate.
 
-    The hit rate is the share of all layers' steps that were clipped. `silent` is how long ago the last word came from a
-    run that has not ended. What is wrong with the log stands below, on stderr; `lambc check` looks closer.
+    The hit rate is the share of layer-steps that were clipped, of those that could be: exempt layers, and steps with a
+    norm that is zero or not finite, do not count. `silent` is the time since a run that has not ended last wrote to its
+    log. Problems of the log are printed to stderr; `lambc check` reads every page.
     """
     import duckdb
 
@@ -50,20 +51,21 @@ def list_runs(
 
 
 def sql(
-    query: Annotated[str, typer.Argument(help="What to ask, in DuckDB's SQL.")],
+    query: Annotated[str, typer.Argument(help="The query, in DuckDB's SQL.")],
     runs: RunsToRead = str(RUNS),
     format: FormatOption = Format.table,
     output: OutputOption = None,
 ) -> None:
     """Ask the log a question.
 
-    The views are `runs`, `layers`, `trust_ratios`, `metrics`, `clip_hits`, `run_results`, `run_summaries` and
-    `problems`; `lambc sql "DESCRIBE trust_ratios"` says what is in one. For example
+    The views are `runs`, `layers`, `attempts`, `trust_ratios`, `metrics`, `metric_names`, `clip_hits`, `run_results`,
+    `run_summaries`, `accuracy_epochs` and `problems`. `lambc sql "DESCRIBE trust_ratios"` lists the columns of one. For
+    example
 
     `lambc sql "SELECT layer, hit_rate FROM clip_hits WHERE run = 'demo-clip1' ORDER BY hit_rate DESC LIMIT 10"`
 
-    It is answered by the ordinary connection, which also takes `COPY … TO`. For SQL that somebody else wrote there is
-    `collector.connect(root, untrusted=True)`. Ctrl-C ends it.
+    The terminal shows 40 rows; `--format csv` or `--output FILE` gives all of them. The query may also write files
+    (`COPY … TO`); for SQL that somebody else wrote, use `collector.connect(root, untrusted=True)`. Ctrl-C ends it.
     """
     with closing(connect(runs)) as connection:
         check_output(output, runs)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from lambc.commands.asking import check_runs
 from lambc.commands.keeping import home
 from lambc.commands.needs import need, refuse_hidden
 from lambc.commands.terminal import err, fail, out, percent, say
@@ -36,42 +35,55 @@ def reproduce(
     ] = "small",
     data: Annotated[
         str | None,
-        typer.Option(metavar="SOURCE", help="Other data, as `lambc train` takes.", show_default="the paper's"),
+        typer.Option(metavar="SOURCE", help="Other data, as in `lambc train --data`.", show_default="the paper's"),
     ] = None,
     data_dir: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where the files of `fashion-mnist` or `cifar10` lie.", show_default="data"),
+        typer.Option(metavar="DIR", help="The folder of `fashion-mnist` or `cifar10`.", show_default="data"),
     ] = None,
-    seeds: Annotated[int | None, typer.Option(help="How many, from 0 on.", show_default="the scale's")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the images.", show_default="the scale's")] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, which share the device; on a CPU, one a core.")] = 1,
+    seeds: Annotated[int | None, typer.Option(help="Number of seeds, from 0 on.", show_default="the scale's")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Number of passes over the data.", show_default="the scale's")
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Number of runs at a time, which share the device; on a CPU, at most one a core.")
+    ] = 1,
     threads: Annotated[
         int | None,
-        typer.Option(min=1, help="CPU threads a job.", show_default="1 at medium, else the cores over the jobs"),
+        typer.Option(
+            min=1, help="Number of CPU threads of each job.", show_default="1 at medium, else the cores over the jobs"
+        ),
     ] = None,
-    nice: Annotated[int, typer.Option(min=0, max=19, help="How much other processes go before.")] = 0,
-    device: Annotated[str, typer.Option(help="As `lambc train` takes.")] = Settings.device,
+    nice: Annotated[
+        int, typer.Option(min=0, max=19, help="Niceness of the runs: a higher one gives way to other processes.")
+    ] = 0,
+    device: Annotated[str, typer.Option(help="The device, as in `lambc train --device`.")] = Settings.device,
     train: Annotated[
-        bool, typer.Option("--train/--no-train", help="Without: report on what has finished, and train nothing.")
+        bool,
+        typer.Option(
+            "--train/--no-train", help="`--no-train`: train nothing, and report on the runs that have finished."
+        ),
     ] = True,
     runs: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where the log is.", show_default="runs/EXPERIMENT-SCALE, or runs/medium"),
+        typer.Option(
+            metavar="DIR", help="The folder of the log.", show_default="runs/EXPERIMENT-SCALE, or runs/medium"
+        ),
     ] = None,
     report: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where the report is put.", show_default="reports/EXPERIMENT-SCALE"),
+        typer.Option(metavar="DIR", help="The folder of the report.", show_default="reports/EXPERIMENT-SCALE"),
     ] = None,
 ) -> None:
     """Run an experiment of the paper, and report what the log says.
 
     `table1` (Figure 1 too), `figure2` and `figure3` are the paper's; `mechanism`, `bounds`, `large-batch` and
-    `language-model` are what it leaves open. At the scale `medium` they share runs, in one folder. The same
-    command goes on where it stopped, and keeps what has finished. A run that fails is reported, and the others go on;
-    the exit code is then 1.
+    `language-model` ask what the paper leaves open. At the scale `medium` they share runs, in one folder. The same
+    command continues where it stopped, and keeps runs that have finished. If a run fails, the report says so, the
+    others continue, and the exit code is 1.
 
-    The report is `report.md`, and `report.html` with figures. It states what was scaled down, and has the SQL with
-    which anyone can get its numbers from the log.
+    The report is `report.md`, and `report.html` with figures. It says what was scaled down, and shows the SQL that
+    computes each number from the log.
     """
     if experiment not in EXPERIMENTS:
         fail(f"there is no experiment {experiment!r}: give one of {', '.join(EXPERIMENTS)}")
@@ -94,7 +106,7 @@ def reproduce(
             say_how_long(planned, folder, data_dir)
         failures = train_all(planned, folder, jobs=jobs, data_dir=data_dir, threads=threads, nice=nice)
     else:
-        check_runs(folder)
+        check_log(folder)
 
     from lambc.experiments.report.report import write
 
@@ -107,6 +119,14 @@ def reproduce(
     out.print(f"The report is {escape(str(written))}, the log in {escape(str(folder))}.")
     if failures:
         fail(f"{len(failures)} of {len(planned)} runs failed; the same command tries them again", code=1)
+
+
+def check_log(folder: Path) -> None:
+    """Fail for a folder without runs, of which there is nothing to report."""
+    from collector.log.listing import run_folders
+
+    if not folder.is_dir() or not run_folders(folder):
+        fail(f"there are no runs in {folder}: run the same command without --no-train")
 
 
 def check_reproduction(planned: Sequence[ReproducedRun], folder: Path) -> None:

@@ -33,14 +33,16 @@ def train(
     ] = Settings.data,
     data_dir: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where the files of `fashion-mnist` or `cifar10` lie.", show_default="data"),
+        typer.Option(metavar="DIR", help="The folder of `fashion-mnist` or `cifar10`.", show_default="data"),
     ] = None,
     model: Annotated[
         Model | None, typer.Option(help="The network.", show_default="resnet18, or transformer for text")
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Images a step.")] = Settings.batch_size,
-    epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = Settings.epochs,
-    rule: Annotated[Rule, typer.Option(help="What takes the step.")] = Settings.rule,
+    batch_size: Annotated[
+        int, typer.Option(help="Number of images, or of pieces of text, in each step.")
+    ] = Settings.batch_size,
+    epochs: Annotated[int, typer.Option(help="Number of passes over the training data.")] = Settings.epochs,
+    rule: Annotated[Rule, typer.Option(help="The rule of the optimizer.")] = Settings.rule,
     clip: Annotated[
         str | None,
         typer.Option(
@@ -57,7 +59,7 @@ def train(
         ),
     ] = None,
     warmup_epochs: Annotated[
-        float, typer.Option(help="Over so many epochs the learning rate grows to its value, where it stays.")
+        float, typer.Option(help="Number of epochs over which the learning rate grows to its value, where it stays.")
     ] = Settings.warmup_epochs,
     schedule: Annotated[
         Schedule, typer.Option(help="`linear`: after the warm-up, the learning rate falls to 0 by equal parts.")
@@ -65,20 +67,25 @@ def train(
     replay: Annotated[
         Replay | None,
         typer.Option(
-            help="With `--clip none`: the relative steps of the run that has clip 1, by epoch, as learning rates; the "
-            "mean of each `layer`, each `kind`, or `all`.",
+            help="Train without a bound, but at the learning rates that the bound of 1 had in effect: in each epoch, "
+            "the mean relative step of each `layer`, each `kind` of layers, or `all` layers of the run that has these "
+            "settings and clip 1. That run must have finished in the same folder. Needs `--clip none`.",
             show_default="none",
         ),
     ] = None,
-    weight_decay: Annotated[float, typer.Option(help="λ: decay as part of the step.")] = Settings.weight_decay,
+    weight_decay: Annotated[
+        float, typer.Option(help="Weight decay λ, which is added to the update.")
+    ] = Settings.weight_decay,
     exempt_1d: Annotated[
-        bool, typer.Option("--exempt-1d", help="Take the steps of biases and normalisation at a ratio of 1.")
+        bool, typer.Option("--exempt-1d", help="Give biases and normalisation layers the ratio 1.")
     ] = Settings.exempt_1d,
-    bias_correction: Annotated[bool, typer.Option(help="Of LAMB's moments.")] = Settings.bias_correction,
+    bias_correction: Annotated[
+        bool, typer.Option(help="Correct the bias of LAMB's moments.")
+    ] = Settings.bias_correction,
     reset_optimizer_each_epoch: Annotated[
         bool, typer.Option("--reset-optimizer-each-epoch", help="Begin each epoch with fresh moments and bounds.")
     ] = Settings.reset_optimizer_each_epoch,
-    seed: Annotated[int, typer.Option(help="Of initial weights, order of images, augmentation.")] = Settings.seed,
+    seed: Annotated[int, typer.Option(help="Seed of initial weights, order and augmentation.")] = Settings.seed,
     device: Annotated[
         str, typer.Option(help="`cpu`, `cuda`, `cuda:1`, …; `auto` takes the first accelerator there is.")
     ] = Settings.device,
@@ -93,14 +100,14 @@ def train(
         Init, typer.Option(help="First weights of the convolutions: torchvision's ResNet's, or torch's default.")
     ] = Settings.init,
     pixels: Annotated[
-        int | None, typer.Option(help="Shrink the images to so many pixels a side.", show_default="as they are")
+        int | None, typer.Option(help="Shrink the images to this many pixels a side.", show_default="as they are")
     ] = None,
     images: Annotated[
-        int | None, typer.Option(help="Train on so many images, and test with as many.", show_default="all")
+        int | None, typer.Option(help="Train on at most this many images, and test on as many.", show_default="all")
     ] = None,
     test_images: Annotated[
         int | None,
-        typer.Option(help="Test with so many, and in the last 5 epochs with all.", show_default="as --images"),
+        typer.Option(help="Test on this many images, and in the last 5 epochs on all.", show_default="as --images"),
     ] = None,
     augment: Annotated[bool, typer.Option(help="Flip and move the training images, if in colour.")] = Settings.augment,
     compile: Annotated[
@@ -111,7 +118,7 @@ def train(
     ] = Settings.record_every,
     averaged_epochs: Annotated[
         int,
-        typer.Option(help="At the end, measure the mean of the weights after so many last epochs, too."),
+        typer.Option(help="At the end, also test the mean of the weights over this many last epochs."),
     ] = Settings.averaged_epochs,
     runs: RunsFolder = RUNS,
     name: Annotated[str | None, typer.Option(help="The run's name.", show_default="made of its settings")] = None,
@@ -124,22 +131,22 @@ def train(
 ) -> None:
     """Train a network and record every layer's trust ratio at every step.
 
-    Accuracy on the test set is measured after each epoch. The log is a folder of Parquet files, `DIR/NAME`; Ctrl-C
-    leaves it as far as it came. `lambc dashboard` shows it while the training goes on. Every minute a checkpoint is
-    written beside the log, until the run has finished: the same command with `--resume` goes on from there, also after
-    the process was killed, and leaves a finished run as it is.
+    Accuracy on the test set is measured after each epoch. The log is the folder `DIR/NAME` of Parquet files; Ctrl-C
+    ends the run and keeps what was recorded. `lambc dashboard` shows the run while it trains. Every minute a checkpoint
+    is written beside the log, until the run has finished: the same command with `--resume` continues from there, also
+    after the process was killed, and leaves a finished run as it is.
 
-    The data `digits` comes with scikit-learn, and the text `topics`, whose next bytes a transformer learns to say, with
-    Python. `fashion-mnist` and `cifar10` are downloaded to `--data-dir` unless they lie there. `parquet:FOLDER` has the
-    layout of Hugging Face's image data sets: `train*.parquet` and `test*.parquet` (or `val*.parquet`), in which `img`
-    (or `image`) holds encoded images and `label` their numbers. `folder:FOLDER` holds images as `train/CLASS/…` and
-    `test/CLASS/…` (or `val/CLASS/…`), all of one size, and `imagenet64:FOLDER` the files of downsampled ImageNet.
+    `digits` comes with scikit-learn. `topics` is a text that comes with Python; a transformer learns to predict its
+    next bytes. `fashion-mnist` and `cifar10` are downloaded to `--data-dir` unless they are there. `parquet:FOLDER` has
+    the layout of Hugging Face's image data sets: `train*.parquet` and `test*.parquet` (or `val*.parquet`), in which
+    `img` (or `image`) holds encoded images and `label` their numbers. `folder:FOLDER` holds images as `train/CLASS/…`
+    and `test/CLASS/…` (or `val/CLASS/…`), all of one size. `imagenet64:FOLDER` holds the files of downsampled ImageNet.
 
-    A bound can move: `scheduled:10:1` goes from 10 to 1 over the run (`scheduled:10:1:500` over 500 steps), `dynamic:1`
-    is AdaBound's around 1, `deviation:3` three standard deviations around a layer's mean ratio, `quantile:0.95` a
-    layer's running quantile, and `larc`, with `--rule lars`, NVCaffe's. `1-d:10,other:1` bounds biases and
-    normalisation by 10, and all else by 1; `norm:1,other:none` bounds normalisation's weights alone, and
-    `conv:1,other:none` the convolutions.
+    A bound can move: `scheduled:10:1` goes from 10 to 1 over the run, and `scheduled:10:1:500` over 500 steps;
+    `dynamic:1` is AdaBound's around 1; `deviation:3` allows three standard deviations around a layer's mean ratio;
+    `quantile:0.95` is a layer's running quantile; `larc` is NVCaffe's, and needs `--rule lars`. A bound can also depend
+    on the kind of layer: `1-d:10,other:1` bounds biases and normalisation by 10, and all else by 1; `norm:1,other:none`
+    bounds normalisation's weights alone, and `conv:1,other:none` the convolutions.
     """
     given = dict(locals())
     given["model"] = model or ("transformer" if data in TEXTS else "resnet18")
@@ -149,6 +156,8 @@ def train(
         run = Settings(**{field.name: given[field.name] for field in fields(Settings)})
     except ValueError as error:
         fail(str(error))
+    if rule != "lars" and "larc" in str(run.clip):
+        fail(f"clip={run.clip!r}: larc is a bound of LARS: give --rule lars")
     prepare_training()
     from lambc.experiments.ranks import join
     from lambc.experiments.train import WEIGHTS
@@ -173,7 +182,7 @@ def demo(
     runs: RunsFolder = RUNS,
     serve: Annotated[
         bool | None,
-        typer.Option("--serve/--no-serve", help="Serve the dashboard afterwards.", show_default="with --wide"),
+        typer.Option("--serve/--no-serve", help="Serve the dashboard afterwards.", show_default="only with --wide"),
     ] = None,
     wide: Annotated[
         bool,
@@ -182,13 +191,14 @@ def demo(
     host: Host = HOST,
     port: Port = PORT,
 ) -> None:
-    """Train three small runs, say what they show, and serve the dashboard.
+    """Train three small runs, and print what they show. With `--serve`, serve the dashboard afterwards.
 
     They are LAMB and LAMBC with the bounds 10 and 1, ResNet-18 on scikit-learn's digits, and take two minutes at most
     on two CPU cores. A run that is there already, finished, is kept; nothing is overwritten.
 
     With `--wide` the run is made up in seconds, and needs no torch: a mixture of experts in which a breakdown spreads
-    from the first blocks, eight experts get no gradient, and one layer jumps for two steps.
+    from the first blocks, eight experts get no gradient, and one layer jumps for two steps. The dashboard is served
+    afterwards, unless `--no-serve` is given.
     """
     if wide:
         wide_demo(runs, serve is not False, host, port)
@@ -333,7 +343,10 @@ def say_what_demo_found(runs: Path, names: list[str]) -> None:
     size = sum(file.stat().st_size for name in names for file in (runs / name / "trust_ratios").glob("*.parquet"))
     sentence = f"The log is in {escape(str(runs))}: {rows:,} trust ratios, {size / max(rows, 1):.1f} bytes each."
     out.print(sentence, soft_wrap=True)
-    out.print("hit_rate is the share of all layers' steps that were clipped. In which layers? Ask:\n", soft_wrap=True)
+    explained = (
+        "hit_rate is the share of layer-steps that were clipped, of those that could be. In which layers? Ask:\n"
+    )
+    out.print(explained, soft_wrap=True)
     folder = "" if runs == RUNS else f" --runs {shlex.quote(str(runs))}"
     question = f"SELECT layer, hit_rate FROM clip_hits WHERE run = '{names[-1]}' ORDER BY hit_rate DESC LIMIT 10"
     # Who typed `make demo` has activated no environment.
