@@ -6,7 +6,9 @@ The texts and the examples are the comments of collector/sql/*.sql, so that each
 from a small log that is the same each time.
 """
 
+import re
 import tempfile
+from importlib import resources
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,8 +28,10 @@ ROWS_SHOWN = 8
 HEAD = """# Views and macros
 
 `lambc sql "…"`, and `connect("runs")` in Python, give a DuckDB connection with the views and macros below. A view is
-queried by its name; a macro is a view with parameters, as in `FROM heatmap('demo', 1, 1000, 200)`. In macros of a run,
-the run is a constant or a parameter (`$run`), so that the files of no other run are opened.
+queried by its name; a macro is a view or an expression with parameters, as in `FROM heatmap('demo', 1, 1000, 200)`. Its
+parameters stand below its title. One with a default (`:=`) may be left out, or be given by its name, as in
+`least_width := 64`. Pass the run to a macro as a constant or as a parameter (`$run`), so that no other run's files are
+opened.
 
 The dashboard's SQL page and `connect("runs", untrusted=True)` answer one query that reads: SELECT, FROM, WITH, VALUES,
 DESCRIBE, SHOW, SUMMARIZE, or PIVOT with an IN list. Of DuckDB's table functions they have `generate_series`,
@@ -86,15 +90,23 @@ def make_log(root: Path) -> None:
                     collector.log({"test/accuracy": 1 - 0.5 / step**0.25})
 
 
+def signature(name: str) -> str | None:
+    """A macro's name and parameters with their defaults; None for a view."""
+    statement = resources.files("collector").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
+    found = re.search(r"^CREATE MACRO (.+?\)) AS\b", statement, re.MULTILINE | re.DOTALL)
+    return re.sub(r"(?<=\() | (?=\)$)", "", " ".join(found[1].split())) if found else None
+
+
 def entry(name: str, con: Any) -> str:
-    """A statement's text, example and answer."""
+    """A statement's parameters, text, example and answer."""
     text, query = describe(name)
+    parameters = signature(name)
     answer = con.sql(query)
     rows = answer.to_arrow_table()
     shown = [
         [cell(value).replace("|", "\\|") for value in row.values()] for row in rows.slice(0, ROWS_SHOWN).to_pylist()
     ]
-    lines = [f"## {name}", "", text, "", "```sql", query, "```", ""]
+    lines = [f"## {name}", "", *([f"`{parameters}`", ""] if parameters else []), text, "", "```sql", query, "```", ""]
     lines += [f"| {' | '.join(answer.columns)} |", f"|{'---|' * len(answer.columns)}"]
     lines += [f"| {' | '.join(row)} |" for row in shown] or [f"|{' |' * len(answer.columns)}"]
     if len(rows) > ROWS_SHOWN:
