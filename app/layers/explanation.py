@@ -49,7 +49,7 @@ def _outcome(row: pd.Series) -> str:
 
 
 def _moved(row: pd.Series) -> str:
-    """How the norms moved since the step before."""
+    """How the norms moved since the step that was recorded before."""
     said = []
     for name, column in (("the update", "update_norm"), ("the weights", "weight_norm")):
         now, before = float(row[column]), float(row[f"{column}_before"])
@@ -59,7 +59,7 @@ def _moved(row: pd.Series) -> str:
             said.append(f"{name} {'grew' if now > before else 'fell'} {_times(max(now, before) / min(now, before))}")
         else:
             said.append(f"{name} {100 * (now / before - 1):+.1f} %".replace("-", "−"))
-    return f"Since the step before: {', '.join(said)}." if said else ""
+    return f"Since step {int(row['step_before']):,}: {', '.join(said)}." if said else ""
 
 
 def _family(at_step: pd.DataFrame, row: pd.Series) -> str:

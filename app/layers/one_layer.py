@@ -44,7 +44,9 @@ def draw(chosen: Selection, state: queries.RunState, shown: tuple[int, int] | No
             st.info("This layer has no rows in these steps.", icon=":material/hourglass_empty:")
             return
         st.markdown(_facts(state, layer))
-        if at_step is not None and (why := explain(at_step, layer, step, _usual(state, layer))):
+        if at_step is not None and at_step.empty:
+            st.caption(f"Neither step {step:,} nor any before it was recorded.")
+        elif at_step is not None and (why := explain(at_step, layer, step, _usual(state, layer))):
             st.markdown(why)
         if matrix is not None:
             plotly_view(
@@ -69,7 +71,7 @@ def draw(chosen: Selection, state: queries.RunState, shown: tuple[int, int] | No
 
 
 def _choose(state: queries.RunState, steps: tuple[int, int]) -> tuple[str, int]:
-    """Which layer, and at which step; beside them, the way to the same layer of the blocks before and after it."""
+    """Which layer, and at which recorded step; beside them, the way to the layer in the blocks before and after it."""
     layers = queries.layers(state)
     named, at, before, after = st.columns([5, 1.3, 1.2, 1.2], vertical_alignment="bottom")
     layer = address.choice(
@@ -93,8 +95,8 @@ def _choose(state: queries.RunState, steps: tuple[int, int]) -> tuple[str, int]:
             args=(family[other].layer if there else layer,),
             width="stretch",
         )
-    stride = queries.stride(state, step, step)
-    return layer, step // stride * stride or step
+    recorded = questions.recorded_at(state, step)
+    return layer, step if recorded is None else recorded
 
 
 def _go_to(layer: str) -> None:
@@ -113,6 +115,8 @@ def _number(member: Member) -> str:
 
 
 def _matrix(state: queries.RunState, at_step: pd.DataFrame, layer: str, left: int, theme: Theme) -> go.Figure | None:
+    if at_step.empty:
+        return None
     usual = band_cells.usual_ratios(state).set_index("layer")["usual"]
     ratio = at_step["trust_ratio"].where(at_step["outcome"] != "fallback")
     change = ratio.astype(float) / at_step["layer"].map(usual).where(lambda each: each > 0)

@@ -17,6 +17,17 @@ def layers_at(state: RunState, step: int) -> pd.DataFrame:
     return queries.of_run(state, "FROM layers_at($run, $step) ORDER BY position NULLS LAST, layer", step=step)
 
 
+def recorded_at(state: RunState, step: int) -> int | None:
+    """The last step up to `step` that has rows; None if there is none."""
+    asked = "SELECT max(step) AS step FROM log.run_rows('trust_ratios', $run) WHERE step BETWEEN $first AND $last"
+    near = step - 64 * queries.stride(state, step, step)
+    for first in (near, 1):  # all rows up to the step are looked through only where the log has a gap
+        found = queries.of_run(state, asked, first=first, last=step)["step"].iloc[0]
+        if pd.notna(found):
+            return int(found)
+    return None
+
+
 def constant_since(state: RunState) -> tuple[int, list[str]]:
     """The layers of a run whose ratio stood still in its second half, and the step at which that begins."""
     middle = max(1, state.steps // 2)

@@ -13,7 +13,7 @@ def at_step(**changed):
     row = {
         "layer": "blocks.0.q", "family": "blocks.*.q", "weight_norm": 8.0, "update_norm": 2.0, "trust_ratio": 4.0,
         "clipped_ratio": 1.0, "lower": 0.0, "upper": 1.0, "outcome": "upper", "weight_norm_before": 8.0,
-        "update_norm_before": 12.0,
+        "update_norm_before": 12.0, "step_before": 1200.0,
     } | changed  # fmt: skip
     other = row | {"layer": "blocks.1.q", "trust_ratio": 0.5, "clipped_ratio": 0.5, "outcome": "free"}
     return pd.DataFrame([row, other])
@@ -26,7 +26,7 @@ def said(usual=4.0, **changed):
 def test_norms_ratio_bound_and_family_are_told():
     assert said() == (
         "**At step 1,234:** ‖w‖ 8 / ‖update‖ 2 = **4**, above the upper bound 1: the step was shortened 4×. "
-        "Since the step before: the update fell 6×, the weights +0.0 %. "
+        "Since step 1,200: the update fell 6×, the weights +0.0 %. "
         r"Of its family, blocks\.\*\.q, 1 of 2 were clipped in that step."
     )
 
@@ -53,4 +53,4 @@ def test_each_outcome_is_told(changed, part):
 
 def test_of_a_layer_without_a_row_nothing_is_said():
     assert explain(at_step(), "head", 1, None) == ""
-    assert "Since" not in said(update_norm_before=math.nan, weight_norm_before=math.nan)
+    assert "Since" not in said(update_norm_before=math.nan, weight_norm_before=math.nan, step_before=math.nan)

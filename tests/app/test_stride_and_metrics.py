@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from streamlit.testing.v1 import AppTest
 
 from app.charts import curves_below
@@ -14,10 +15,12 @@ from app.charts.heatmap import heatmap
 from app.charts.metric import Metric, in_order
 from app.charts.metrics import HITS, metric_curves
 from app.charts.theme import lines
+from collector import Collector
 from tests.app import stride_log
 from tests.app.figures import LAYERS, in_depth_order, metric, row_cells
 from tests.app.test_bounds import decoded
 from tests.app.test_pages import figure, text
+from tests.collector.emitter import Emitter
 
 OpenPage = Callable[..., AppTest]
 
@@ -61,6 +64,33 @@ def test_a_zoom_into_less_than_a_stride_shows_the_cell_that_it_lies_in(open_page
     (before,) = (each for each in figure(page, "layer_curve")["data"] if each["name"] == "before clipping")
     assert list(decoded(before["x"])) == [100]  # the step that was recorded, not its cell's middle
     assert "a cell a recorded step, of which 100 steps have one" in text(page)
+
+
+@pytest.mark.parametrize(("at", "step"), [(1, 1), (2, 1), (50, 1), (99, 1), (100, 100), (450, 400), (1000, 1000)])
+def test_one_layer_is_told_at_the_last_step_that_was_recorded(open_page: OpenPage, strides: Path, at: int, step: int):
+    page = open_at(open_page, "layers", strides, "hundred", at=str(at), layer="conv.weight")
+    assert f"**At step {step:,}:** ‖w‖ {step / 100:g} / ‖update‖ 1" in text(page)
+
+
+def test_part_of_a_stride_is_shown_by_the_step_before_it(open_page: OpenPage, strides: Path):
+    assert "**At step 1:**" in text(open_at(open_page, "layers", strides, "hundred", steps="2-90"))
+
+
+def test_norms_are_compared_with_those_of_a_step_by_name(open_page: OpenPage, strides: Path):
+    page = open_at(open_page, "layers", strides, "hundred", at="100", layer="conv.weight")
+    assert "Since step 1: the update +0.0 %, the weights grew 100×." in text(page)
+    page = open_at(open_page, "layers", strides, "hundred", at="200", layer="conv.weight")
+    assert "Since step 100: the update +0.0 %, the weights grew 2×." in text(page)
+
+
+@pytest.mark.parametrize(("at", "said"), [(380, "**At step 100:**"), (9, "Neither step 9 nor any before it was")])
+def test_a_gap_of_the_log_shows_the_step_before_it(open_page: OpenPage, tmp_path: Path, at: int, said: str):
+    """As GradScaler leaves one: of steps that it skips there are no rows."""
+    emitter = Emitter(["a.0.q", "a.1.q"])
+    with Collector(emitter, tmp_path, name="r"):
+        for step in range(1, 401):
+            emitter.say(step, None if 10 <= step <= 100 or step > 390 else torch.full((7, 2), torch.nan))
+    assert said in text(open_at(open_page, "layers", tmp_path, "r", at=str(at)))
 
 
 def test_the_hover_tells_the_step_that_was_recorded(open_page: OpenPage, strides: Path):

@@ -109,5 +109,6 @@ def test_a_step_is_told_layer_by_layer_with_the_norms_before_it(log):
     assert list(found["family"]) == [f"blocks.*.{layer[-1]}" for layer in there["layer"]]
     assert np.allclose(found["update_norm"], there["update_norm"], equal_nan=True)
     assert np.allclose(found["update_norm_before"], before["update_norm"], equal_nan=True)
+    assert set(found["step_before"]) == {99}
     assert con.sql("SELECT count(update_norm_before) FROM layers_at('r', 1)").fetchall() == [(0,)]
     assert con.sql("FROM layers_at('r', 9999)").fetchall() == []

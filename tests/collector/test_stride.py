@@ -122,6 +122,13 @@ def test_steps_that_were_skipped_change_no_stride(tmp_path: Path):
     assert connect(tmp_path / "10").sql("SELECT run_stride('r')").fetchall() == [(10,)]
 
 
+@pytest.mark.parametrize(("step", "before"), [(1, None), (100, 1), (200, 100), (1000, 900)])
+def test_the_norms_before_are_those_of_the_step_that_was_recorded_before(tmp_path: Path, step: int, before: int | None):
+    write(tmp_path, range(1, STEPS + 1), 100)
+    asked = f"SELECT step_before, update_norm_before FROM layers_at('r', {step})"
+    assert connect(tmp_path).sql(asked).fetchall() == [(before, before)] * len(LAYERS)
+
+
 def test_layers_of_several_optimizers_have_the_stride_of_the_run(tmp_path: Path):
     one, other = Emitter(["a"]), Emitter(["b"])
     with Collector([one, other], tmp_path, name="r", every=10):
