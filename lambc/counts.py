@@ -13,9 +13,21 @@ def steps_taken(optimizer: Any) -> int | None:
 
     Waits for the device if the count is there. Where a group counts and the state is begun anew, the group's is right.
     """
-    numbers = [float(count) for count in counts(optimizer)]
-    numbers = [number for number in numbers if math.isfinite(number)]
+    numbers = _numbers(optimizer)
     return int(max(numbers)) if numbers else None
+
+
+def state_counted(optimizer: Any) -> tuple[int, int] | None:
+    """The largest count of an optimizer and the sum of all: with each step one of them grows. None if it has none.
+
+    The largest alone stands still while layers are trained that were frozen before. Waits for the device.
+    """
+    numbers = _numbers(optimizer)
+    return (int(max(numbers)), int(sum(numbers))) if numbers else None
+
+
+def _numbers(optimizer: Any) -> list[float]:
+    return [number for number in (float(count) for count in counts(optimizer)) if math.isfinite(number)]
 
 
 def counts(optimizer: Any) -> list[Real | Tensor]:

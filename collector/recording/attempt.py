@@ -19,7 +19,7 @@ from collector.log.run_folder import name_of_now
 from collector.log.spool import Spool
 from collector.recording import open_runs
 from collector.recording.apart import Apart
-from collector.recording.beginning import last_step_of, writable
+from collector.recording.beginning import last_step_of, recorded_before, writable
 from collector.recording.clips import Clips
 from collector.recording.environment import environment
 from collector.recording.hooks import register
@@ -69,7 +69,7 @@ class Attempt:
         self._numbered = options.name is None and not self._spool  # several jobs may begin in one second
         name = options.name or name_of_now(unique=not self._numbered)
         if not self._numbered:
-            self._take_over_from_this_process(runs / name)
+            open_runs.take_over(runs / name, allowed=options.resume or options.overwrite)
         if self._spool:
             self._spool.begin(name, resume=options.resume)
         undo = open_runs.taken_back_at_exit(self._apart)
@@ -99,7 +99,16 @@ class Attempt:
         last = self._resumed_after = last_step_of(folder) if resumed else None
         names = LayerNames(options.models, self._optimizers)
         together = self._agreement is not None
-        self._sources = observers(self._optimizers, options, last or 0, names, self._give_up, together=together)
+        self._sources = observers(
+            self._optimizers,
+            options,
+            last or 0,
+            names,
+            self._give_up,
+            together=together,
+            recorded=recorded_before(folder) if resumed else (),
+            on_checkpoint=self._note_checkpoint,
+        )
         self.recorder = Recorder(
             self._sources,
             options.models,
@@ -133,17 +142,6 @@ class Attempt:
         undo.callback(open_runs.remove, self._owner)
         open_runs.add(self._owner)
         self.closed = False
-
-    def _take_over_from_this_process(self, folder: Path) -> None:
-        """Close a collector of this process that still writes the run, as when the cell of a notebook is run again."""
-        for other in open_runs.all_open():
-            if other.folder == folder:
-                if not (self._options.resume or self._options.overwrite):
-                    raise FileExistsError(
-                        f"run {folder.name!r} is open in this process: close it (Collector.open_runs() has it), give "
-                        "resume=True to go on with it, or overwrite=True to begin it anew"
-                    )
-                other.end("interrupted", "the run was opened again by the same process")
 
     def _create(self, folder: Path, where: dict[str, Any], undo: ExitStack) -> None:
         self._run = Run.create(folder, self._options.config, where, numbered=self._numbered)
@@ -192,7 +190,7 @@ class Attempt:
         for number in numbers:
             self.recorder.record_replay(number)
             if isinstance(observer := self._sources[number], Observer):
-                observer.step += 1
+                observer.count.step += 1
         self._clips.log()
         self._say_what_is_wrong()
 
@@ -259,6 +257,11 @@ class Attempt:
             for each in self._sources
         ]
 
+    def _note_checkpoint(self) -> None:
+        if not self.closed and not self._forked:
+            self._note_how_it_was_recorded()
+            self.writer.save_run_soon()
+
     def _say_what_was_not_proven(self) -> None:
         for said in self._run.contents["recorded"]:
             if layers := said.get("unproven"):
@@ -309,8 +312,9 @@ class Attempt:
         kinds = ", ".join(dict.fromkeys(type(each).__name__ for each in optimizers))
         wrapped = hasattr(self._given, "param_groups") and all(each is not self._given for each in optimizers)
         inside = f" (inside of {type(self._given).__name__})" if wrapped else ""
+        what = "layers" if len(optimizers) == len(self._optimizers) else f"rows of {len(optimizers)} of its optimizers"
         return (
-            f"has no layers, since no step of {kinds}{inside} was seen: give Collector the very optimizer whose step() "
+            f"has no {what}, since no step of {kinds}{inside} was seen: give Collector the very optimizer whose step() "
             "your loop or trainer calls, before training begins"
         )
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from collector.log.compact import finish_merge
 from collector.log.parts import list_parts
@@ -37,6 +38,22 @@ def _stride(folder: Path) -> int:
         return int(read_run(folder).get("every", 1))
     except (ValueError, TypeError):
         return 1
+
+
+def recorded_before(folder: Path) -> list[dict[str, Any]]:
+    """How the attempt before recorded each optimizer, as run.json has it; none where that says nothing."""
+    try:
+        recorded = read_run(folder).get("recorded")
+    except ValueError:  # Run.resume says what is wrong with it
+        return []
+    listed = recorded if isinstance(recorded, list) else []
+    return [each if isinstance(each, dict) and _are_checkpoints(each.get("checkpoints")) else {} for each in listed]
+
+
+def _are_checkpoints(noted: Any) -> bool:
+    return isinstance(noted, list) and all(
+        isinstance(each, list) and len(each) == 3 and all(isinstance(number, int) for number in each) for each in noted
+    )
 
 
 @contextmanager

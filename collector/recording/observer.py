@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from collector.log.schema import TRUST_RATIOS
+from collector.recording.counting import StepCount, go_together
 from collector.recording.cuda_graphs import is_captured
 from collector.recording.direction import adapts
 from collector.recording.movement import HALVES, Movement, Row, Weights, flat, grad_norms
@@ -20,7 +21,6 @@ from collector.recording.names import LayerNames, layer_names
 from collector.recording.options import Options
 from collector.recording.ranks import SHARDED_LATER
 from collector.recording.selection import Selection
-from lambc.counts import counts, steps_taken
 from lambc.nested_steps import is_outermost
 from lambc.sharded import Meshes, in_parts, local
 
@@ -53,8 +53,8 @@ class Observer:
     A parameter without a gradient has NaN in every field, and so has one whose shape the step changed. A call of `step`
     in which no parameter has a gradient is no step. One that GradScaler lets a fused optimizer take in vain has NaN as
     its lr, so it gets no row, but a number; one that GradScaler leaves out gets neither. Steps are counted from the
-    `step` in the optimizer's state or groups, anew when a state_dict is loaded; an optimizer that keeps none (SGD,
-    Muon) goes on from `last_step`.
+    `step` in the optimizer's state or groups, anew when a state_dict is loaded (collector.recording.counting); an
+    optimizer that keeps none (SGD, Muon) goes on where the others of the run are, else from `last_step`.
 
     Cost of a recorded step: a float32 copy of the weights that have a gradient (of all, if `step` is given a closure),
     which is kept on a CPU and let go after the step on a device, four passes over them, and some 60 µs a layer for the
@@ -68,7 +68,8 @@ class Observer:
 
     Of a sharded layer (DTensor) each process looks at its part, and one all-reduce a recorded step makes the sums
     whole: every process must have an observer, and record the same steps and layers (collector.recording.ranks).
-    together: whether they do; else layers that become sharded end the recording.
+    together: whether they do; else layers that become sharded end the recording. checkpoints: what `said` has said of
+    the run before. on_checkpoint: is called when a state_dict is taken.
 
     Raises ValueError for a parameter of half precision whose direction is not known.
     """
@@ -83,12 +84,12 @@ class Observer:
         *,
         gradients: bool = False,
         together: bool = True,
+        checkpoints: Iterable[Sequence[int]] = (),
+        on_checkpoint: Callable[[], None] = lambda: None,
     ) -> None:
-        taken = steps_taken(optimizer)
-        self.step = last_step if taken is None else taken
-        # A state that is empty may be one that was not loaded, or that of an optimizer that never counts.
-        self._may_count = taken is None and last_step > 0
         self._optimizer = optimizer
+        self.count = StepCount(optimizer, last_step, checkpoints)
+        self._on_checkpoint = on_checkpoint
         self._selection = selection
         self._names = names
         self._on_error = on_error
@@ -131,7 +132,8 @@ class Observer:
         return Handle(
             self._optimizer.register_step_pre_hook(before),
             self._optimizer.register_step_post_hook(after),
-            self._optimizer.register_load_state_dict_post_hook(self._count_anew),
+            self._optimizer.register_load_state_dict_post_hook(lambda optimizer: self.count.loaded()),
+            self._optimizer.register_state_dict_pre_hook(lambda optimizer: self._try(self._note_checkpoint)),
         )
 
     def _try(self, part: Callable[..., None], *args: Any, **options: Any) -> None:
@@ -146,16 +148,20 @@ class Observer:
             self._looked_at, self._kept = None, {}
             self._on_error(error)
 
-    def _count_anew(self, optimizer: Optimizer) -> None:
-        taken = steps_taken(optimizer)
-        self.step = self.step if taken is None else taken
-        self._may_count &= taken is None
+    @property
+    def step(self) -> int:
+        """The last step that was taken."""
+        return self.count.step
+
+    def _note_checkpoint(self) -> None:
+        self.count.note_state()
+        self._on_checkpoint()
 
     @torch.no_grad()
     def _before_step(self, *, may_compute_gradients: bool) -> None:
         self._looked_at = None
         self._had_gradient = self._has_gradient()
-        if self._may_count or self._selection.has_step(self.step + 1) or is_captured(self._table):
+        if self.count.is_unsure or self._selection.has_step(self.step + 1) or is_captured(self._table):
             rows = self._rows()
             # Processes that share layers must look at the same, whatever gradients lie here.
             may_have_one = may_compute_gradients or self._in_parts
@@ -168,15 +174,12 @@ class Observer:
         looked_at, self._looked_at = self._looked_at, None
         if not (self._had_gradient or self._has_gradient()):
             return
-        if self._may_count:
-            self._may_count = False
-            if counts(self._optimizer):  # from a state that was empty, so this was its first step
-                self.step = 0
+        self.count.settle()
         if looked_at is not None:
             self._fill_table(looked_at)
         hook(Record(self.step + 1, self._layers, self._table))
         if not is_captured(self._table):
-            self.step += 1
+            self.count.step += 1
 
     def _has_gradient(self) -> bool:
         return any(param.grad is not None for group in self.param_groups for param in group["params"])
@@ -273,8 +276,9 @@ class Observer:
 
         by: `state`, where the direction of a step was read from the optimizer's state and proven; else `step`: how far
         the weights moved stands for it. unproven: the layers of which it was not so in most of their steps.
+        checkpoints: as of StepCount.
         """
-        said: dict[str, Any] = {"optimizer": type(self._optimizer).__name__}
+        said: dict[str, Any] = {"optimizer": type(self._optimizer).__name__, "checkpoints": self.count.said()}
         if self._adapts is None:
             return said | {"by": "step"}
         names = self._names(self.param_groups, self._layers)
@@ -292,15 +296,30 @@ def observers(
     on_error: Callable[[Exception], None] | None = None,
     *,
     together: bool,
+    recorded: Sequence[Mapping[str, Any]] = (),
+    on_checkpoint: Callable[[], None] = lambda: None,
 ) -> list[Any]:
-    """The optimizers, with an observer in the place of each that has no hook of its own."""
-    how = {"gradients": options.gradients, "together": together}
-    return [
-        each
-        if hasattr(each, "register_trust_ratio_hook")
-        else Observer(each, options.selection, last_step, partial(names.of, number), on_error, **how)
-        for number, each in enumerate(optimizers)
-    ]
+    """The optimizers, with an observer in the place of each that has no hook of its own.
+
+    recorded: what each observer of the attempt before has `said`.
+    """
+    found = []
+    for number, each in enumerate(optimizers):
+        if not hasattr(each, "register_trust_ratio_hook"):
+            each = Observer(
+                each,
+                options.selection,
+                last_step,
+                partial(names.of, number),
+                on_error,
+                gradients=options.gradients,
+                together=together,
+                checkpoints=recorded[number].get("checkpoints", ()) if number < len(recorded) else (),
+                on_checkpoint=on_checkpoint,
+            )
+        found.append(each)
+    go_together([each.count for each in found if isinstance(each, Observer)], optimizers)
+    return found
 
 
 class Handle(NamedTuple):
@@ -309,6 +328,7 @@ class Handle(NamedTuple):
     before: RemovableHandle
     after: RemovableHandle
     load: RemovableHandle
+    save: RemovableHandle
 
     def remove(self) -> None:
         """Have the hook called no more."""

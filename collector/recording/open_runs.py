@@ -8,6 +8,7 @@ import threading
 from contextlib import ExitStack
 from functools import partial
 from multiprocessing.util import Finalize
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,21 @@ _process: int | None = None
 def all_open() -> tuple["Collector", ...]:
     """Returns the collectors that this process made and has not closed, in the order in which they were made."""
     return tuple(_open) if _process == os.getpid() else ()
+
+
+def take_over(folder: Path, *, allowed: bool) -> None:
+    """Close a collector of this process that still writes a run, as when the cell of a notebook is run again.
+
+    Raises FileExistsError if there is one, and that is not allowed.
+    """
+    for other in all_open():
+        if other.folder == folder:
+            if not allowed:
+                raise FileExistsError(
+                    f"run {folder.name!r} is open in this process: close it (Collector.open_runs() has it), give "
+                    "resume=True to go on with it, or overwrite=True to begin it anew"
+                )
+            other.end("interrupted", "the run was opened again by the same process")
 
 
 def taken_back_at_exit(apart: Apart) -> ExitStack:

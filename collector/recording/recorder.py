@@ -59,6 +59,7 @@ class Recorder:
         self._holding = resumed
         # Metrics with an axis of their own, whose earlier values, if any, lie before those that come.
         self._own_axis: set[str] | None = set() if resumed else None
+        self._leader: Source | None = None  # the first that goes back, and says where attempts begin
         self._metrics_go_back = False
         self._models = models
         self._entries: list[MetricRow] = []
@@ -258,8 +259,12 @@ class Recorder:
             self.layers = layer_table(self._sources, self._models, self._selection)
 
     def _rewind(self, source: Source, step: int) -> None:
-        leading = source is self._sources[0]
-        if leading and self._holding:
+        leading = self._leader in (None, source)
+        if leading:
+            self._leader = source
+            for other in self._sources:
+                other.expect_any_step()
+        if self._holding:
             # What was logged before the first step of a resumed run belongs to the step before it.
             self._entries = [row if row.step is not None else row._replace(step=step - 1) for row in self._entries]
             self._holding = False

@@ -30,12 +30,18 @@ class Source:
         self.ring: Ring  # there from the first step that is recorded on
         self.rows: list[tuple[int, int]] = []  # step and epoch of each slot of the ring that is in use
         # A step that is not above this one is a step that comes anew; the first step of a resumed run always is.
-        self.last_step: float = math.inf if resumed else -math.inf
+        self.last_step: float = -math.inf
+        if resumed:
+            self.expect_any_step()
         self._said = self._counted = -1
+
+    def expect_any_step(self) -> None:
+        """Take the next step, whichever it is, for one that comes anew: another optimizer of the run has gone back."""
+        self.last_step = math.inf
 
     @property
     def has_stepped(self) -> bool:
-        """Whether a step was seen."""
+        """Whether a step was seen since the start, or since another optimizer went back."""
         return math.isfinite(self.last_step)
 
     def names_of(self, layers: tuple[str, ...]) -> tuple[str, ...]:

@@ -57,6 +57,7 @@ class Writer:
         self._send_folder = send
         self._layers: Sequence[Layer] = ()
         self._disk = threading.Lock()  # the thread, flush() and close() may all save
+        self._run_is_news = False
         self._stopping = False
         self._closing: Work | None = None
         self._ending: tuple[str, str | None] | None = None
@@ -89,6 +90,17 @@ class Writer:
                 self._recorder.give_back(blocks)
             if self._run.lose(self._recorder.lost_rows):
                 self._run.save()
+
+    def save_run_soon(self) -> None:
+        """Have run.json written at the next heartbeat, for what it says has changed."""
+        self._run_is_news = True
+
+    def _beat(self) -> None:
+        if self._run_is_news:
+            self._run_is_news = False
+            with self._disk:
+                self._run.save()
+        self._run.beat(self._recorder.step)
 
     def _send(self) -> None:
         with self._disk:  # nothing is merged while the folder is looked through
@@ -150,7 +162,7 @@ class Writer:
                 beats, saves = time.monotonic() >= next_beat, filled or time.monotonic() >= next_save
                 if beats:
                     next_beat = time.monotonic() + _HEARTBEAT_SECONDS
-                    self._run.beat(self._recorder.step)
+                    self._beat()
                 if saves:
                     next_save = time.monotonic() + self._flush_seconds
                     self._save()

@@ -260,3 +260,132 @@ def test_a_damaged_part_keeps_no_run_from_its_end(emitter, tmp_path, steps_of):
     assert (contents["status"], contents.get("lost_rows", 0)) == ("finished", 0)
     assert collector not in Collector.open_runs()
     assert len(list((collector.folder / "trust_ratios").iterdir())) == 3
+
+
+def phases(model, optimizer) -> None:
+    """Ten steps in which one layer is frozen, and ten in which the other is."""
+    for frozen, trained in ((0, 2), (2, 0)):
+        model[frozen].requires_grad_(False)
+        model[trained].requires_grad_(True)
+        optimizer.zero_grad()
+        take_steps(model, optimizer, 10)
+
+
+def warm_restart(model, optimizer) -> None:
+    take_steps(model, optimizer, 15)
+    optimizer.state.clear()
+    take_steps(model, optimizer, 5)
+
+
+def steps_in_vain(model, optimizer) -> None:
+    """Of twenty fused steps GradScaler has four taken in vain."""
+    for number in range(20):
+        optimizer.grad_scale, optimizer.found_inf = torch.tensor(1.0), torch.tensor(float(number % 5 == 2))
+        take_steps(model, optimizer, 1)
+    del optimizer.grad_scale, optimizer.found_inf
+
+
+def take_steps(model, optimizer, count: int) -> None:
+    for _ in range(count):
+        optimizer.zero_grad()
+        model(torch.randn(5, 4)).square().mean().backward()
+        optimizer.step()
+
+
+def steps_in(root: Path) -> list[int]:
+    """Steps of which any layer has a row."""
+    found = connect(root).sql("SELECT DISTINCT step FROM trust_ratios ORDER BY step")
+    return [step for (step,) in found.fetchall()]
+
+
+def two_layers() -> torch.nn.Sequential:
+    return torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+
+
+@pytest.mark.parametrize("train", [phases, warm_restart, steps_in_vain])
+@pytest.mark.parametrize("later", [False, True], ids=["state first", "collector first"])
+@pytest.mark.parametrize("ended", [False, True], ids=["on the way", "at the end"])
+def test_an_observed_run_goes_on_where_its_checkpoint_was_taken_whatever_the_state_counts(
+    tmp_path, train, later, ended
+):
+    model = two_layers()
+    optimizer = torch.optim.AdamW(model.named_parameters(), fused=train is steps_in_vain)
+    with Collector(optimizer, tmp_path, name="r") as collector:
+        train(model, optimizer)
+        if not ended:
+            checkpoint = deepcopy(optimizer.state_dict())
+            take_steps(model, optimizer, 3)
+    recorded = steps_in(tmp_path)
+    checkpoint = deepcopy(optimizer.state_dict()) if ended else checkpoint
+    optimizer = torch.optim.AdamW(model.named_parameters(), fused=train is steps_in_vain)
+    if not later:
+        optimizer.load_state_dict(checkpoint)
+    with Collector(optimizer, tmp_path, name="r", resume=True) as collector:
+        if later:
+            optimizer.load_state_dict(checkpoint)
+        take_steps(model, optimizer, 2)
+        assert collector.step == 22
+    assert steps_in(tmp_path) == [step for step in recorded if step <= 20] + [21, 22]
+    assert len(steps_in(tmp_path)) == (18 if train is steps_in_vain else 22)
+
+
+@pytest.mark.parametrize("later", [False, True], ids=["state first", "collector first"])
+def test_an_optimizer_that_keeps_no_count_goes_along_with_one_that_does(tmp_path, steps_of, later):
+    def made(model):
+        muon = torch.optim.Muon([model[0].weight, model[2].weight], lr=0.01)
+        return muon, torch.optim.AdamW([model[0].bias, model[2].bias])
+
+    def train(model, optimizers, count):
+        for _ in range(count):
+            model(torch.randn(5, 4)).square().mean().backward()
+            for optimizer in optimizers:
+                optimizer.step()
+
+    model = two_layers()
+    before = made(model)
+    train(model, before, 5)
+    checkpoint = [deepcopy(optimizer.state_dict()) for optimizer in before]
+    optimizers = made(model)
+
+    def load() -> None:
+        for optimizer, state in zip(optimizers, checkpoint, strict=True):
+            optimizer.load_state_dict(state)
+
+    if not later:
+        load()
+    with Collector(optimizers, tmp_path, name="r", model=model) as collector:
+        if later:
+            load()
+        train(model, optimizers, 3)
+    assert steps_of(collector.folder, "0.weight") == steps_of(collector.folder, "0.bias") == [6, 7, 8]
+
+
+def test_metrics_of_a_resumed_run_wait_for_whichever_optimizer_steps_first(new_emitter, tmp_path, steps_of):
+    rare, often = new_emitter(["a"]), new_emitter(["b"])
+    with Collector([rare, often], tmp_path, name="r") as collector:
+        rare.say(1)
+        for step in (1, 2, 3, 4):
+            often.say(step)
+            collector.log({"loss": float(step)})
+    with Collector([rare, often], tmp_path, name="r", resume=True) as collector:
+        collector.log({"before": 0.0})
+        for step in (4, 5):
+            often.say(step)
+            collector.log({"loss": 10.0 + step})
+        rare.say(2)
+    logged = connect(tmp_path).sql("SELECT step, name, value FROM metrics ORDER BY step, name").fetchall()
+    expected = [(1, "loss", 1), (2, "loss", 2), (3, "before", 0), (3, "loss", 3), (4, "loss", 14), (5, "loss", 15)]
+    assert logged == expected
+    assert steps_of(collector.folder, "b") == [1, 2, 3, 4, 5]
+
+
+def test_a_value_between_the_steps_of_two_optimizers_that_went_back_is_at_the_step_that_came(new_emitter, tmp_path):
+    first, second = new_emitter(["a"]), new_emitter(["b"])
+    with Collector([first, second], tmp_path, name="r") as collector:
+        for step in (1, 2, 3, 4, 5, 6, 4, 5):
+            first.say(step)
+            collector.log({"between": float(step)})
+            second.say(step)
+    assert connect(tmp_path).sql("SELECT step, value FROM metrics ORDER BY step").fetchall() == [
+        (step, float(step)) for step in range(1, 6)
+    ]
