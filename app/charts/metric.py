@@ -69,6 +69,12 @@ def is_share(metric: Metric, values: Sequence[pd.Series]) -> bool:
     return metric.scale == "share" and not any((each > 1).any() for each in values)
 
 
+def as_shares(metric: Metric, curve: pd.DataFrame) -> pd.DataFrame:
+    """One run's curve of it, of shares from 0 to 1: where a value is above 1, the run logged percentages."""
+    percentages = metric.scale == "share" and bool(((curve["value"] > 1) & np.isfinite(curve["value"])).any())
+    return curve.assign(value=curve["value"] / 100) if percentages else curve
+
+
 def is_log(metric: Metric, values: Sequence[pd.Series]) -> bool:
     """Whether its axis is logarithmic: it has no place for 0 and less."""
     return metric.scale == "log" and not any((each <= 0).any() for each in values)

@@ -10,7 +10,7 @@ from app import queries, words
 from app.charts.metrics import metric_curves
 from app.charts.text import shorten
 from app.compare import curves as comparison_curves
-from app.compare import seeds
+from app.compare import epochs, seeds
 from app.compare.measures import MEASURES, Measure, measured, of_what, spread
 from app.compare.seeds import Setting
 from app.compare.verdict import Difference, against
@@ -216,5 +216,7 @@ def draw_curves(compared: Comparison) -> None:
         of=queries.about(compared.states.values(), 1, max(state.steps for state in compared.states.values())),
         keep_zoom=compared.by,
     )
+    if compared.by == "epoch" and (without := epochs.without(queries.results(), compared.states)):
+        st.caption(epochs.left_out(without))
     with st.expander("How to read the curves", icon=":material/help:"):
         st.markdown(GUIDE)

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from app import queries
-from app.charts.metric import Metric, in_order
+from app.charts.metric import Metric, as_shares, in_order
 from app.charts.metrics import HITS, Curves, Mean
-from app.compare import seeds
+from app.compare import epochs, seeds
 from app.compare.seeds import Setting
 from app.queries import RunState
 
@@ -31,13 +31,17 @@ def logged(states: Iterable[RunState]) -> list[Metric]:
 def of_runs(states: dict[str, RunState], metrics: Sequence[Metric], *, by: str) -> Curves:
     """Each run's metrics and its clip hits."""
     columns = _columns(len(states), len(metrics))
+    without = epochs.without(queries.results(), states) if by == "epoch" else []
     curves: Curves = {}
     for run, state in states.items():
-        there = queries.metrics(state)
+        there = {} if run in without else queries.metrics(state)
         logged = {
-            metric: queries.metric_epochs(state, metric.name).dropna(subset="epoch")
-            if by == "epoch"
-            else queries.metric_curve(state, metric.name, columns)
+            metric: as_shares(
+                metric,
+                queries.metric_epochs(state, metric.name).dropna(subset="epoch")
+                if by == "epoch"
+                else queries.metric_curve(state, metric.name, columns),
+            )
             for metric in metrics
             if metric.name in there
         }
@@ -50,13 +54,16 @@ def of_settings(
     groups: Sequence[Setting], states: dict[str, RunState], metrics: Sequence[Metric], *, by: str
 ) -> tuple[Mean, ...]:
     """The mean of each setting's runs."""
+    without = epochs.without(queries.results(), states) if by == "epoch" else []
     found = []
     for setting in groups:
-        of_seeds = [states[run] for run in setting.runs]
+        of_seeds = [states[run] for run in setting.runs if run not in without]
+        if not of_seeds:
+            continue
         last = max(state.steps for state in of_seeds)
         widest = max(queries.stride(state, 1, last) for state in of_seeds)
         columns = _columns(len(groups), len(metrics))
-        logged = {metric: _of_seeds(of_seeds, metric.name, columns, by) for metric in metrics}
+        logged = {metric: _of_seeds(of_seeds, metric, columns, by) for metric in metrics}
         hits = [
             _hits(state, last, {metric: curves[place] for metric, curves in logged.items()}, by, widest)
             for place, state in enumerate(of_seeds)
@@ -71,12 +78,14 @@ def of_settings(
     return tuple(found)
 
 
-def _of_seeds(of_seeds: Sequence[RunState], name: str, columns: int, by: str) -> list[pd.DataFrame]:
+def _of_seeds(of_seeds: Sequence[RunState], metric: Metric, columns: int, by: str) -> list[pd.DataFrame]:
     """A metric of each seed; by step in cells that all of them share."""
     if by == "epoch":
-        return [queries.metric_epochs(state, name).dropna(subset="epoch") for state in of_seeds]
-    last = max(queries.last_step_of(state, name) for state in of_seeds)
-    return [queries.metric_cells(state, name, last, columns) for state in of_seeds]
+        return [
+            as_shares(metric, queries.metric_epochs(state, metric.name).dropna(subset="epoch")) for state in of_seeds
+        ]
+    last = max(queries.last_step_of(state, metric.name) for state in of_seeds)
+    return [as_shares(metric, queries.metric_cells(state, metric.name, last, columns)) for state in of_seeds]
 
 
 def _columns(curves: int, panels: int) -> int:

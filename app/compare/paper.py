@@ -5,8 +5,9 @@ import pandas as pd
 import streamlit as st
 
 from app import queries, words
+from app.charts.metric import Metric, as_shares
 from app.charts.paper import Curve, accuracy_by_epoch
-from app.compare import seeds
+from app.compare import epochs, seeds
 from app.compare.experiments import Experiment, experiments
 from app.plotly_view import plotly_view
 from app.queries import RunState
@@ -46,6 +47,8 @@ def draw(chosen: Selection, states: dict[str, RunState]) -> None:
         experiment = _choose_experiment(found)
     _draw_table(experiment, which)
     st.caption(_what(experiment, rows, which))
+    if without := epochs.without(queries.results(), [run for cell in experiment.cells for run in cell.runs]):
+        st.caption(epochs.left_out(without))
     curves = _curves(experiment, everything=everything, states=states, training=training)
     if curves:
         plotly_view(
@@ -144,14 +147,18 @@ def _curves(experiment: Experiment, *, everything: bool, states: dict[str, RunSt
     log = queries.accuracy_epochs() if everything else None
     curves = []
     for cell in experiment.cells:
-        for kind in ("test", "train") if training else ("test",):
+        without = epochs.without(queries.results(), cell.runs)
+        runs = [run for run in cell.runs if run not in without]
+        for split in ("test", "train") if training else ("test",):
+            metric = Metric(f"{split}/accuracy", split, "accuracy", "share")
             if log is None:
-                of_seeds = [queries.metric_epochs(states[run], f"{kind}/accuracy") for run in cell.runs]
+                of_seeds = [queries.metric_epochs(states[run], metric.name) for run in runs]
             else:
-                named = log[["run", "epoch", f"{kind}_accuracy"]].set_axis(["run", "epoch", "value"], axis=1)
-                of_seeds = [named[named["run"] == run] for run in cell.runs]
-            rows = seeds.mean_curve([each.astype({"value": np.float64}) for each in of_seeds], by="epoch")
+                named = log[["run", "epoch", f"{split}_accuracy"]].set_axis(["run", "epoch", "value"], axis=1)
+                of_seeds = [named[named["run"] == run] for run in runs]
+            shares = [as_shares(metric, each.astype({"value": np.float64})) for each in of_seeds]
+            rows = seeds.mean_curve(shares, by="epoch") if shares else pd.DataFrame()
             if len(rows):
                 bound = words.bound_text(cell.clip)
-                curves.append(Curve(cell.batch_size, bound, kind == "train", len(cell.runs), rows))
+                curves.append(Curve(cell.batch_size, bound, split == "train", len(runs), rows))
     return curves

@@ -1,0 +1,24 @@
+"""Runs without epochs, as of a trainer that counts steps alone: all their values would be one point by epoch."""
+
+from collections.abc import Iterable
+
+import pandas as pd
+
+from app import words
+from app.charts.text import shorten
+
+MOST_NAMED = 4
+"""So many runs are named; more are counted."""
+
+
+def without(results: pd.DataFrame, runs: Iterable[str]) -> list[str]:
+    """Those of the runs whose metrics are all of epoch 0. results: a row a run, with `run` and `epochs`."""
+    last = results.set_index("run")["epochs"].fillna(0)
+    return [run for run in runs if not last.get(run, 0) > 0]
+
+
+def left_out(runs: list[str]) -> str:
+    """That they are not in a figure by epoch."""
+    named = ", ".join(words.plain(shorten(run, 40)) for run in runs[:MOST_NAMED])
+    more = f" and {len(runs) - MOST_NAMED} more" if len(runs) > MOST_NAMED else ""
+    return f"{named}{more} {'has' if len(runs) == 1 else 'have'} no epochs: not drawn by epoch."
