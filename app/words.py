@@ -51,8 +51,8 @@ def diverged(since: int) -> str:
 
 
 def steps(run: pd.Series) -> str:
-    """A run's last step, with separators."""
-    return f"{int(run['steps']):,}" if pd.notna(run["steps"]) else "0"
+    """The last step that a run took, recorded or not, with separators."""
+    return f"{int(run['last_step']):,}" if pd.notna(run["last_step"]) else "0"
 
 
 def duration(time: Any) -> str:

@@ -11,7 +11,7 @@ from collector import connect
 from tests import dashboard_log
 
 VIEWS = {
-    "runs": "run status started finished heartbeat steps config failure version",
+    "runs": "run status started finished heartbeat steps config failure version last_step",
     "layers": "run layer position shape parameters group family block",
     "attempts": "run attempt started first_step",
     "problems": "run file problem",

@@ -99,7 +99,8 @@ def _curve(drawn: str | None, says: str) -> None:
 
 
 def _facts(run: pd.Series, rates: pd.DataFrame) -> list[str]:
-    said = [f"{words.steps(run)} steps"]
+    last = words.steps(run)
+    said = [f"{last} step" if last == "1" else f"{last} steps"]
     time = words.time_taken(run)
     if time is not None:
         said.append(f"{words.duration(time)}")

@@ -6,8 +6,8 @@ SELECT
         from_json(
             getvariable('runs'),
             '[{"run": "VARCHAR", "status": "VARCHAR", "started": "TIMESTAMPTZ", "finished": "TIMESTAMPTZ",
-               "last_word": "TIMESTAMPTZ", "steps": "BIGINT", "config": "JSON", "failure": "VARCHAR",
-               "version": "VARCHAR"}]'
+               "last_word": "TIMESTAMPTZ", "steps": "BIGINT", "last_step": "BIGINT", "config": "JSON",
+               "failure": "VARCHAR", "version": "VARCHAR"}]'
         ),
         max_depth := 2
     );

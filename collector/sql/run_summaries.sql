@@ -18,7 +18,8 @@ SELECT
     hit_rate,
     coalesce(not_finite > 0, false) OR coalesce(NOT isfinite(last_train_loss), false) AS diverged,
     started,
-    CASE WHEN status IN ('running', 'stalled') THEN date_trunc('second', now() - heartbeat) END AS silent
+    CASE WHEN status IN ('running', 'stalled') THEN date_trunc('second', now() - heartbeat) END AS silent,
+    last_step
 FROM runs
 LEFT JOIN run_results USING (run)
 LEFT JOIN (

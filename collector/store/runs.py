@@ -34,8 +34,8 @@ class RunFiles:
     table. fresh: those of the trust ratios that have no rollup. rollups: what the others have. older: whether any of
     these lacks columns that were added to the log later. steps: the last step of the trust ratios, or of the metrics
     where there are none. strides: how far apart recorded steps are. problems: pairs of a file and a sentence. version:
-    what `run_version` said before it was read. heartbeat: the file, if it may yet change; last_word: its time, if it
-    will not; beat: which version of the file that was.
+    what `run_version` said before it was read. heartbeat: the file, if it may yet change; last_word and last_step: what
+    it says, if it will not; beat: which version of the file that was.
     """
 
     name: str
@@ -43,6 +43,7 @@ class RunFiles:
     contents: dict[str, Any] | None = None
     heartbeat: Path | None = None
     last_word: str | None = None
+    last_step: int | None = None
     beat: str = ""
     files: dict[str, list[str]] = field(default_factory=lambda: {table.folder: [] for table in LOG_TABLES})
     fresh: list[str] = field(default_factory=list)
@@ -124,7 +125,7 @@ def read_run_files(name: str, folder: Path) -> RunFiles:
         if run.goes_on:
             run.heartbeat = folder / "heartbeat"
         else:
-            run.last_word = beat["time"]
+            run.last_word, run.last_step = beat["time"], int(beat["step"])
     elif problem := heartbeat_problem(folder):
         run.problems.append(
             (str(folder / "heartbeat"), f"{problem}, so nobody knows when it was last alive: remove it")

@@ -213,7 +213,8 @@ def _create_heartbeats(connection: duckdb.DuckDBPyConnection, runs: Sequence[Run
 
 def _run_row(run: RunFiles) -> dict[str, Any]:
     keys = ("status", "started", "finished", "config", "failure")
-    read = {"run": run.name, "steps": run.steps, "last_word": run.last_word, "version": run.version}
+    beat = {"last_word": run.last_word, "last_step": run.last_step}
+    read = {"run": run.name, "steps": run.steps, "version": run.version} | beat
     return read | {key: run.contents[key] for key in keys if run.contents}
 
 

@@ -68,7 +68,7 @@ def test_a_name_that_is_a_script_is_text(address: str):
 
 
 def test_a_run_of_which_nothing_came_is_said_to_stand_where_it_does():
-    run = pd.Series({"run": "new", "status": "finished", "steps": None})
+    run = pd.Series({"run": "new", "status": "finished", "last_step": None})
     nothing = pd.Series({"diverged": None, "last_accuracy": None, "hit_rate": None})
     assert sentence(run, nothing) == "<b>new</b>: finished, step 0"
     assert sentence(run, pd.Series(dict(nothing) | {"diverged": True})) == "<b>new</b>: diverged, finished, step 0"

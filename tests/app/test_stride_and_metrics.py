@@ -113,6 +113,18 @@ def test_two_runs_are_compared_in_cells_of_the_larger_stride(
     assert (trace["dx"], filled(trace)) == (width, 1)
 
 
+def test_a_run_is_said_to_stand_at_the_step_that_it_took_recorded_or_not(open_page: OpenPage, tmp_path: Path):
+    emitter = Emitter(["a"])
+    with pytest.raises(RuntimeError), Collector(emitter, tmp_path, name="r", every=1000):
+        for step in range(1, 481):
+            emitter.say(step)
+        raise RuntimeError
+    page = open_page("runs", tmp_path, "r")
+    assert sum("failed at step 480" in each.value for each in page.sidebar.markdown) == 1
+    assert sum("failed at step 480" in each.value for each in page.main.markdown) == 1
+    assert "480 steps" in text(page)
+
+
 def names_drawn(page: AppTest) -> list[str]:
     return [trace["name"] for trace in figure(page, "heatmap")["data"] if trace["type"] == "scatter"]
 

@@ -11,7 +11,7 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 def run(status: str, **columns: object) -> pd.Series:
     started = {"started": NOW - timedelta(hours=1), "finished": pd.NaT, "heartbeat": NOW - timedelta(minutes=4)}
     return pd.Series(
-        {"run": "a", "status": status, "steps": 1200, "failure": None, "config": "{}", **started, **columns}
+        {"run": "a", "status": status, "last_step": 1200, "failure": None, "config": "{}", **started, **columns}
     )
 
 

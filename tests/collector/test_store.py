@@ -101,6 +101,22 @@ def test_a_run_is_stalled_as_soon_as_its_heartbeat_is_a_minute_old(tmp_path):
     assert con.sql("SELECT status, heartbeat FROM runs").fetchall() == [("stalled", None)]
 
 
+@pytest.mark.parametrize("status", ["running", "failed"])
+def test_a_run_took_the_steps_that_its_heartbeat_says_recorded_or_not(tmp_path, status):
+    emitter = Emitter(["a"])
+    collector = Collector(emitter, tmp_path, name="r", every=1000)
+    for step in range(1, 481):
+        emitter.say(step)
+    collector.close()
+    path = collector.folder / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"status": status}))
+    con = connect(tmp_path)
+    assert con.sql("SELECT steps, last_step FROM runs").fetchall() == [(1, 480)]
+    assert con.sql("SELECT steps, last_step FROM run_summaries").fetchall() == [(1, 480)]
+    (collector.folder / "heartbeat").unlink()
+    assert connect(tmp_path).sql("SELECT steps, last_step FROM runs").fetchall() == [(1, 1)]
+
+
 def test_layers_are_in_depth_order_with_their_shapes(tmp_path):
     record(tmp_path, "r")
     rows = ask(tmp_path, 'SELECT run, layer, position, shape, parameters, "group" FROM layers ORDER BY position')
