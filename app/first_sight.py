@@ -96,7 +96,7 @@ def sentence(run: pd.Series, result: pd.Series) -> str:
     if result["diverged"] == 1:
         said.insert(0, "diverged")
     if pd.notna(result["last_accuracy"]):
-        said.append(f"accuracy {result['last_accuracy']:.1%}")
+        said.append(f"accuracy {words.percent(result['last_accuracy'])}")
     if pd.notna(result["hit_rate"]):
-        said.append(f"clipped in {result['hit_rate']:.1%} of its layer-steps")
+        said.append(f"clipped in {words.percent(result['hit_rate'])} of its layer-steps")
     return f"<b>{escape(str(run['run']))}</b>: {escape(', '.join(said))}"

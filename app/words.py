@@ -103,8 +103,15 @@ def bound_text(clip: Any) -> str:
 
 
 def percent(share: Any, digits: int = 1) -> str:
-    """A share as a percentage; a dash where there is none."""
-    return f"{share:.{digits}%}" if pd.notna(share) else "—"
+    """A share as a percentage, which is 0 % or 100 % of nothing and of all alone; a dash where there is none."""
+    if pd.isna(share):
+        return "—"
+    said, least = f"{share:.{digits}%}", 10.0**-digits
+    if share > 0 and said == f"{0:.{digits}%}":
+        return f"<{least:.{digits}f}%"
+    if share < 1 and said == f"{1:.{digits}%}":
+        return f">{100 - least:.{digits}f}%"
+    return said
 
 
 def loss(value: Any) -> str:

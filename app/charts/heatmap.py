@@ -13,7 +13,7 @@ from app.charts.cells import one_step_each, steps_said
 from app.charts.marks import Mark
 from app.charts.marks import draw as draw_marks
 from app.charts.metric import Metric
-from app.charts.rounding import coarse, rounded
+from app.charts.rounding import coarse, rounded, short_of_all
 from app.charts.text import ratio_text, ratio_ticks
 from app.charts.theme import LIGHT, Line, Theme
 
@@ -182,20 +182,22 @@ def _cells(cells: pd.DataFrame, quantity: Quantity, stack: Stack) -> list[go.Hea
     width = int(cells["width"].iloc[0])
     low, high = cells[quantity.low], cells[quantity.high]
     ends = band_map.grid(cells, quantity.drawn(low, high), stack)
-    drawn = ends if quantity.kind == "share" else np.log10(np.maximum(ends, 1e-12))
-    number = ".0%" if quantity.kind == "share" else f".{DIGITS}~g"
+    share = quantity.kind == "share"
+    drawn = ends if share else np.log10(np.maximum(ends, 1e-12))
+    number = f".{DIGITS}~p" if share else f".{DIGITS}~g"
     value, said, columns = f"%{{customdata:{number}}}", steps_said(width), ["value"]
-    data, digits = ends, None
+    data, digits = short_of_all(ends) if share else ends, None
     if one_step_each(cells):
         recorded = band_map.grid(cells, cells["last_step"], stack, np.float64)
         value, said = f"%{{customdata[0]:{number}}}", steps_said(width, "customdata[1]")
-        data, columns = np.stack([ends, recorded], axis=-1), ["value", "recorded_step"]
+        data, columns = np.stack([data, recorded], axis=-1), ["value", "recorded_step"]
     elif stack.merged or width > 1:
         if quantity.low != quantity.high:
             value = f"%{{customdata[0]:{number}}} … %{{customdata[1]:{number}}}"
             data = np.stack([band_map.grid(cells, end, stack) for end in (low, high)], axis=-1)
+            data = short_of_all(data) if share else data
             columns = ["lowest", "highest"]
-        if quantity.kind != "share":
+        if not share:
             drawn, data, digits = coarse(drawn), rounded(data, DIGITS), [DIGITS] * len(columns)
     times = "×" if quantity.kind == "change" else ""
     return band_map.heatmaps(

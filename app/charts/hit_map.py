@@ -8,6 +8,7 @@ from app.charts import band_map
 from app.charts.bands import Stack
 from app.charts.cells import one_step_each, steps_said
 from app.charts.heatmap import RIGHT
+from app.charts.rounding import short_of_all
 from app.charts.text import escape
 from app.charts.theme import LIGHT, Theme
 
@@ -72,7 +73,8 @@ def hit_map(
 def _cells(cells: pd.DataFrame, stack: Stack) -> list[go.Heatmap]:
     upper, lower = (band_map.grid(cells, cells[name], stack) for name in ("upper_rate", "lower_rate"))
     width = int(cells["width"].iloc[0])
-    data, said, named = [upper, lower], steps_said(width), ["upper_hit_rate", "lower_hit_rate"]
+    data = [short_of_all(rates) for rates in (upper, lower)]
+    said, named = steps_said(width), ["upper_hit_rate", "lower_hit_rate"]
     if one_step_each(cells):
         data.append(band_map.grid(cells, cells["last_step"], stack, np.float64))
         said, named = steps_said(width, "customdata[2]"), [*named, "recorded_step"]
@@ -81,7 +83,7 @@ def _cells(cells: pd.DataFrame, stack: Stack) -> list[go.Heatmap]:
         cells,
         np.where(upper >= lower, upper, np.where(np.isnan(upper), np.nan, -lower)),
         np.stack(data, axis=-1),
-        hover=f"{said}<br>upper bound <b>%{{customdata[0]:.0%}}</b><br>lower bound <b>%{{customdata[1]:.0%}}</b>",
+        hover=f"{said}<br>upper bound <b>%{{customdata[0]:.4~p}}</b><br>lower bound <b>%{{customdata[1]:.4~p}}</b>",
         meta={"columns": named},
         name="clip hits" if width == 1 else f"clip hits, {width} steps",
     )

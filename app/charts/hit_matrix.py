@@ -20,8 +20,8 @@ AXIS, GAP = 44, 12
 """Pixels under the families for the blocks' numbers, and at the edges."""
 
 HOVER = (
-    "<b>%{customdata[2]}</b><br>upper bound <b>%{customdata[0]:.1%}</b> of its steps"
-    "<br>lower bound <b>%{customdata[1]:.1%}</b>%{customdata[3]}<extra></extra>"
+    "<b>%{customdata[2]}</b><br>upper bound <b>%{customdata[0]:.4~p}</b> of its steps"
+    "<br>lower bound <b>%{customdata[1]:.4~p}</b>%{customdata[3]}<extra></extra>"
 )
 
 

@@ -21,6 +21,11 @@ def rounded(values: np.ndarray, digits: int) -> np.ndarray:
     return _with_bits(np.where(np.isfinite(decimal), decimal, exact), values, int(np.log2(2 * 10**digits)))
 
 
+def short_of_all(shares: np.ndarray) -> np.ndarray:
+    """Shares that four digits do not round up to all of it: 99.99 % where a few of 100,000 steps are not in it."""
+    return np.where(shares < 1, np.minimum(shares, 0.9999), shares).astype(shares.dtype)
+
+
 def coarse(values: np.ndarray) -> np.ndarray:
     """Returns float32 as near to the values as colours tell."""
     return _with_bits(values, values, COLOUR_BITS)

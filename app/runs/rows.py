@@ -40,12 +40,20 @@ def listed(runs: pd.DataFrame, results: pd.DataFrame, *, line: str, filled: str)
         note=_notes(rows, came),
         batch=pd.to_numeric(rows["batch"], errors="coerce"),
         accuracies=came["accuracies"].map(thinned).map(partial(sparkline, colour=line, scale=(0, 1))),
-        best=came["best_accuracy"].astype(float).round(3),
-        last=came["last_accuracy"].astype(float).round(3),
+        best=_share(came["best_accuracy"]),
+        last=_share(came["last_accuracy"]),
         loss=came["last_loss"].astype(float),
         hit_rates=came["hit_rates"].map(thinned).map(partial(sparkline, colour=filled, scale=(0, 1))),
-        hits=came["hit_rate"].astype(float).round(3),
+        hits=_share(came["hit_rate"]),
     )
+
+
+def _share(values: pd.Series) -> pd.Series:
+    """As precise as one compares, and where this would say 0 % or 100 % of what is neither, as a table can say it."""
+    exact = values.astype(float)
+    said = exact.round(3)
+    untrue = said.isin([0, 1]) & (said != exact) & exact.between(0, 1)
+    return said.mask(untrue, exact.round(4).clip(0.0001, 0.9999))
 
 
 def _notes(rows: pd.DataFrame, came: pd.DataFrame) -> pd.Series:
@@ -110,4 +118,4 @@ def found(rows: pd.DataFrame, words_sought: str, wanted: Sequence[str]) -> pd.Da
 
 
 def _value(column: str, value: object) -> str:
-    return f"{column}: {value:g}" if column == "batch" else f"{column}: {value}"
+    return f"{column}: {value:.15g}" if column == "batch" else f"{column}: {value}"

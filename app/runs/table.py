@@ -266,7 +266,7 @@ def columns(by: str, way: str) -> dict[str, ColumnConfig]:
         "data": column.TextColumn(width=84),
         "steps": column.NumberColumn(format="localized", width=70, help="The last step on the disk"),
         "duration": column.NumberColumn(format="compact", width=84, help="Hours, minutes, seconds"),
-        "started": column.DatetimeColumn(format="YYYY-MM-DD HH:mm", width=132),
+        "started": column.DatetimeColumn("started, UTC", format="YYYY-MM-DD HH:mm", width=132),
         "note": column.TextColumn(width=220),
     }
     if by:

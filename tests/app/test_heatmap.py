@@ -26,6 +26,15 @@ def test_layers_go_down_in_the_order_given():
     assert np.allclose(figure.data[0].customdata[0], np.geomspace(0.01, 100, 12)[8:])
 
 
+def test_nearly_all_steps_are_not_all_of_them_and_hardly_any_not_none():
+    shares = [0.9999999, 0.00004, 0.5, 1.0] * 3
+    for cells in (row_cells(hit_rate=shares), row_cells(width=64, hit_rate=shares)):
+        trace = heatmap(cells, stack=DEPTH, value="hit_rate").data[0]
+        assert "%{customdata:.4~p}" in trace.hovertemplate or "%{customdata[0]:.4~p}" in trace.hovertemplate
+        said = np.asarray(trace.customdata, dtype=float).reshape(3, 4, -1)[0, :, -1]
+        assert [f"{100 * share:.4g}%" for share in said] == ["99.99%", "0.004%", "50%", "100%"]
+
+
 @pytest.mark.parametrize("theme", [LIGHT, DARK])
 def test_one_has_the_middle_colour_and_the_scale_is_the_same_on_both_sides(theme):
     axis = heatmap(row_cells(), stack=DEPTH, theme=theme).layout.coloraxis

@@ -10,20 +10,23 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from streamlit.testing.v1 import AppTest
 
 from app.charts.sparkline import HEIGHT, sparkline
 from app.results import Results, thinned, widths
 from app.runs import health
 from app.runs import rows as run_list
-from collector import connect
+from app.runs.table import columns
+from collector import Collector, connect
 from tests import dashboard_log, unusual_log
+from tests.collector.emitter import Emitter
 
 OpenPage = Callable[..., AppTest]
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*nanobind.*")
 
-WELL = {"broken_since": None, "best_accuracy": 0.9, "last_accuracy": 0.88}
+WELL = {"broken_since": None, "first_broken": None, "broken_steps": None, "best_accuracy": 0.9, "last_accuracy": 0.88}
 RATES = pd.DataFrame({"adapted": [10, 10, 0], "upper_hits": [10, 0, 0], "lower_hits": [0, 0, 0]})
 FINITE = pd.DataFrame({"layers": [0], "since": [None]})
 
@@ -56,6 +59,14 @@ def test_what_is_wrong_is_said_worst_first():
         "all 2 layers clipped in nearly all steps",
     ]
     assert [each.serious for each in found] == [True, False, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [(1, "loss was NaN or infinite in 1 step, at step 5"), (3, "loss was NaN or infinite in 3 steps, first at step 5")],
+)
+def test_a_loss_that_was_broken_for_a_while_is_no_longer(steps: int, said: str):
+    assert sentences(WELL | {"first_broken": 5, "broken_steps": steps}) == [said]
 
 
 def test_a_run_whose_ratios_jump_is_not_said_to_be_well():
@@ -113,6 +124,24 @@ def test_a_run_that_diverged_is_marked_in_the_table_the_sidebar_and_its_card(ope
         said = [each.value for each in part.markdown if "diverged at step 150" in each.value]
         assert len(said) == 1
         assert ":red" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ({5}, "loss was NaN or infinite in 1 step, at step 5"),
+        ({5, *range(55, 61)}, "diverged at step 55"),
+    ],
+)
+def test_a_run_diverged_where_its_loss_was_lost_for_good(open_page: OpenPage, tmp_path: Path, broken: set, said: str):
+    emitter = Emitter(["a"])
+    with Collector(emitter, tmp_path, name="r") as collector:
+        for step in range(1, 61):
+            emitter.say(step, torch.ones(7, 1))
+            collector.log({"train/loss": math.nan if step in broken else 1.0}, step=step)
+    page = open_page("runs", tmp_path, "r")
+    assert said in text(page)
+    assert list(page.dataframe[0].value["status"]) == ["✕ diverged" if 60 in broken else "✓ finished"]
 
 
 def test_results_are_those_of_the_views_and_only_what_changed_is_asked_again(log: Path):
@@ -215,6 +244,26 @@ def test_all_words_of_a_search_and_one_value_of_each_column_must_be_there():
     assert list(run_list.found(rows, "", ["bound: 1", "bound: 3"]).run) == ["b", "c"]
     assert "data: digits" not in run_list.values(rows)  # the same in all
     assert "batch: 1000" in run_list.values(rows)
+    tokens = rows.assign(batch=[1048576.0, 1048577.0, 0.1])
+    assert {"batch: 1048576", "batch: 1048577", "batch: 0.1"} <= set(run_list.values(tokens))
+    assert list(run_list.found(tokens, "", ["batch: 1048577"]).run) == ["b"]
+
+
+def test_almost_all_is_not_said_to_be_all_and_a_single_hit_not_none(open_page: OpenPage, tmp_path: Path):
+    emitter = Emitter(["a"])
+    with Collector(emitter, tmp_path, name="r") as collector:
+        for step in range(1, 3001):
+            ratio = 2.0 if step == 7 else 0.5
+            emitter.say(step, torch.tensor([[ratio], [1.0], [ratio], [min(ratio, 1.0)], [0.0], [1.0], [0.01]]))
+        collector.log({"test/accuracy": 0.99996})
+    page = open_page("runs", tmp_path, "r")
+    row = page.dataframe[0].value.iloc[0]
+    assert (row["best"], row["hits"]) == (0.9999, 0.0003)
+    assert {metric.value.lstrip("\\") for metric in page.metric} == {">99.9%", "<0.1%"}
+
+
+def test_a_start_is_said_to_be_in_utc():
+    assert columns("started", "down")["started"]["label"] == "started, UTC ▼"
 
 
 def test_a_search_leaves_the_runs_it_means_and_stands_in_the_address(open_page: OpenPage, log: Path):

@@ -71,3 +71,21 @@ def test_a_run_took_until_its_end_or_its_last_sign_of_life():
 
 def test_markdown_in_a_name_is_text():
     assert words.plain("a*b_[c](d) :red[e]\nf") == r"a\*b\_\[c\]\(d\) \:red\[e\] f"
+
+
+@pytest.mark.parametrize(
+    ("share", "digits", "said"),
+    [
+        (0.0, 1, "0.0%"),
+        (1 / 3000, 1, "<0.1%"),
+        (0.0005, 1, "0.1%"),
+        (0.9996, 1, ">99.9%"),
+        (0.9994, 1, "99.9%"),
+        (1.0, 1, "100.0%"),
+        (0.99999, 2, ">99.99%"),
+        (0.001, 0, "<1%"),
+        (None, 1, "—"),
+    ],
+)
+def test_nothing_and_all_are_said_of_nothing_and_all_alone(share, digits, said):
+    assert words.percent(share, digits) == said
