@@ -43,11 +43,14 @@ def drawable(answer: pa.Table) -> pd.DataFrame:
 
 
 def shares(answer: pd.DataFrame) -> list[str]:
-    """The columns that are called a rate, a share or an accuracy, and hold nothing outside 0 and 1."""
+    """The columns that are called a rate, a share or an accuracy, and hold nothing outside 0 and 1.
+
+    A learning rate is none: 0.003 of what?
+    """
     return [
         name
         for name in answer.columns
-        if re.search(r"(^|_)(rate|share|accuracy|clipped)$", name)
+        if re.search(r"(^|_)((?<!learning_)rate|share|accuracy|clipped)$", name)
         and pd.api.types.is_float_dtype(answer[name])
         and answer[name].dropna().between(0, 1).all()
     ]

@@ -179,6 +179,8 @@ def test_shares_are_written_as_percentages(open_page: OpenPage, log: Path):
     assert set(shown) & {"layer", "first_hit"} == set()
     odd = pd.DataFrame({"rate": [0.5, 2.0], "hit_rate": [0.5, None], "accuracy": ["a", "b"], "rated": [0.1, 0.2]})
     assert answers.shares(odd) == ["hit_rate"]
+    rates = pd.DataFrame({"rate": [0.5], "learning_rate": [0.003], "base_learning_rate": [0.003]})
+    assert answers.shares(rates) == ["rate"]
 
 
 def test_an_answer_without_rows_and_one_that_cannot_be_drawn_are_tables(open_page: OpenPage, log: Path):
