@@ -88,7 +88,7 @@ def _bars(frame: pd.DataFrame, column: str, sign: int, name: str, colour: str, a
         name=name,
         marker={"color": colour, "line": {"width": 0}},
         customdata=list(zip(frame[column], first, strict=True)),
-        hovertemplate=f"<b>%{{y}}</b><br>{name} <b>%{{customdata[0]:.1%}}</b><br>%{{customdata[1]}}<extra></extra>",
+        hovertemplate=f"<b>%{{y}}</b><br>{name} <b>%{{customdata[0]:.4~p}}</b><br>%{{customdata[1]}}<extra></extra>",
     )
 
 
@@ -107,13 +107,13 @@ def hit_rates_over_time(rates: dict[str, pd.DataFrame], *, lines: dict[str, Line
                     x=frame["step"],
                     y=frame[column],
                     name=escape(shorten(run, 40)) + (" (lower)" if bound == "lower" else ""),
-                    mode="lines",
+                    mode="lines" if len(frame) > 1 else "markers",
                     line={
                         "color": lines[run].colour(theme),
                         "dash": lines[run].dash if bound == "upper" else "dot",
                         "width": 2,
                     },
-                    hovertemplate="%{y:.1%}",
+                    hovertemplate="%{y:.4~p}",
                 )
             )
     figure.update_layout(

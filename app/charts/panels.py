@@ -102,7 +102,7 @@ def lay_out(
                         "showgrid": False,
                         "title": {"text": own.get(place, axis if line == len(rows) - 1 else None), "standoff": 8},
                         "nticks": 8,
-                        "hoverformat": ",.4~r",
+                        "hoverformat": ",.0f" if own.get(place, axis).startswith("step") else ",.4~r",
                     },
                     f"yaxis{panel.number}": {"domain": [max(0.0, above - row / inner), above], "anchor": panel.x},
                 }

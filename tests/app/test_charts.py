@@ -144,6 +144,23 @@ def test_hits_over_time_have_a_line_a_run_and_a_dotted_one_for_lower_hits():
     assert list(named(figure)) == ["a", "a (lower)", "b"]
 
 
+def test_hits_of_one_cell_are_drawn_as_a_point():
+    rates = pd.DataFrame({"step": [1], "upper_rate": [0.5], "lower_rate": [0.1]})
+    figure = hit_rates_over_time({"a": rates, "b": pd.concat([rates, rates])}, lines=lines(["a", "b"]))
+    assert {trace.name: trace.mode for trace in figure.data} == {
+        "a": "markers", "a (lower)": "markers", "b": "lines", "b (lower)": "lines",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("by", "written"), [("step", ",.0f"), ("epoch", ",.4~r"), ("time", ",.4~r")])
+def test_a_hover_has_all_digits_of_a_step(by, written):
+    """14,721 and not 14,720, also along steps that are a metric's own."""
+    curve = pd.DataFrame({"step": [1, 14_721], "epoch": [1, 2], "seconds": [0.5, 2.0], "value": [0.5, 0.6]})
+    metrics = [metric("test/loss"), metric("train/loss", own_steps=True)]
+    layout = metric_curves({("a", each): curve for each in metrics}, by=by, lines=lines(["a"])).layout
+    assert (layout.xaxis.hoverformat, layout.xaxis2.hoverformat) == (written, written)
+
+
 def test_runs_are_named_once_in_the_legend_of_four_panels():
     curve = pd.DataFrame({"step": [1, 2], "epoch": [1, 1], "value": [0.5, 0.6]})
     metrics = [metric(name) for name in ("test/accuracy", "train/accuracy", "test/loss", "train/loss")]
