@@ -10,7 +10,7 @@ from app import queries, words
 from app.charts.metrics import metric_curves
 from app.charts.text import shorten
 from app.compare import curves as comparison_curves
-from app.compare import epochs, seeds
+from app.compare import epochs, seeds, verdict
 from app.compare.measures import MEASURES, Measure, measured, of_what, spread
 from app.compare.seeds import Setting
 from app.compare.verdict import Difference, against
@@ -56,6 +56,10 @@ class Comparison:
         """The runs that diverged, and where."""
         found = {run: queries.diverged_since(state) for run, state in self.states.items()}
         return {run: since for run, since in found.items() if since is not None}
+
+    def lost(self, setting: Setting) -> bool:
+        """Whether a run of it diverged: it is not ahead of any other, however good it was before."""
+        return any(run in self.diverged for run in setting.runs)
 
     @property
     def groups(self) -> tuple[Setting, ...]:
@@ -110,15 +114,16 @@ def draw_numbers(compared: Comparison) -> None:
     if measure is None:
         return
     every = {setting: spread(results, setting, measure.column) for setting in compared.settings}
-    ranked = sorted(every.items(), key=lambda item: measure.rank(item[1]))
+    ranked = sorted(every.items(), key=lambda item: (compared.lost(item[0]), measure.rank(item[1])))
+    standing = [(setting, each) for setting, each in ranked if each.n and not compared.lost(setting)]
     configs = {run["run"]: words.config(run) for _, run in compared.chosen.runs.iterrows()}
     differences = {
         entry[0]: against(entry, best, measure, configs)
-        for entry in ranked
-        if entry[1].n and (best := _best_of_others(entry[0], ranked, results, measure))
+        for entry in standing
+        if (best := _best_of_others(entry[0], standing, results, measure))
     }
-    (first, leads), what = ranked[0], f"{of_what(results, ranked[0][0].runs, measure)} {measure.noun}"
-    st.markdown(_verdict(first, f"{what}, {measure.text(leads)}", differences.get(first)))
+    what = f"{of_what(results, ranked[0][0].runs, measure)} {measure.noun}"
+    st.markdown(_verdict(compared, ranked, standing, differences, what, results, measure))
     shown = every if len(every) <= MOST_CARDS else dict(ranked[:CARDS_A_ROW])
     cells = [column for _ in range(0, len(shown), CARDS_A_ROW) for column in st.columns(CARDS_A_ROW)]
     for column, (setting, each) in zip(cells, shown.items(), strict=False):
@@ -128,25 +133,34 @@ def draw_numbers(compared: Comparison) -> None:
 
 
 def _best_of_others(
-    setting: Setting, ranked: list[tuple[Setting, seeds.Spread]], results: pd.DataFrame, measure: Measure
+    setting: Setting, standing: list[tuple[Setting, seeds.Spread]], results: pd.DataFrame, measure: Measure
 ) -> tuple[Setting, seeds.Spread] | None:
     """The best of the other settings that were measured on the same data."""
     of = of_what(results, setting.runs, measure)
-    others = (entry for entry in ranked if entry[0] is not setting and entry[1].n)
+    others = (entry for entry in standing if entry[0] is not setting)
     return next((entry for entry in others if of_what(results, entry[0].runs, measure) == of), None)
 
 
-def _verdict(first: Setting, what: str, difference: Difference | None) -> str:
-    said = f"**{words.plain(shorten(first.name, 40))}** has the best {what}"
-    if difference is None:
-        return f"{said}."
-    caveats = {
-        "": "that is more than the seeds of one setting are apart",
-        "n = 1: cannot tell": "with one run of a setting that may be chance",
-        "within the spread of the seeds": "the seeds of one setting are as far apart",
-    }
-    other = caveats.get(difference.caveat, f"they {difference.caveat}, so that it is not the bound alone")
-    return f"{said}: {difference.text} against the next best; {other}."
+def _verdict(
+    compared: Comparison,
+    ranked: list[tuple[Setting, seeds.Spread]],
+    standing: list[tuple[Setting, seeds.Spread]],
+    differences: dict[Setting, Difference],
+    what: str,
+    results: pd.DataFrame,
+    measure: Measure,
+) -> str:
+    if not standing:
+        return verdict.without_best([each for _, each in ranked], what)
+    first, leads = standing[0]
+    of = of_what(results, first.runs, measure)
+    level = [
+        setting
+        for setting, each in standing
+        if measure.level(each.mean, leads.mean) and of_what(results, setting.runs, measure) == of
+    ]
+    said = verdict.sentence(standing[0], differences.get(first), level, what, measure)
+    return said + verdict.diverged([setting for setting, _ in ranked if compared.lost(setting)])
 
 
 def _draw_card(
@@ -162,7 +176,7 @@ def _draw_card(
     with st.container(border=True, height="stretch"):
         st.metric(
             words.plain(shorten(setting.name, 32)),
-            measure.text(each),
+            measure.text(each).replace(">", r"\>"),  # which begins a quotation
             difference.text if difference else None,
             delta_color="off" if difference is None or difference.caveat else "normal" if measure.share else "inverse",
             delta_description=(difference.caveat or "against the best other") if difference else None,

@@ -33,7 +33,12 @@ class Measure:
 
     def apart(self, one: float, other: float) -> str:
         """How far a mean is from another."""
-        return f"{(one - other) * 100:+.2f} points" if self.share else f"{one - other:+.3g}"
+        points = round((one - other) * 100, 2) + 0.0  # and not -0.00
+        return f"{points:+.2f} points" if self.share else f"{one - other:+.3g}"
+
+    def level(self, one: float, other: float) -> bool:
+        """Whether two means differ by nothing that is written."""
+        return round(100 * (one - other), 2) == 0 if self.share else words.loss(one) == words.loss(other)
 
     def rank(self, each: seeds.Spread) -> float:
         """Smaller where it is better, and largest where there is nothing."""

@@ -16,7 +16,10 @@ POINTS = 300
 
 @dataclass(frozen=True)
 class Setting:
-    """Runs whose configs are the same but for the seed; or one run alone. name: what the runs' names have in common."""
+    """Runs whose configs are the same but for the seed; or one run alone.
+
+    name: what the runs' names have in common, or all that they are.
+    """
 
     name: str
     runs: tuple[str, ...]
@@ -60,12 +63,15 @@ def _named(groups: Sequence[tuple[str, ...]]) -> list[Setting]:
     """Settings with names that no other has."""
     names = [common_name(runs) for runs in groups]
     return [
-        Setting(name if names.count(name) == 1 else runs[0], runs) for name, runs in zip(names, groups, strict=True)
+        Setting(name if names.count(name) == 1 else _names_of(runs), runs)
+        for name, runs in zip(names, groups, strict=True)
     ]
 
 
 def common_name(runs: Sequence[str]) -> str:
-    """The words at the beginning and the end of the runs' names that are the same in all of them."""
+    """The words at the beginning and the end of the runs' names that are the same in all of them, or that of which each
+    has its own number, as `seed` of `seed0` and `seed1`; else all that they are.
+    """
     if len(runs) == 1:
         return runs[0]
     words = [re.findall(r"[^\W_]+|[\W_]+", run) for run in runs]
@@ -73,7 +79,17 @@ def common_name(runs: Sequence[str]) -> str:
     end = "".join(_same([each[::-1] for each in words])[::-1]).strip("-_. ")
     if start in runs:  # as in `clip1`, `clip1-seed1`: there is no end
         return start
-    return "…".join(part for part in (start, end) if part) or runs[0]
+    numbered = {re.sub(r"\d+$", "", run) for run in runs}
+    stem = numbered.pop().strip("-_. ") if len(numbered) == 1 else ""
+    return "…".join(part for part in (start, end) if part) or stem or _names_of(runs)
+
+
+def _names_of(runs: Sequence[str]) -> str:
+    """Runs by their names; of many the first, so that none is taken for the setting."""
+    first, *others = runs
+    if not others:
+        return first
+    return f"{first} + {others[0] if len(others) == 1 else f'{len(others)} more'}"
 
 
 def _same(words: Sequence[Sequence[str]]) -> list[str]:

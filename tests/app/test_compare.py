@@ -118,8 +118,50 @@ def test_of_one_run_a_setting_no_difference_has_a_colour(open_page: OpenPage, lo
 
 def test_where_other_options_differ_too_a_difference_has_no_colour(open_page: OpenPage, log: Path):
     page = open_page("compare", log, *SEEDS, "large")
-    assert caveats(page) == dict.fromkeys(("clip", "large"), ("also differ in batch_size", True))
+    assert caveats(page) == dict.fromkeys(("clip", "large"), ("differ in batch_size", True))
+    assert "; their bound is the same, they differ in batch_size." in page.main.markdown[0].value
+    page = open_page("compare", log, "lamb", "large")
+    assert caveats(page) == dict.fromkeys(("lamb", "large"), ("also differ in batch_size", True))
     assert "they also differ in batch_size, so that it is not the bound alone" in page.main.markdown[0].value
+
+
+def test_one_run_alone_is_not_the_best(open_page: OpenPage, log: Path):
+    page = open_page("compare", log, "clip")
+    assert page.main.markdown[0].value == "**clip**: the best test accuracy is 85.00%."
+
+
+def test_runs_that_are_level_share_the_best(open_page: OpenPage, log: Path):
+    page = open_page("compare", log, "clip", "large", "lamb")
+    assert page.main.markdown[0].value == "**clip** and **large** share the best test accuracy, 85.00%."
+    assert {card.label: card.delta for card in page.metric}["large"] == "+0.00 points"
+
+
+def logged(root: Path, name: str, **metrics: list[float]) -> None:
+    """A run of one layer, with a value of each metric a step."""
+    emitter = Emitter(["a"])
+    with Collector(emitter, root, name=name, config={"optimizer": name}) as collector:
+        for step, values in enumerate(zip(*metrics.values(), strict=True), start=1):
+            emitter.say(step, torch.tensor([[0.5], [1.0], [0.5], [0.5], [0.0], [1.0], [0.01]]))
+            collector.log({key.replace("_", "/"): value for key, value in zip(metrics, values, strict=True)})
+
+
+def test_a_run_that_diverged_is_not_the_best_however_good_it_was(open_page: OpenPage, tmp_path: Path):
+    logged(tmp_path, "calm", test_accuracy=[0.5, 0.6], train_loss=[1.0, 0.9])
+    logged(tmp_path, "wild", test_accuracy=[0.8, 0.1], train_loss=[1.0, torch.nan])
+    page = open_page("compare", tmp_path, "calm", "wild")
+    assert page.main.markdown[0].value == (
+        "**calm**: the best test accuracy is 60.00%. **wild** diverged, and is not ranked."
+    )
+    assert not any(card.delta for card in page.metric)
+    page = open_page("compare", tmp_path, "wild")
+    assert page.main.markdown[0].value == "No run is ahead: all that have a test accuracy diverged."
+
+
+def test_of_losses_that_are_all_infinite_none_is_the_best(open_page: OpenPage, tmp_path: Path):
+    for name in ("one", "other"):
+        logged(tmp_path, name, train_loss=[1.0, torch.inf])
+    page = open_page("compare", tmp_path, "one", "other")
+    assert page.main.markdown[0].value == "None of these runs has a train loss that is finite."
 
 
 @pytest.mark.parametrize(("values", "grey"), [((0.80, 0.82), True), ((0.60, 0.62), False)])
@@ -127,7 +169,6 @@ def test_a_difference_of_settings_counts_where_it_is_more_than_their_seeds_diffe
     settings = [(Setting("a", ("a0", "a1")), spread([0.81, 0.83])), (Setting("b", ("b0", "b1")), spread(values))]
     configs = {"a0": {"clip": 1.0, "optimizer": "lambc", "lr": 1}, "b0": {"clip": None, "optimizer": "lamb", "lr": 1}}
     found = against(*settings, MEASURES[0], configs)
-    assert found.better
     assert bool(found.caveat) == grey
     assert other_options(configs["a0"], configs["b0"] | {"optimizer": "lars"}) == ["optimizer"]
 

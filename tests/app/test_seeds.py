@@ -55,7 +55,11 @@ def test_the_name_of_another_thing_is_an_option():
         (["clip1-s10", "clip1-s11"], "clip1"),
         (["s0-clip1.5", "s1-clip1.5"], "clip1.5"),
         (["a-s0-x", "a-s1-x"], "a…x"),
-        (["monday", "tuesday"], "monday"),
+        (["n0", "n1"], "n"),
+        (["seed0", "seed1", "seed12"], "seed"),
+        (["0", "1"], "0 + 1"),
+        (["monday", "tuesday"], "monday + tuesday"),
+        (["monday", "tuesday", "friday"], "monday + 2 more"),
     ],
 )
 def test_a_setting_is_called_by_what_its_runs_names_have_in_common(runs: list[str], name: str):
@@ -66,7 +70,7 @@ def test_no_two_settings_have_one_name():
     configs = {
         f"run-{number}": CONFIG | {"seed": number % 2, "clip": 1.0 if number < 2 else 3.0} for number in range(4)
     }
-    assert [setting.name for setting in settings(configs)] == ["run-0", "run-2"]
+    assert [setting.name for setting in settings(configs)] == ["run-0 + run-1", "run-2 + run-3"]
 
 
 def test_a_spread_is_of_the_values_that_are_there():
