@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from pandas.api import types
 
-from app.charts.text import escape, label_margin, layer_ticks, ratio_text, ratio_ticks, shorten
+from app.charts.text import counted, escape, label_margin, layer_ticks, ratio_text, ratio_ticks, shorten
 from app.charts.theme import LIGHT, Line, Theme, lines, run_lines
 
 KINDS = ("lines", "bars", "points")
@@ -77,7 +77,7 @@ def what_is_drawn(answer: pd.DataFrame, drawing: Drawing) -> tuple[pd.DataFrame,
     there = np.isfinite(rows["y"]) & rows["x"].notna()
     if types.is_numeric_dtype(rows["x"]):
         there &= np.isfinite(rows["x"].astype("float64"))
-    said = [] if there.all() else [f"{there.sum():,} of {len(rows):,} rows, those with two numbers"]
+    said = [] if there.all() else [f"{there.sum():,} of {counted(len(rows), 'row')}, those with two numbers"]
     rows = rows[there]
     colours = rows["colour"].unique()
     if len(colours) > SERIES:

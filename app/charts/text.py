@@ -39,6 +39,11 @@ def ratio_ticks(lowest: float, highest: float) -> list[float]:
     return within or [10.0 ** ((lowest + highest) / 2)]
 
 
+def counted(count: int, noun: str) -> str:
+    """So many of something whose plural has an s: 1 row, 2,000 rows."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def layer_ticks(layers: Sequence[str], height: int) -> dict[str, object]:
     """An axis with as many layers' names as there is room for in `height` pixels."""
     every = max(1, -(-len(layers) * 11 // height))

@@ -9,7 +9,7 @@ import streamlit as st
 from app import band_cells, queries, words
 from app.charts import bands
 from app.charts.difference import QUANTITIES, Quantity, difference_map
-from app.charts.text import ratio_text, shorten
+from app.charts.text import counted, ratio_text, shorten
 from app.layers.opened import open_at
 from app.plotly_view import WIDTHS, plot_width, plotly_view
 from app.queries import RunState
@@ -153,10 +153,10 @@ def _most(cells: pd.DataFrame, quantity: Quantity) -> str:
         factor = 10 ** abs(typical[most])
         by = f"a factor of **{factor:.3g}**" if typical[most] > 0 else f"a factor of **1/{factor:.3g}**"
         furthest = 10 ** float(cells["apart"].abs().max())
-        said = f"In A the median ratio is larger in {above} and smaller in {below} of {len(layers):,} layers"
+        said = f"In A the median ratio is larger in {above} and smaller in {below} of {counted(len(layers), 'layer')}"
         said += ", by over 2 %"
         return f"{said}; most in {name}, by {by}. In single cells they are up to {ratio_text(furthest)} times apart."
-    said = f"A is clipped more often in {above} and less often in {below} of {len(layers):,} layers"
+    said = f"A is clipped more often in {above} and less often in {below} of {counted(len(layers), 'layer')}"
     return f"{said}; they differ most in {name}, by **{100 * typical[most]:+.0f} points** over these steps."
 
 

@@ -7,6 +7,7 @@ import streamlit as st
 from app import queries, words
 from app.charts.metric import Metric, as_shares
 from app.charts.paper import Curve, accuracy_by_epoch
+from app.charts.text import counted
 from app.compare import epochs, seeds
 from app.compare.experiments import Experiment, experiments
 from app.plotly_view import plotly_view
@@ -133,10 +134,10 @@ def _what(experiment: Experiment, rows: pd.DataFrame, which: str) -> str:
     said = [f"Test accuracy in percent, {which} epoch of each run; mean ± standard deviation where there are seeds."]
     if len(experiment.clips) == 1:
         said.append("All of these runs have one bound: a run with another one gives the comparison.")
-    counted = {run for cell in experiment.cells for run in cell.runs}
-    going = int(((rows["status"] == "running") & rows["run"].isin(counted)).sum())
+    those = {run for cell in experiment.cells for run in cell.runs}
+    going = int(((rows["status"] == "running") & rows["run"].isin(those)).sum())
     if going:
-        said.append(f"{going} of {len(counted)} runs {'is' if going == 1 else 'are'} still training.")
+        said.append(f"{going} of {counted(len(those), 'run')} {'is' if going == 1 else 'are'} still training.")
     if experiment.left_out:
         count = len(experiment.left_out)
         said.append(f"{count} {'run is' if count == 1 else 'runs are'} left out: a newer one has the same config.")

@@ -5,6 +5,7 @@ import streamlit as st
 from streamlit.elements.lib.column_types import ColumnConfig
 
 from app import queries, words
+from app.charts.text import counted
 from app.compare import seeds
 from app.compare.comparison import Comparison
 from app.compare.measures import MEASURES, of_what, spread
@@ -91,4 +92,5 @@ def draw_differences(chosen: Selection) -> None:
         st.caption("Nothing: these runs have the same config.")
     else:
         st.dataframe(differing.rename_axis("option"))
-        st.caption(f"{len(said) - len(differing)} more options are the same in all of them.")
+        same = len(said) - len(differing)
+        st.caption(f"{counted(same, 'more option')} {'is' if same == 1 else 'are'} the same in all of them.")

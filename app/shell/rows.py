@@ -8,6 +8,7 @@ import streamlit as st
 from app import words
 from app.charts.bands import Member, Order, Stack, orders
 from app.charts.cells import one_step_each
+from app.charts.text import counted
 from app.shell import address
 
 
@@ -35,7 +36,7 @@ def rows_sentence(stack: Stack, what: str) -> str:
     most = max(stack.rows, key=lambda row: len(row.layers))
     band = next(band for band in stack.bands if most in band.rows)
     of = f" of {words.plain(band.label)}" if band.label else ""
-    counts = f"{len(stack.row_of):,} layers → {len(stack.rows):,} rows"
+    counts = f"{counted(len(stack.row_of), 'layer')} → {counted(len(stack.rows), 'row')}"
     return f"{counts}: a row{of} is {what} of its {len(most.layers)} tensors."
 
 
@@ -43,5 +44,5 @@ def cells_sentence(cells: pd.DataFrame) -> str:
     """How many steps a cell stands for."""
     width = int(cells["width"].iloc[0])
     if one_step_each(cells):
-        return f"a cell a recorded step, of which {width:,} steps have one"
+        return f"one of every {width:,} steps was recorded; each is a cell"
     return "a cell a step" if width == 1 else f"a cell for {width:,} steps"

@@ -11,7 +11,7 @@ from app.charts.distribution import ratio_distribution
 from app.charts.hit_rates import MOST_PANELS, hit_rates_by_layer, hit_rates_over_time
 from app.charts.layer_curve import layer_curve
 from app.charts.metrics import metric_curves
-from app.charts.text import escape, label_margin, layer_ticks, ratio_text, ratio_ticks, shorten
+from app.charts.text import counted, escape, label_margin, layer_ticks, ratio_text, ratio_ticks, shorten
 from app.charts.theme import DARK, LIGHT, Line, lines, run_lines
 from app.shell.selection import HUES
 from tests.app.figures import LAYERS, metric, texts
@@ -261,3 +261,7 @@ def test_ticks_are_round_ratios():
 def test_as_many_layers_are_named_as_there_is_room_for():
     assert len(layer_ticks([f"layer {number}" for number in range(1000)], 440)["tickvals"]) <= 40
     assert label_margin(["x" * 500]) < 220
+
+
+def test_one_of_something_has_no_s():
+    assert [counted(count, "row") for count in (0, 1, 2_000)] == ["0 rows", "1 row", "2,000 rows"]

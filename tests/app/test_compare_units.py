@@ -92,3 +92,9 @@ def test_the_papers_figure_leaves_a_run_without_epochs_out(open_page: OpenPage, 
     page.toggle(key="whole_log").set_value(everything).run()
     assert set(lines(page, "paper")) == {"bound 1"}
     assert "steps has no epochs: not drawn by epoch." in text(page)
+
+
+def test_one_option_that_is_the_same_is_said_in_the_singular(open_page: OpenPage, tmp_path: Path):
+    write(tmp_path, "one", clip=1.0)
+    write(tmp_path, "other", clip=3.0, optimizer="lamb")
+    assert "1 more option is the same in all of them." in text(open_page("compare", tmp_path, "one", "other"))

@@ -63,7 +63,7 @@ def test_a_zoom_into_less_than_a_stride_shows_the_cell_that_it_lies_in(open_page
     assert (trace["dx"], filled(trace)) == (100, 1)
     (before,) = (each for each in figure(page, "layer_curve")["data"] if each["name"] == "before clipping")
     assert list(decoded(before["x"])) == [100]  # the step that was recorded, not its cell's middle
-    assert "a cell a recorded step, of which 100 steps have one" in text(page)
+    assert "one of every 100 steps was recorded; each is a cell" in text(page)
 
 
 @pytest.mark.parametrize(("at", "step"), [(1, 1), (2, 1), (50, 1), (99, 1), (100, 100), (450, 400), (1000, 1000)])

@@ -41,7 +41,7 @@ def test_no_column_is_empty_in_whole_and_in_part(open_page: OpenPage, strides: s
     shown = (edges[1:] > first) & (edges[:-1] < last)
     assert shown.any()
     assert np.isfinite(columns(page)[:, shown]).all()
-    expect(page.get_by_text("a cell a recorded step, of which 100 steps have one")).to_be_visible()
+    expect(page.get_by_text("one of every 100 steps was recorded; each is a cell")).to_be_visible()
 
 
 def test_the_table_of_a_chart_has_the_steps_that_were_recorded(open_page: OpenPage, strides: str):
