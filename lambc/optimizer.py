@@ -13,6 +13,7 @@ from torch.utils.hooks import RemovableHandle
 from lambc import rule, saved_state
 from lambc.batches import Batch, BatchStep, batch_of
 from lambc.bounds import EXEMPT, Bound, as_bound, to_plain
+from lambc.counts import steps_taken
 from lambc.norms import gradient_norms
 from lambc.options import make_plain, make_saveable
 from lambc.reports import Reports
@@ -85,8 +86,10 @@ class LayerwiseOptimizer(Reports, Optimizer):
                 "FullyShardedDataParallel (FSDP1) lays layers end to end and cuts where it likes, so their norms are "
                 "lost: shard the model with torch.distributed.fsdp.fully_shard (FSDP2)"
             )
-        # The count of steps lies in the groups, which a state_dict holds; every group has the same.
-        self.param_groups[-1]["step"] = self.param_groups[0].get("step", 0)
+        # The count of steps lies in the groups, which a state_dict holds; every group has the same. The state still has
+        # it where all groups were taken out and others put in.
+        first = self.param_groups[0]
+        self.param_groups[-1]["step"] = first["step"] if "step" in first else steps_taken(self) or 0
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore from a pickle, a deep copy or a state_dict; hooks stay with the optimizer they were registered at."""

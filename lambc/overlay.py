@@ -22,6 +22,7 @@ from lambc.trust_ratios import TrustRatioHooks, layer_names
 Decay = Literal["in", "apart"]
 Base = TypeVar("Base", bound=Optimizer)
 
+
 def over(optimizer: Base, clip: Clip = None, *, coefficient: float = 1.0, decay: Decay = "in") -> Base:
     """Lay a trust ratio over every step that `optimizer` takes (Eq. 2, with Eq. 3's bounds); returns the same object.
 

@@ -255,3 +255,15 @@ def test_a_replayed_cuda_graph_takes_the_same_steps(path):
         other.step()
     for a, b in zip(params, reference, strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_groups_that_are_put_in_the_place_of_all_others_go_on_with_the_count_of_steps():
+    param = torch.nn.Parameter(torch.ones(3))
+    param.grad = torch.ones(3)
+    optimizer = LAMBC([param])
+    for _ in range(5):
+        optimizer.step()
+    optimizer.param_groups.clear()
+    optimizer.add_param_group({"params": [param], "lr": 1e-3})
+    optimizer.step()
+    assert optimizer.param_groups[0]["step"] == 6
