@@ -78,8 +78,8 @@ def sample_sums(layers: Sequence[Layer]) -> Tensor:
     return sums.index_copy(1, torch.tensor([*known]).to(sums.device, non_blocking=True), found)
 
 
-def used_ratios(sums: Tensor, groups: Sequence[Mapping[str, Any]], dtypes: Sequence[torch.dtype]) -> Used:
-    """The ratios that the steps of layers used, by their `sample_sums`, groups and dtypes. No wait for the device.
+def used_ratios(sums: Tensor, rates: Sequence[float | Tensor], dtypes: Sequence[torch.dtype]) -> Used:
+    """The ratios that the steps of layers used, by their `sample_sums`, lrs and dtypes. No wait for the device.
 
     A sample's step along u is fitted by least squares; proven it is if nothing of it lies aside but rounding.
     """
@@ -90,7 +90,7 @@ def used_ratios(sums: Tensor, groups: Sequence[Mapping[str, Any]], dtypes: Seque
     size = torch.maximum(before, after)
     limit = (4 * rounding).clamp(min=_ARITHMETIC) + _ROUNDINGS * rounding * (size / squared).sqrt()
     proven = (aside <= limit) & (taken > 0)
-    return Used(torch.where(proven, taken, torch.nan) / _numbers([each["lr"] for each in groups], sums.device), limit)
+    return Used(torch.where(proven, taken, torch.nan) / _numbers(rates, sums.device), limit)
 
 
 class _Moments(NamedTuple):

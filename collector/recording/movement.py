@@ -18,12 +18,16 @@ HALVES = (torch.float16, torch.bfloat16)
 
 
 class Row(NamedTuple):
-    """A layer that is looked at: its column in the table, its group, and whether it had a gradient before the step."""
+    """A layer that is looked at: its column in the table, its group, and before the step the gradient and the lr.
+
+    lr: of the step, for a scheduler may have another once it is over; None if the group has none.
+    """
 
     column: int
     group: dict[str, Any]
     param: Tensor
     had_gradient: bool
+    lr: Any
 
 
 class Weights(NamedTuple):
@@ -91,12 +95,12 @@ class Movement:
         count = 2 + self._halves + has_gradients
         weight_norm, moved, *direct = self.sums[:count].sqrt().to(dtype)
         gradients = [direct.pop()] if has_gradients else []
-        rates = {id(row.group): _rate(row.group, moved) for row in rows}
+        rates = {id(row.group): _rate(row.lr, moved) for row in rows}
         lr = torch.stack([rates[id(row.group)] for row in rows])
         update_norm = torch.where(moved == 0, 0.0, moved / lr)
         unproven, used = torch.zeros_like(moved), None
         if self._adapts is not None:
-            used = used_ratios(self.sums[count:], [row.group for row in rows], [row.param.dtype for row in rows])
+            used = used_ratios(self.sums[count:], [row.lr for row in rows], [row.param.dtype for row in rows])
             used = Used(*(each.to(dtype) for each in used))
             if not self._adapts:  # then what is not 1 is what the sample does not know
                 used = used._replace(ratio=torch.where(_is(used, 1.0), 1.0, used.ratio))
@@ -150,8 +154,7 @@ def _most(weights: Weights) -> Tensor:
     return torch.tensor(bounds, dtype=weights.before[0].dtype).to(weights.before[0].device, non_blocking=True)
 
 
-def _rate(group: dict[str, Any], like: Tensor) -> Tensor:
-    lr = group.get("lr")
+def _rate(lr: Any, like: Tensor) -> Tensor:
     if isinstance(lr, Tensor):
         return lr.detach().reshape(()).to(like, non_blocking=True)
     return like.new_full((), float(lr) if isinstance(lr, Real) else 1.0)

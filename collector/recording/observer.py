@@ -199,6 +199,7 @@ class Observer:
             raise ValueError(f"the layers of {type(self._optimizer).__name__} {SHARDED_LATER}")
         self._in_parts = sharded
         rows = []
+        rates = {id(group): _kept(group.get("lr")) for group in self.param_groups}
         names = self._names(self.param_groups, layers)
         for column, (name, (group, param)) in enumerate(zip(names, params, strict=True)):
             if self._selection.has_layer(name) and not is_lazy(param):
@@ -208,7 +209,7 @@ class Observer:
                         f"and {type(self._optimizer).__name__} keeps no direction that is known: leave it out by "
                         "`exclude`, or take lambc.LAMBC with master_weights=True"
                     )
-                rows.append(Row(column, group, param, param.grad is not None))
+                rows.append(Row(column, group, param, param.grad is not None, rates[id(group)]))
         return rows
 
     def _copies(self, rows: list["Row"]) -> list["Weights"]:
@@ -286,6 +287,11 @@ class Observer:
         counts = zip(names, failed, tried, strict=False)
         unproven = [name for name, failures, steps in counts if failures > max(1, steps / 2)]
         return said | {"by": "state", "unproven": unproven}
+
+
+def _kept(lr: Any) -> Any:
+    """A learning rate that stays as it is when a scheduler writes into it."""
+    return lr.detach().clone() if isinstance(lr, Tensor) else lr
 
 
 def observers(

@@ -48,12 +48,17 @@ LAMBS = {
 }
 
 
+def how(contents: dict) -> list[dict]:
+    """How each optimizer was recorded, but for where checkpoints were taken."""
+    return [{key: value for key, value in said.items() if key != "checkpoints"} for said in contents["recorded"]]
+
+
 @pytest.mark.parametrize("case", LAMBS)
 def test_timms_lamb_is_recorded_as_lambc_says_of_itself(case, tmp_path):
     theirs, ours = LAMBS[case]
     found, contents = record(lambda named: timm.optim.Lamb(named, lr=1e-2, **theirs), tmp_path / "timm")
     expected, _ = record(lambda named: LAMBC(named, lr=1e-2, **ours), tmp_path / "lambc")
-    assert contents["recorded"] == [{"optimizer": "Lamb", "by": "state", "unproven": []}]
+    assert how(contents) == [{"optimizer": "Lamb", "by": "state", "unproven": []}]
     first = (found["step"] == 1) & found["layer"].str.endswith("bias")  # weights of zero: no ratio to speak of
     assert (found["outcome"] == expected["outcome"])[~first].all()
     assert found["weight_norm"].tolist() == pytest.approx(expected["weight_norm"].tolist(), rel=1e-6)
@@ -69,14 +74,14 @@ def test_timms_lamb_is_recorded_as_lambc_says_of_itself(case, tmp_path):
 def test_adamw_uses_no_ratio(lr, options, tmp_path):
     options = options | {"lr": torch.tensor(lr) if "lr" in options else lr}
     rows, contents = record(lambda named: AdamW(named, **options), tmp_path)
-    assert contents["recorded"] == [{"optimizer": "AdamW", "by": "state", "unproven": []}]
+    assert how(contents) == [{"optimizer": "AdamW", "by": "state", "unproven": []}]
     assert set(rows["outcome"]) == {"exempt"}
     assert set(rows["clipped_ratio"]) == {1.0}
 
 
 def test_adams_decay_lies_in_its_moments(tmp_path):
     rows, contents = record(lambda named: Adam(named, lr=1e-3, weight_decay=0.1), tmp_path)
-    assert contents["recorded"] == [{"optimizer": "Adam", "by": "state", "unproven": []}]
+    assert how(contents) == [{"optimizer": "Adam", "by": "state", "unproven": []}]
     assert set(rows["clipped_ratio"]) == {1.0}
 
 
@@ -115,7 +120,7 @@ def test_in_every_row_a_layer_moved_by_lr_times_the_used_ratio_times_the_update(
 @pytest.mark.parametrize("make", [NAdam, RAdam, SGD, Adafactor], ids=lambda make: make.__name__)
 def test_another_rule_is_recorded_by_how_far_it_moved_and_said_so(make, tmp_path):
     rows, contents = record(lambda named: make(named, lr=1e-3), tmp_path)
-    assert contents["recorded"] == [{"optimizer": make.__name__, "by": "step"}]
+    assert how(contents) == [{"optimizer": make.__name__, "by": "step"}]
     assert set(rows["outcome"]) == {"exempt"}
 
 
@@ -138,7 +143,7 @@ def test_a_class_of_ones_own_that_changes_the_step_is_not_adam(tmp_path):
                     param.data.sub_(param.grad.sign(), alpha=1e-3)
 
     _, contents = record(lambda named: Signed(named, lr=1e-3), tmp_path)
-    assert contents["recorded"] == [{"optimizer": "Signed", "by": "step"}]
+    assert how(contents) == [{"optimizer": "Signed", "by": "step"}]
 
 
 @pytest.mark.parametrize("lr", [1e-2, 1e-3, 1e-5])

@@ -349,3 +349,18 @@ def test_a_compiled_step_is_recorded_as_an_eager_one(tmp_path):
         step()
     assert [number for number, _, _ in seen] == [1, 2]
     assert seen[-1][2][1, 0].item() == pytest.approx(norm(model[0].weight.double() - before.double()) / 1e-2, rel=1e-4)
+
+
+def test_the_rate_is_that_of_the_step_also_where_a_scheduler_steps_right_after_it(tmp_path):
+    for lr in (0.5, torch.tensor(0.5)):
+        param = torch.nn.Parameter(torch.full((3,), 2.0))
+        param.grad = torch.ones(3)
+        optimizer = torch.optim.AdamW([("w", param)], lr=lr, weight_decay=0.0)
+        scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.1)
+        optimizer.register_step_post_hook(lambda *_, scheduler=scheduler: scheduler.step())
+        seen = tables(optimizer)
+        optimizer.step()
+        _, update_norm, _, clipped_ratio, _, _, rate = seen[0][2][:, 0].tolist()
+        assert rate == 0.5
+        assert clipped_ratio == 1
+        assert update_norm == pytest.approx(math.sqrt(3))
