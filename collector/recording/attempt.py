@@ -30,7 +30,7 @@ from collector.recording.options import Options
 from collector.recording.ranks import Agreement, asked_alone
 from collector.recording.recorder import Recorder
 from collector.recording.reentry import Calls
-from collector.recording.unseen import UnseenTraining
+from collector.recording.unseen import UnseenTraining, no_step_any_more, no_step_was_seen
 from collector.recording.writer import Writer
 
 
@@ -176,8 +176,11 @@ class Attempt:
         self._say_what_is_wrong()
         self.recorder.log(metrics, step, epoch)
         self._say_what_was_lost()
-        if self.recorder.never_stepped == [*range(len(self._sources))] and self._unseen.goes_on(step):
-            self._say_once(self._no_step_was_seen(self._optimizers))
+        if self.recorder.never_stepped == [*range(len(self._sources))]:
+            if self._unseen.goes_on(step):
+                self._say_once(no_step_was_seen(self._optimizers, self._optimizers, self._given))
+        elif step is None and not self._gave_up and self._unseen.goes_on_without(self.step):
+            self._say_once(no_step_any_more(self.step))
 
     def note_clip(self, values: dict[str, float | Tensor]) -> None:
         """Take what a clip of the gradients was (Collector.clip_grad_norm_), for the step that comes."""
@@ -248,7 +251,8 @@ class Attempt:
         self._say_how_it_ended(trouble)
         self._say_what_was_not_proven()
         if failure is None and (unseen := self.recorder.never_stepped):
-            self._say_once(self._no_step_was_seen([self._optimizers[number] for number in unseen]))
+            never = [self._optimizers[number] for number in unseen]
+            self._say_once(no_step_was_seen(never, self._optimizers, self._given))
 
     def _note_how_it_was_recorded(self) -> None:
         """For run.json: by the optimizer's own record, by its state, or by how far its steps went."""
@@ -307,16 +311,6 @@ class Attempt:
         record(said)
         self._clips.log()
         self._say_what_is_wrong()
-
-    def _no_step_was_seen(self, optimizers: Sequence[Any]) -> str:
-        kinds = ", ".join(dict.fromkeys(type(each).__name__ for each in optimizers))
-        wrapped = hasattr(self._given, "param_groups") and all(each is not self._given for each in optimizers)
-        inside = f" (inside of {type(self._given).__name__})" if wrapped else ""
-        what = "layers" if len(optimizers) == len(self._optimizers) else f"rows of {len(optimizers)} of its optimizers"
-        return (
-            f"has no {what}, since no step of {kinds}{inside} was seen: give Collector the very optimizer whose step() "
-            "your loop or trainer calls, before training begins"
-        )
 
     def _say_what_is_wrong(self) -> None:
         """Warn once of each trouble: on the training thread, where the user's filters hold."""

@@ -60,6 +60,7 @@ class Recorder:
         # Metrics with an axis of their own, whose earlier values, if any, lie before those that come.
         self._own_axis: set[str] | None = set() if resumed else None
         self._leader: Source | None = None  # the first that goes back, and says where attempts begin
+        self._has_gone_on = not resumed  # whether there was a step since the resume
         self._metrics_go_back = False
         self._models = models
         self._entries: list[MetricRow] = []
@@ -211,7 +212,11 @@ class Recorder:
 
     def _enter(self, source: Source, step: int) -> None:
         recorded = self._selection.has_step(step)
-        if source.record.layers is not source.layers or (recorded and source.may_have_other_params()):
+        if (
+            source.record.layers is not source.layers
+            or (recorded and source.may_have_other_params())
+            or not source.has_room_for(source.record.table)
+        ):
             try:
                 self._adopt(source)
             except torch.OutOfMemoryError as error:  # it is tried again in the next step
@@ -275,8 +280,10 @@ class Recorder:
         several = len(self._sources) > 1
         self._backlog.append(Rewind(step, source.names if several else None, leading=leading))
         if leading:
-            self._own_axis = set()
+            # What goes on where the log ends takes back nothing.
+            self._own_axis = None if self._resumed_after < step and not self._has_gone_on else set()
             self._metrics_go_back = True
+        self._has_gone_on = True
         if not several:
             self._rewind_metrics(step)
 

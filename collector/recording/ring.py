@@ -36,6 +36,11 @@ class Ring:
         """Where the tensors are kept."""
         return self._slots.device
 
+    @property
+    def shape(self) -> torch.Size:
+        """Of each tensor."""
+        return self._slots.shape[1:]
+
     def write(self, slot: int, value: Tensor) -> None:
         """Copy `value` into a slot, in the order of the current stream; nothing waits for the device.
 

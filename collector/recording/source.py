@@ -64,6 +64,10 @@ class Source:
         except RuntimeError:
             return True
 
+    def has_room_for(self, table: Tensor) -> bool:
+        """Whether the ring takes a table: with the norms of the gradients it has one row more."""
+        return not self.kept or (self.ring.shape[0], self.ring.device) == (len(table), table.device)
+
     def see_params(self) -> None:
         """Take note of the parameters in the groups' lists."""
         self._params = self._lists()

@@ -84,6 +84,32 @@ def test_with_max_grad_norm_they_are_there_unasked_beside_layers_that_have_none(
     assert logged(tmp_path) == {1: [*(pytest.approx(norm, rel=1e-6) for norm in norms[:2]), None, None]}
 
 
+def test_a_limit_that_comes_and_goes_costs_no_row(tmp_path):
+    model = network()
+    optimizer = LAMBC(model.named_parameters())
+    norms = {}
+    with Collector(optimizer, tmp_path, name="r", model=model):
+        for step, limit in enumerate((None, 1e-3, 1e-3, None), start=1):
+            optimizer.param_groups[0]["max_grad_norm"] = limit
+            given = give_gradients(model, step)
+            norms[step] = [pytest.approx(norm, rel=1e-6) if limit else None for norm in given]
+            optimizer.step()
+    assert logged(tmp_path) == norms
+
+
+def test_another_collector_that_asks_for_them_at_some_steps_costs_the_first_no_row(tmp_path):
+    model = network()
+    optimizer = LAMBC(model.named_parameters())
+    with (
+        Collector(optimizer, tmp_path, name="r", model=model),
+        Collector(optimizer, tmp_path / "other", name="o", model=model, gradients=True, every=2),
+    ):
+        for step in (1, 2, 3, 4):
+            give_gradients(model, step)
+            optimizer.step()
+    assert list(logged(tmp_path)) == [1, 2, 3, 4]
+
+
 def test_of_an_observed_step_it_is_that_of_the_gradient_which_the_closure_computed(tmp_path):
     model = network()
     optimizer = torch.optim.AdamW(model.named_parameters())

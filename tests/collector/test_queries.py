@@ -156,6 +156,24 @@ def test_a_result_is_told_by_run(tmp_path: Path):
     assert (result["best_test_accuracy"], result["last_test_accuracy"], result["broken_since"]) == (0.9, 0.7, 2)
 
 
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        ({5}, (None, 5, 1)),
+        ({5, 7, 60}, (60, 5, 3)),
+        ({5, *range(55, 61)}, (55, 5, 7)),
+        (set(range(1, 61)), (1, 1, 60)),
+        (set(), (None, None, None)),
+    ],
+)
+def test_a_loss_is_broken_since_it_was_last_finite(tmp_path: Path, broken: set[int], told: tuple):
+    with Collector(Emitter(["a"]), tmp_path, name="run") as collector:
+        for step in range(1, 61):
+            collector.log({"train/loss": math.nan if step in broken else 1.0, "test/loss": math.inf}, step=step)
+    asked = "SELECT broken_since, first_broken, broken_steps FROM run_results"
+    assert connect(tmp_path).sql(asked).fetchall() == [told]
+
+
 def test_an_empty_log_has_empty_answers(tmp_path: Path):
     log = connect(tmp_path)
     for question in (

@@ -389,3 +389,13 @@ def test_a_value_between_the_steps_of_two_optimizers_that_went_back_is_at_the_st
     assert connect(tmp_path).sql("SELECT step, value FROM metrics ORDER BY step").fetchall() == [
         (step, float(step)) for step in range(1, 6)
     ]
+
+
+def test_a_curve_that_begins_anew_each_epoch_stays_where_the_run_goes_on_at_its_end(emitter, tmp_path):
+    for attempt in range(2):
+        with Collector(emitter, tmp_path, name="r", resume=True) as collector:
+            emitter.say(attempt + 1)
+            for place in range(3):
+                collector.log({"curve": 10.0 * attempt + place}, step=place)
+    logged = connect(tmp_path).sql("SELECT step, value FROM metrics ORDER BY value").fetchall()
+    assert logged == [(0, 0), (1, 1), (2, 2), (0, 10), (1, 11), (2, 12)]

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from collector import Collector, connect
+from collector.recording.unseen import MANY
 from lambc import LAMBC, LARS
 
 UNSEEN = "run 'r' has no layers, since no step of SGD was seen: give Collector the very optimizer whose step()"
@@ -84,3 +85,33 @@ def test_a_call_of_step_without_gradients_is_no_step(tmp_path, steps_of, kind):
             optimizer.step()
         assert collector.step == 2
     assert steps_of(tmp_path / "r") == [1, 2]
+
+
+def test_an_optimizer_that_another_took_the_place_of_is_named_by_its_last_step(tmp_path):
+    trainer = Trainer()
+    collector = Collector(trainer.shown, tmp_path, name="r")
+    trainer.param.grad = torch.ones(3)
+    for _ in range(3):
+        trainer.shown.step()
+        collector.log({"loss": 1.0})
+
+    def train_unseen() -> None:
+        for _ in range(2 * MANY):
+            trainer.step()
+            collector.log({"loss": 1.0})
+
+    with pytest.warns(UserWarning, match="run 'r' has no rows after step 3, since its optimizer was not seen to step"):
+        train_unseen()
+    collector.close()
+
+
+def test_weights_that_are_swapped_for_a_measurement_are_no_training(tmp_path):
+    trainer = Trainer()
+    trainer.param.grad = torch.ones(3)
+    with Collector(trainer.shown, tmp_path, name="r") as collector:
+        for _ in range(2 * MANY):
+            trainer.shown.step()
+            for swapped in (0.5, 2.0):
+                with torch.no_grad():
+                    trainer.param.mul_(swapped)
+                collector.log({"test/loss": 1.0})
