@@ -67,7 +67,10 @@ def results() -> pd.DataFrame:
 
 
 def diverged_since(state: RunState) -> int | None:
-    """The first step with a training loss or a norm that is NaN or infinite; None for a run that did not diverge."""
+    """The step since which the training loss is NaN or infinite, or the first with such a norm, whichever is earlier.
+
+    None for a run that did not diverge.
+    """
     known = results().set_index("run")
     if state.run not in known.index or not known.loc[state.run, "diverged"]:
         return None

@@ -35,6 +35,8 @@ def findings(
         found.append(Finding(words.diverged(diverged_since), serious=True))
     if pd.notna(result["broken_since"]):
         found.append(Finding(f"loss not finite since step {int(result['broken_since']):,}"))
+    elif pd.notna(result["first_broken"]):
+        found.append(Finding(_broken_for_a_while(int(result["first_broken"]), int(result["broken_steps"]))))
     layers = int(not_finite["layers"].iloc[0])
     if layers:
         found.append(Finding(f"NaN or Inf in {_of(layers, len(rates))}"))
@@ -57,6 +59,11 @@ def clipped_nearly_always(rates: pd.DataFrame) -> tuple[int, int]:
     adapted = rates[rates["adapted"] > 0]
     hits = adapted["upper_hits"] + adapted["lower_hits"]
     return int((hits >= NEARLY_ALL * adapted["adapted"]).sum()), len(adapted)
+
+
+def _broken_for_a_while(first: int, steps: int) -> str:
+    where = f"1 step, at step {first:,}" if steps == 1 else f"{steps:,} steps, first at step {first:,}"
+    return f"loss was NaN or infinite in {where}"
 
 
 def _of(some: int, every: int) -> str:

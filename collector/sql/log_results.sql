@@ -11,7 +11,8 @@ WITH named AS (
         arg_max(value, step) AS last,
         max(value) FILTER (isfinite(value)) AS best,
         avg(value) FILTER (isfinite(value)) AS mean,
-        min(step) FILTER (NOT isfinite(value)) AS broken_since,
+        max(step) FILTER (isfinite(value)) AS last_finite,
+        list(DISTINCT step) FILTER (split = 'train' AND quantity = 'loss' AND NOT isfinite(value)) AS broken,
         list(value ORDER BY step, time) FILTER (
             quantity = 'accuracy' AND split IN ('test', 'validation') AND isfinite(value)
         ) AS curve,
@@ -35,7 +36,14 @@ SELECT
     any_value(best) FILTER (leads AND split = 'test' AND quantity = 'accuracy') AS best_test_accuracy,
     any_value(last) FILTER (leads AND split = 'test' AND quantity = 'accuracy') AS last_test_accuracy,
     any_value(last) FILTER (leads AND split = 'train' AND quantity = 'loss') AS last_train_loss,
-    any_value(broken_since) FILTER (leads AND split = 'train' AND quantity = 'loss') AS broken_since,
+    any_value(
+        CASE
+            WHEN NOT isfinite(last) THEN coalesce(
+                list_min(list_filter(broken, lambda step: step > coalesce(last_finite, -1))),
+                list_max(broken)
+            )
+        END
+    ) FILTER (leads AND split = 'train' AND quantity = 'loss') AS broken_since,
     any_value(mean) FILTER (name = 'train/images_per_second') AS images_per_second,
     min_by(name, rank) FILTER (leads AND quantity = 'accuracy' AND rank <= 2) AS accuracy_name,
     min_by(split, rank) FILTER (leads AND quantity = 'accuracy' AND rank <= 2) AS accuracy_of,
@@ -44,6 +52,8 @@ SELECT
     arg_min_null(last, rank) FILTER (leads AND quantity = 'accuracy' AND rank <= 2) AS last_accuracy,
     min_by(name, rank) FILTER (leads AND quantity = 'loss') AS loss_name,
     min_by(split, rank) FILTER (leads AND quantity = 'loss') AS loss_of,
-    arg_min_null(last, rank) FILTER (leads AND quantity = 'loss') AS last_loss
+    arg_min_null(last, rank) FILTER (leads AND quantity = 'loss') AS last_loss,
+    any_value(list_min(broken)) FILTER (leads AND split = 'train' AND quantity = 'loss') AS first_broken,
+    any_value(len(broken)) FILTER (leads AND split = 'train' AND quantity = 'loss') AS broken_steps
 FROM ranked
 GROUP BY run;
