@@ -26,6 +26,9 @@ _LEFT_BEHIND = {
 }
 """Options of torch's Adam, timm's Lamb and apex's FusedLAMB that are not ours, and the value that changes nothing."""
 
+_HOW = ("foreach", "fused", "capturable", "differentiable")
+"""Options that say how a step is computed, and not what it is: another optimizer's would choose a path for this one."""
+
 _OF_DECAY = {"decoupled_decay", "corrected_weight_decay", "decoupled_weight_decay"}
 
 
@@ -65,7 +68,9 @@ def restore(optimizer: "LayerwiseOptimizer", state_dict: dict[str, Any], before:
     """Put right what torch has loaded: options that were not saved, and state as this optimizer keeps it."""
     steps = [0]
     for group, saved_group, old in zip(optimizer.param_groups, state_dict["param_groups"], before, strict=True):
-        group |= {option: value for option, value in old.items() if option not in saved_group}
+        foreign = "clip" not in saved_group
+        kept = {option for option in old if option not in saved_group or (foreign and option in _HOW)}
+        group |= {option: old[option] for option in kept}
         group["clip"] = from_plain(group["clip"], old["clip"])
         make_plain(group)
         group["step"] = int(group["step"])
@@ -86,7 +91,8 @@ def restore(optimizer: "LayerwiseOptimizer", state_dict: dict[str, Any], before:
 
 def _say_what_came_along(optimizer: "LayerwiseOptimizer", saved_groups: list[dict[str, Any]]) -> None:
     """Warn that the state is another optimizer's: which of its options hold now, and which have no counterpart."""
-    options = [name for name in optimizer.defaults if any(name in group for group in saved_groups)]
+    found = {name for group in saved_groups for name in group}
+    options = [name for name in optimizer.defaults if name in found and name not in _HOW]
     left = sorted({f"{name}={group[name]}" for group in saved_groups for name in _LEFT_BEHIND if _acts(name, group)})
     warnings.warn(
         f"the state_dict is of another optimizer, from whose moments {type(optimizer).__name__} goes on: "

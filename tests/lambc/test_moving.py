@@ -59,7 +59,7 @@ MOVES = {
     "timm": (
         lambda params: timm.optim.Lamb(params, lr=1e-3, weight_decay=0.05, max_grad_norm=0.5),
         {},
-        "bias_correction, max_grad_norm, foreach come from it",
+        "bias_correction, max_grad_norm come from it",
     ),
     "timm-trust-clip": (
         lambda params: timm.optim.Lamb(params, lr=1e-3, trust_clip=True),
@@ -117,3 +117,17 @@ def test_a_state_of_ones_own_is_loaded_without_a_word():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         LAMB(params).load_state_dict(optimizer.state_dict())
+
+
+@pytest.mark.parametrize("how", ["foreach", "fused", "capturable", "differentiable"])
+def test_how_the_other_optimizer_computed_its_steps_is_left_behind(how):
+    params = parameters()
+    other = AdamW(params)
+    steps(params, other, range(1))
+    state = other.state_dict()
+    state["param_groups"][0][how] = True
+    optimizer = LAMBC(params)
+    before = optimizer.param_groups[0].get(how)
+    with pytest.warns(UserWarning, match="the state_dict is of another optimizer"):
+        optimizer.load_state_dict(state)
+    assert optimizer.param_groups[0].get(how) == before
