@@ -42,7 +42,7 @@ def draw(state: queries.RunState) -> None:
         events = together(listed)
         st.caption(f"{_count(listed)} in {looked_at}. Choose a row to see the place on the page Layers.")
         chosen = st.dataframe(
-            table(events.head(MOST_ROWS), state.steps),
+            table(events.head(MOST_ROWS), state.steps, queries.stride(state, 1, state.steps)),
             hide_index=True,
             height="auto" if len(events) <= 8 else 318,
             key=TABLE,
@@ -74,38 +74,52 @@ def together(events: pd.DataFrame) -> pd.DataFrame:
     keys = ["weight", "step", "kind", "quantity"]
     groups = ordered.groupby(keys, sort=False)
     found = groups.agg(layer=("layer", "first"), layers=("layer", "size"), last_step=("last_step", "max"))
-    largest = ordered.sort_values("size", ascending=False, kind="stable").drop_duplicates(keys).set_index(keys)
-    return found.join(largest[["before", "after", "steps"]]).reset_index()
+    largest = ordered.sort_values(["size", "last_step"], ascending=False, kind="stable")
+    largest = largest.drop_duplicates(keys).set_index(keys)
+    return found.join(largest[["before", "after", "last_after", "steps"]]).reset_index()
 
 
-def table(events: pd.DataFrame, last: int) -> pd.DataFrame:
-    """Events in words."""
+def table(events: pd.DataFrame, last: int, stride: int = 1) -> pd.DataFrame:
+    """Events in words. last: the last recorded step; stride: how far apart recorded steps are."""
     return pd.DataFrame(
         {
             "step": events["step"],
             "event": events["kind"].map(KINDS),
             "layers": events["layers"],
             "layer": [shorten(layer, 48) for layer in events["layer"]],
-            "what": [sentence(event, last) for _, event in events.iterrows()],
+            "what": [sentence(event, last, stride) for _, event in events.iterrows()],
         }
     )
 
 
-def sentence(event: pd.Series, last: int) -> str:
+def sentence(event: pd.Series, last: int, stride: int = 1) -> str:
     """What happened: ‖w‖ is NaN from then on; the ratio goes from 0.9 to 18 and back."""
     if event["kind"] != "jump":
-        return f"{NORMS[event['quantity']]} is {VALUES[event['kind']]} {_lasting(event, last)}"
-    before, after = event["before"], event["after"]
-    ending = {1: "", 2: " and back"}.get(event["steps"], f", and on for {event['steps']:,} steps")
-    ratios = f"the ratio goes from {ratio_text(before)} to {ratio_text(after)}{ending}"
+        return f"{NORMS[event['quantity']]} is {VALUES[event['kind']]} {_lasting(event, last, stride)}"
+    ratios = (
+        f"the ratio goes from {ratio_text(event['before'])} to {ratio_text(event['after'])}{_going_on(event, stride)}"
+    )
     return ratios if event["layers"] == 1 else f"the furthest: {ratios}"
 
 
-def _lasting(event: pd.Series, last: int) -> str:
-    if event["last_step"] == event["step"]:
-        return "for one step"
-    steps = event["last_step"] - event["step"] + 1
-    return "from then on" if event["last_step"] >= last else f"for {steps:,} steps"
+def _going_on(event: pd.Series, stride: int) -> str:
+    """What a ratio does after its first jump; it jumps in all of the steps."""
+    if event["steps"] == 1:
+        return ""
+    if event["steps"] == 2:
+        low, high = sorted((event["before"], event["last_after"]))
+        return " and back" if high < 10 * low else f", then to {ratio_text(event['last_after'])}"
+    return f", and on for {event['steps']:,} {'recorded steps' if stride > 1 else 'steps'}"
+
+
+def _lasting(event: pd.Series, last: int, stride: int) -> str:
+    """For how long, as far as one knows: nothing is known of the steps between two recorded ones."""
+    first, until, steps = event["step"], event["last_step"], event["steps"]
+    if until >= last:
+        return "from then on" if steps > 1 else "in the last recorded step"
+    if stride == 1 and until - first + 1 == steps:
+        return "for one step" if steps == 1 else f"for {steps:,} steps"
+    return "in one recorded step" if steps == 1 else f"in {steps:,} recorded steps, {first:,} to {until:,}"
 
 
 def _count(events: pd.DataFrame) -> str:

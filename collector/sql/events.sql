@@ -1,6 +1,7 @@
 -- A row is something unusual in a layer, which went on for `steps` of its steps from `step` to `last_step`. kind: 'nan',
 -- 'inf' or 'zero norm', and `quantity` says of what (a ratio is 'inf' where the norms are too far apart for a float); or
--- 'jump', where the ratio was tenfold, or a tenth, from one step to the next: `before` and `after` the first such step.
+-- 'jump', where the ratio was tenfold, or a tenth, from one step to the next: `before` and `after` the first such step, and
+-- `last_after` the last. Steps are recorded ones, and ratios those of adapted layers: no other ratio is looked at.
 -- Of each layer the first 20 of a kind are listed, and 1024 recorded steps are read, the first that have odd norms or a restless
 -- ratio; a row 'more' says from where to where there are, or may be, others, and in how many steps at most.
 --   SELECT layer, kind, step, quantity, before, after FROM events('demo', 1, 1000) ORDER BY step, layer;
@@ -96,6 +97,7 @@ found AS (
         CASE WHEN kind = 'jump' THEN 'trust_ratio' ELSE arg_min(quantity, step) END AS quantity,
         CASE WHEN kind = 'jump' THEN arg_min(before, step) END AS before,
         CASE WHEN kind = 'jump' THEN arg_min(after, step) END AS after,
+        CASE WHEN kind = 'jump' THEN arg_max(after, step) END AS last_after,
         row_number() OVER (PARTITION BY layer, kind ORDER BY min(step)) AS nth
     FROM stretches
     GROUP BY layer, kind, stretch
@@ -120,6 +122,6 @@ listed AS (
     FROM unlisted
     GROUP BY layer, jump
 )
-SELECT listed.layer, layers.position, kind, step, until AS last_step, steps, quantity, before, after
+SELECT listed.layer, layers.position, kind, step, until AS last_step, steps, quantity, before, after, last_after
 FROM listed
 LEFT JOIN layers ON layers.run = run AND layers.layer = listed.layer;

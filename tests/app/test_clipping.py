@@ -88,18 +88,20 @@ def test_a_hostile_layer_is_text():
 def event(**columns: object) -> dict:
     return {
         "layer": "a", "position": 0, "kind": "jump", "step": 5, "last_step": 5, "steps": 1,
-        "quantity": "trust_ratio", "before": 2.0, "after": 40.0,
+        "quantity": "trust_ratio", "before": 2.0, "after": 40.0, "last_after": 40.0,
     } | columns  # fmt: skip
 
 
-ODD = {"before": None, "after": None, "quantity": "weight_norm"}
+ODD = {"before": None, "after": None, "last_after": None, "quantity": "weight_norm"}
 
 
 @pytest.mark.parametrize(
     ("columns", "said"),
     [
         ({}, "the ratio goes from 2 to 40"),
-        ({"last_step": 6, "steps": 2}, "the ratio goes from 2 to 40 and back"),
+        ({"last_step": 6, "steps": 2, "last_after": 2.5}, "the ratio goes from 2 to 40 and back"),
+        ({"last_step": 6, "steps": 2, "last_after": 4000.0}, "the ratio goes from 2 to 40, then to 4,000"),
+        ({"last_step": 6, "steps": 2, "after": 4000.0}, "the ratio goes from 2 to 4,000, then to 40"),
         ({"last_step": 14, "steps": 10}, "the ratio goes from 2 to 40, and on for 10 steps"),
         ({"before": 0.0}, "the ratio goes from 0 to 40"),
         ({"after": 0.0}, "the ratio goes from 2 to 0"),
@@ -107,11 +109,33 @@ ODD = {"before": None, "after": None, "quantity": "weight_norm"}
         ({"kind": "inf", **ODD, "quantity": "update_norm"}, "‖update‖ is infinite for one step"),
         ({"kind": "inf", **ODD, "quantity": "trust_ratio"}, "the ratio is infinite for one step"),
         ({"kind": "zero norm", "last_step": 44, "steps": 40, **ODD}, "‖w‖ is 0 for 40 steps"),
+        ({"kind": "nan", "last_step": 44, "steps": 38, **ODD}, "‖w‖ is NaN in 38 recorded steps, 5 to 44"),
+        ({"kind": "nan", "step": 100, "last_step": 100, **ODD}, "‖w‖ is NaN in the last recorded step"),
     ],
 )
 def test_an_event_is_a_sentence(columns, said):
     (found,) = (row for _, row in together(pd.DataFrame([event(**columns)])).iterrows())
     assert sentence(found, last=100) == said
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"last_step": 300, "steps": 2, **ODD}, "‖w‖ is NaN in 2 recorded steps, 200 to 300"),
+        ({"last_step": 200, **ODD}, "‖w‖ is NaN in one recorded step"),
+        ({"last_step": 1000, "steps": 9, **ODD}, "‖w‖ is NaN from then on"),
+        ({"kind": "jump", "last_step": 400, "steps": 3}, "the ratio goes from 2 to 40, and on for 3 recorded steps"),
+    ],
+)
+def test_of_the_steps_between_two_recorded_ones_nothing_is_said(columns, said):
+    (found,) = (row for _, row in together(pd.DataFrame([event(kind="nan", step=200) | columns])).iterrows())
+    assert sentence(found, last=1000, stride=100) == said
+
+
+def test_of_layers_that_break_together_the_one_that_is_broken_longest_is_told():
+    rows = [event(kind="nan", **ODD), event(kind="nan", layer="b", last_step=9, steps=4, **ODD)]
+    (found,) = (row for _, row in together(pd.DataFrame(rows)).iterrows())
+    assert sentence(found, last=100) == "‖w‖ is NaN in 4 recorded steps, 5 to 9"
 
 
 def test_what_begins_in_several_layers_at_one_step_is_one_row():

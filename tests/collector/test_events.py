@@ -22,7 +22,7 @@ STEPS = 5000
 ENDS = [1, 700, 701, 2500, 4990, STEPS + 1]
 LISTED = 20
 
-COLUMNS = ["layer", "position", "kind", "step", "last_step", "steps", "quantity", "before", "after"]
+COLUMNS = ["layer", "position", "kind", "step", "last_step", "steps", "quantity", "before", "after", "last_after"]
 
 
 def norms(layer: str) -> tuple[np.ndarray, np.ndarray]:
@@ -125,12 +125,12 @@ def expected(rows: pd.DataFrame, first: int, last: int) -> list[tuple]:
             odd = odd_kind(w, u)
             now = None if odd or (row.lower, row.upper) == (1, 1) else ratio
             if odd is None and None not in (now, before) and abs(math.log10(now / before)) >= 1:
-                kind, quantity, values = "jump", "trust_ratio", (before, now)
+                kind, quantity, values = "jump", "trust_ratio", (before, now, now)
             else:
                 kind, quantity = odd or (None, None)
-                values = (None, None)
+                values = (None, None, None)
             if kind and going and going[1] == kind:
-                going[3], going[4] = row.step, going[4] + 1
+                going[3], going[4], going[-1] = row.step, going[4] + 1, values[-1]
             else:
                 going = [layer, kind, row.step, row.step, 1, quantity, *values] if kind else None
                 if going:
@@ -188,7 +188,7 @@ def test_of_a_noisy_layer_the_first_jumps_are_listed_and_the_others_summed_up(lo
     jumps = expected(every_row[every_row["layer"] == "noisy"], 1, STEPS)
     assert as_tuples(found[found["kind"] == "jump"]) == jumps[:LISTED]
     assert (more.step, more.last_step, more.quantity) == (jumps[LISTED][2], STEPS, "trust_ratio")
-    assert sum(steps for *_, steps, _, _, _ in jumps[LISTED:]) <= more.steps <= STEPS
+    assert sum(steps for *_, steps, _, _, _, _ in jumps[LISTED:]) <= more.steps <= STEPS
 
 
 def test_a_calm_run_has_no_events(tmp_path, every_row):
