@@ -74,6 +74,13 @@ def test_a_run_of_which_nothing_came_is_said_to_stand_where_it_does():
     assert sentence(run, pd.Series(dict(nothing) | {"diverged": True})) == "<b>new</b>: diverged, finished, step 0"
 
 
+def test_nearly_all_and_hardly_any_are_not_said_to_be_all_and_none():
+    run = pd.Series({"run": "r", "status": "finished", "last_step": 3000})
+    came = pd.Series({"diverged": None, "last_accuracy": 0.9996, "hit_rate": 1 / 3000})
+    said = "finished, step 3,000, accuracy &gt;99.9%, clipped in &lt;0.1% of its layer-steps"
+    assert sentence(run, came) == f"<b>r</b>: {said}"
+
+
 def test_a_page_is_whole(address: str):
     answer, page = ask(address, "/layers")
     assert int(answer.headers["content-length"]) == len(page)

@@ -3,11 +3,14 @@
 from decimal import ROUND_HALF_UP, Context, Decimal
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.charts.rounding import COLOUR_BITS, coarse, rounded
+from app.charts.hit_map import hit_map
+from app.charts.rounding import COLOUR_BITS, coarse, rounded, short_of_all
+from tests.app.figures import in_depth_order
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
@@ -56,3 +59,20 @@ def test_the_last_bits_are_zero():
 def test_a_colour_is_where_it_was(value: float):
     (sent,) = coarse(np.array([value], dtype=np.float32))
     assert abs(sent - value) <= abs(value) / 2 ** (COLOUR_BITS + 1)
+
+
+@given(share=st.floats(0, 1, width=32))
+@example(share=float(np.nextafter(np.float32(1), np.float32(0))))
+def test_a_share_is_said_to_be_all_where_it_is_all_alone(share: float):
+    (sent,) = short_of_all(np.array([share, np.nan], dtype=np.float32))[:1]
+    assert (written(100 * float(sent), 4) == 100) == (share == 1)
+    assert abs(sent - share) <= 1e-4
+
+
+def test_a_hit_map_says_so_of_both_bounds():
+    cells = pd.DataFrame({"row": [0], "step": [0], "width": 64, "rows": 64, "not_finite": 0})
+    rates = pd.DataFrame({"layer": ["a"], "first_hit": [None], "last_hit": [None]})
+    almost = cells.assign(upper_rate=0.999999, lower_rate=0.000001)
+    drawn = hit_map(almost, rates, stack=in_depth_order(["a"])).data[0]
+    assert drawn.hovertemplate.count(":.4~p}") == 2
+    assert np.allclose(drawn.customdata[0, 0], [0.9999, 0.000001], rtol=1e-6)
