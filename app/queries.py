@@ -212,6 +212,11 @@ def hit_rates(state: RunState) -> pd.DataFrame:
     )
 
 
+def not_adapted(rates: pd.DataFrame) -> pd.Series:
+    """Which layers, of those of `hit_rates`, are not adapted. One whose norms are never finite is no such layer."""
+    return (rates["adapted"] == 0) & (rates["lower"] == 1) & (rates["upper"] == 1)
+
+
 def hit_rate(state: RunState) -> float | None:
     """The share of all layers' steps in which a run was clipped; None if none could be."""
     rates = hit_rates(state)

@@ -77,7 +77,7 @@ def _sections(question: Question, suggested: Suggestion, apart: str) -> dict[str
     """The layers of the run with their bounds, under what is to be said of them."""
     kinds = queries.kinds(question.state)
     rates = queries.hit_rates(question.state).set_index("layer")
-    exempt = rates[(rates["adapted"] == 0) & (rates["lower"] == 1) & (rates["upper"] == 1)].index
+    exempt = rates[queries.not_adapted(rates)].index
     share = f"at most {100 * question.wanted:g}%"
 
     def clip(layer: str, bound: float) -> bound_code.Clip:

@@ -140,10 +140,13 @@ def _diverged(question: Question, since: int, states: dict[str, queries.RunState
     after = queries.rows_between(question.state, since, question.state.steps)
     others = [run for run, state in states.items() if queries.diverged_since(state) is None]
     better = f" Choose another run, as **{words.plain(shorten(others[-1], 40))}**." if others else ""
-    return (
-        f"**This run {words.diverged(since)}**: {after:,} of its {rows:,} layer-steps come after that, and the ratios "
-        f"before it are those of a run on its way there. No bound is suggested.{better}"
+    before = (
+        f"{after:,} of its {rows:,} layer-steps are from there on, and the ratios before it are those of a run on its "
+        "way there"
+        if after < rows
+        else f"none of its {rows:,} layer-steps is before that, so that there is no ratio to go by"
     )
+    return f"**This run {words.diverged(since)}**: {before}. No bound is suggested.{better}"
 
 
 def _say_if_clipped(state: queries.RunState, states: dict[str, queries.RunState]) -> None:

@@ -41,8 +41,10 @@ def _clipped(state: queries.RunState) -> str:
     adapted = rates[rates["adapted"] > 0]
     found = queries.clipped_throughout(state)
     always, never = (list(found.loc[found["clipped"] == clipped, "layer"]) for clipped in ("always", "never"))
-    if adapted.empty:
+    if queries.not_adapted(rates).all():
         return "no layer is adapted, so that none could be clipped."
+    if adapted.empty:
+        return "no layer could be clipped, since in all steps a norm was zero or not finite."
     if len(never) == len(adapted):
         return f"no layer was ever clipped: {_why(adapted)}."
     said = [

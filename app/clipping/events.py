@@ -32,12 +32,10 @@ def draw(state: queries.RunState) -> None:
     st.subheader(f"Unusual in {words.plain(shorten(state.run, 60))}", anchor=False)
     found = queries.events(state)
     listed, more = found[found["kind"] != "more"], found[found["kind"] == "more"]
-    looked_at = f"{int(queries.hit_rates(state)['rows'].sum()):,} layer-steps"
+    rates = queries.hit_rates(state)
+    looked_at = f"{int(rates['rows'].sum()):,} layer-steps"
     if listed.empty:
-        st.success(
-            f"Nothing unusual in {looked_at}: no NaN, no Inf, no norm of zero, and no ratio that jumped tenfold.",
-            icon=":material/check_circle:",
-        )
+        st.success(f"Nothing unusual in {looked_at}: {nothing(rates)}", icon=":material/check_circle:")
     else:
         events = together(listed)
         st.caption(f"{_count(listed)} in {looked_at}. Choose a row to see the place on the page Layers.")
@@ -64,6 +62,18 @@ def draw(state: queries.RunState) -> None:
             _show(state, events.iloc[chosen["selection"]["rows"][0]])
     if len(more):
         st.caption(_more(more))
+
+
+def nothing(rates: pd.DataFrame) -> str:
+    """What there is none of: ratios are looked at in adapted layers alone. rates: how often each layer was clipped."""
+    exempt = queries.not_adapted(rates)
+    if exempt.all():
+        return "no NaN, no Inf and no norm of zero. No layer is adapted, so that the ratios were not looked at."
+    few = int(exempt.sum())
+    but = (
+        f" Ratios were looked at in the {len(rates) - few:,} of {len(rates):,} layers that are adapted." if few else ""
+    )
+    return f"no NaN, no Inf, no norm of zero, and no ratio that jumped tenfold.{but}"
 
 
 def together(events: pd.DataFrame) -> pd.DataFrame:

@@ -28,17 +28,18 @@ def any_clipped(states: dict[str, queries.RunState]) -> bool:
     """Whether any layer of the runs was ever clipped; if not, the page says what there is to do."""
     if any(queries.hit_rate(state) for state in states.values()):
         return True
-    adapted = any(queries.hit_rates(state)["adapted"].any() for state in states.values())
-    st.info(
-        "None of these runs was ever clipped. "
-        + (
-            "A run gets a bound by `LAMBC(…, clip=1.0)`; the page Bounds shows what a bound would clip."
-            if adapted
-            else "Their optimizers adapt no layer, so that there is nothing for a bound to clip."
-        ),
-        icon=":material/content_cut:",
-    )
+    rates = pd.concat([queries.hit_rates(state) for state in states.values()])
+    st.info(f"None of these runs was ever clipped. {_why_none(rates)}", icon=":material/content_cut:")
     return False
+
+
+def _why_none(rates: pd.DataFrame) -> str:
+    """Why no layer was clipped, or what there is to do. rates: of the layers of all runs."""
+    if rates["adapted"].any():
+        return "A run gets a bound by `LAMBC(…, clip=1.0)`; the page Bounds shows what a bound would clip."
+    if queries.not_adapted(rates).all():
+        return "Their optimizers adapt no layer, so that there is nothing for a bound to clip."
+    return "In all steps of their adapted layers a norm was zero or not finite, so that there was no ratio to clip."
 
 
 def draw_by_layer(chosen: Selection, states: dict[str, queries.RunState]) -> None:

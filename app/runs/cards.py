@@ -61,6 +61,10 @@ def _verdict(
         result, rates, queries.not_finite(state), queries.events(state), queries.diverged_since(state)
     )
     if not found and run["status"] in ("running", "finished"):
+        if queries.not_adapted(rates).all():
+            return [":green-badge[:material/favorite: norms finite]"], [
+                "no layer is adapted: ratios were not looked at"
+            ]
         return [":green-badge[:material/favorite: healthy]"], []
     serious = [f":red-badge[:material/error: {each.sentence}]" for each in found if each.serious]
     others = [each.sentence for each in found if not each.serious]

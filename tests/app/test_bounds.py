@@ -179,7 +179,7 @@ def test_a_run_that_diverged_gets_no_bound(open_page: OpenPage, tmp_path: Path):
     assert page.selectbox(key="run").value == "calm"
     page.selectbox(key="run").set_value("broken").run()
     (said,) = (each.value for each in page.error)
-    assert "**This run diverged at step 150**: 204 of its 800 layer-steps come after that" in said
+    assert "**This run diverged at step 150**: 204 of its 800 layer-steps are from there on" in said
     assert "Choose another run, as **calm**." in said
     assert not page.code
     assert not page.main.get("bidi_component")  # no chart
