@@ -4,9 +4,9 @@
 --   SELECT steps, clipped, share FROM gradient_clips('demo-clip10');
 CREATE MACRO gradient_clips(run) AS TABLE
 SELECT
-    count(*) FILTER (name = 'grad_clip') AS steps,
-    count(*) FILTER (name = 'grad_clip' AND value < 1) AS clipped,
+    count(DISTINCT step) FILTER (name = 'grad_clip') AS steps,
+    count(DISTINCT step) FILTER (name = 'grad_clip' AND value < 1) AS clipped,
     clipped / nullif(steps, 0) AS share,
-    count(*) FILTER (name = 'grad_norm' AND NOT isfinite(value)) AS not_finite
+    count(DISTINCT step) FILTER (name = 'grad_norm' AND NOT isfinite(value)) AS not_finite
 FROM log.run_rows('metrics', run) AS rows
 WHERE name IN ('grad_norm', 'grad_clip');

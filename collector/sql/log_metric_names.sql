@@ -18,7 +18,7 @@ FROM (
         count(*) AS "values",
         min(step) AS first_step,
         max(step) AS last_step,
-        arg_max(value, step) AS last_value
+        last(value ORDER BY step, time) AS last_value
     FROM log.rows_of('metrics', runs)
     GROUP BY run, name
 ) AS named

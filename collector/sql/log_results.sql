@@ -8,7 +8,7 @@ WITH named AS (
         split,
         quantity,
         max(epoch) AS epochs,
-        arg_max(value, step) AS last,
+        last(value ORDER BY step, time) AS last, -- of several values at one step the one that was logged last
         max(value) FILTER (isfinite(value)) AS best,
         avg(value) FILTER (isfinite(value)) AS mean,
         max(step) FILTER (isfinite(value)) AS last_finite,

@@ -105,6 +105,19 @@ def test_a_clip_is_logged_at_the_step_that_it_was_made_for(tmp_path):
     ]  # fmt: skip
 
 
+def test_of_several_clips_in_a_step_the_step_counts_once(tmp_path):
+    model = nn.Linear(2, 1, bias=False)
+    optimizer = LAMBC(model.named_parameters())
+    with Collector(optimizer, tmp_path, name="r") as collector:
+        for norm in (5.0, 0.5):
+            model.weight.grad = torch.tensor([[0.6, 0.8]]) * norm
+            for most in (4.0, 2.0):
+                collector.clip_grad_norm_(model.parameters(), most)
+            optimizer.step()
+    found = connect(tmp_path).sql("SELECT steps, clipped, share FROM gradient_clips('r')").fetchall()
+    assert found == [(2, 1, 0.5)]
+
+
 def test_of_a_resumed_run_too_and_the_clips_that_it_takes_back_move_aside(tmp_path):
     model = nn.Linear(2, 1, bias=False)
     optimizer = LAMBC(model.named_parameters())

@@ -105,6 +105,15 @@ def test_of_two_names_of_a_role_the_one_with_most_values_counts(tmp_path: Path):
     assert result == {"last_loss": 1 / 40, "loss_name": "loss", "last_train_loss": 1 / 40}
 
 
+def test_of_several_values_at_the_last_step_the_last_that_was_logged_counts(tmp_path: Path):
+    log(tmp_path, "r", *((10, {"train/loss": value, "test/accuracy": value / 10}) for value in (3.0, 1.0, 2.0)))
+    (result,) = ask(tmp_path, "SELECT last_train_loss, last_test_accuracy FROM run_results")
+    assert result == {"last_train_loss": 2.0, "last_test_accuracy": 0.2}
+    assert ask(tmp_path, "SELECT DISTINCT last_value FROM metric_names WHERE name = 'train/loss'") == [
+        {"last_value": 2.0}
+    ]
+
+
 def test_metrics_over_tokens_leave_the_steps_to_the_rows(tmp_path: Path):
     log(tmp_path, "r", *((step * 1000, {"loss": 1.0}) for step in range(1, 41)), (40, {"lr": 0.1}))
     log(tmp_path, "metrics", (70, {"loss": 1.0}), steps=0)
