@@ -115,8 +115,8 @@ def percent(share: Any, digits: int = 1) -> str:
 
 
 def loss(value: Any) -> str:
-    """A loss in as many digits as one compares; NaN and Infinity as they are."""
-    return f"{value:.4g}" if value is not None else "—"
+    """A loss in as many digits as one compares, or NaN or Inf; a dash where there is none."""
+    return f"{value:.4g}".replace("nan", "NaN").replace("inf", "Inf") if value is not None else "—"
 
 
 def plain(name: str) -> str:

@@ -16,9 +16,6 @@ NUMBERED = 30
 ROW_NAMED = 11
 """From so many pixels on each row has its own."""
 
-ABOVE = 12
-"""Pixels above the bands for what their names begin with."""
-
 
 def left_margin(stack: Stack) -> int:
     """Room for the labels, in pixels."""

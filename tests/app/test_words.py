@@ -69,6 +69,14 @@ def test_a_run_took_until_its_end_or_its_last_sign_of_life():
     assert words.time_taken(run(None, started=pd.NaT)) is None
 
 
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(0.123456, "0.1235"), (float("nan"), "NaN"), (float("inf"), "Inf"), (-float("inf"), "-Inf"), (None, "—")],
+)
+def test_a_loss_is_said_as_one_compares_it(value, said):
+    assert words.loss(value) == said
+
+
 def test_markdown_in_a_name_is_text():
     assert words.plain("a*b_[c](d) :red[e]\nf") == r"a\*b\_\[c\]\(d\) \:red\[e\] f"
 
