@@ -12,7 +12,7 @@ from app.charts.curves_below import panels
 from app.charts.heatmap import Quantity, heatmap
 from app.charts.layers import family_pattern
 from app.charts.metric import Metric
-from app.charts.text import shorten
+from app.charts.text import counted, shorten
 from app.layers import questions
 from app.layers.choice import PATTERN
 from app.layers.one_layer import AT, LAYER, OPENED
@@ -190,4 +190,5 @@ def _rows_sentence(quantity: Quantity, stack: Stack) -> str:
 
 
 def _cells_sentence(cells: pd.DataFrame) -> str:
-    return f"{int(cells['rows'].sum()):,} rows → {len(cells):,} cells, {rows.cells_sentence(cells)}."
+    recorded = counted(int(cells["rows"].sum()), "row")
+    return f"{recorded} → {counted(len(cells), 'cell')}, {rows.cells_sentence(cells)}."

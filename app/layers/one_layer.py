@@ -137,7 +137,7 @@ def _says(cells: pd.DataFrame) -> str:
     elif single:
         said.append("The filled part is what clipping took away.")
     if single and width > 1:
-        said.append(f"A point a recorded step, of which {width:,} steps have one.")
+        said.append(f"One of every {width:,} steps was recorded; each is a point.")
     elif width > 1:
         said.append(
             f"{rows:,} rows → {len(cells):,} points of {width:,} steps: of ratios the geometric mean, of norms the "

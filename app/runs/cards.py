@@ -94,6 +94,7 @@ def _hits(chosen: Selection, run: pd.Series, result: pd.Series) -> None:
 
 
 def _number(label: str, value: str, beside: str) -> None:
+    value = value.replace(">", r"\>")  # which begins a quotation
     st.metric(label, value, beside, delta_color="off", delta_arrow="off")
 
 

@@ -98,7 +98,7 @@ def test_a_layer_is_explained_at_its_step_and_the_blocks_beside_it_are_a_press_a
     page = open_at(open_page, wide, "long", layer=QKV, at=str(FALL))
     said = text(page)
     assert "**At step 1,000:**" in said
-    assert "Since the step before: the update grew 16×" in said
+    assert "Since step 999: the update grew 16×" in said
     assert "Usually the ratio is 8." in said
     assert "5 of 6 were clipped in that step" in said
     page.button(key="block_◀").click().run()
