@@ -54,6 +54,8 @@ def test_a_click_opens_the_layer_that_is_furthest_apart_there(open_page: OpenPag
     expect(page.get_by_role("combobox", name="of run")).to_have_value("odd")
     page.go_back()
     page.wait_for_url("**/compare?**")
+    expect(page.get_by_role("heading", name="Compare", exact=True)).to_be_visible()
+    settle(page)  # one that is closed while it is being loaded anew may never say that it is
 
 
 def test_a_click_where_the_runs_are_equal_opens_a_layer_of_that_row(open_page: OpenPage, pair: str):
