@@ -71,7 +71,7 @@ def _row(run: dict[Any, Any]) -> dict[str, object]:
         "bound": words.bound(run).removeprefix("bound "),
         "batch": str(options.get("batch_size")),
         **{option: _text(options.get(option)) for option in ("optimizer", "model", "data")},
-        "steps": run["steps"],
+        "steps": run["last_step"],
         "duration": _seconds(words.time_taken(run)),
         "started": run["started"],
         "note": _note(run),

@@ -264,7 +264,7 @@ def columns(by: str, way: str) -> dict[str, ColumnConfig]:
         "optimizer": column.TextColumn(width=86),
         "model": column.TextColumn(width=96),
         "data": column.TextColumn(width=84),
-        "steps": column.NumberColumn(format="localized", width=70, help="The last step on the disk"),
+        "steps": column.NumberColumn(format="localized", width=70, help="The last step that the run took"),
         "duration": column.NumberColumn(format="compact", width=84, help="Hours, minutes, seconds"),
         "started": column.DatetimeColumn("started, UTC", format="YYYY-MM-DD HH:mm", width=132),
         "note": column.TextColumn(width=220),
