@@ -138,10 +138,12 @@ def choice(
 ) -> str:
     """One of some options, by `make` (as st.selectbox); what is shown of an option is what a mapping has for it."""
     value = recall(key, default)
-    hold(key, value if value in options else default)
+    value = value if value in options else default
+    hold(key, value)
     if isinstance(options, Mapping):
         how["format_func"] = options.__getitem__
-    chosen = str(make(label, list(options), key=key, persist_state="session", **how))
+    made = make(label, list(options), key=key, persist_state="session", **how)
+    chosen = value if made is None else str(made)  # None now and then where another page had a widget of this key
     note(key, chosen)
     return chosen
 
