@@ -38,6 +38,9 @@ def draw(chosen: Selection, state: queries.RunState, shown: tuple[int, int] | No
         at_step = matrix = None
         with notices.panel():
             at_step = questions.layers_at(state, step)
+            if at_step.empty:  # within the first stride, or in a gap of the log
+                step = questions.recorded_at(state, step) or step
+                at_step = questions.layers_at(state, step)
             matrix = _matrix(state, at_step, layer, left, chosen.theme)
         cells = questions.ratio_envelope(state, layer, first, last)
         if cells.empty:
@@ -71,7 +74,7 @@ def draw(chosen: Selection, state: queries.RunState, shown: tuple[int, int] | No
 
 
 def _choose(state: queries.RunState, steps: tuple[int, int]) -> tuple[str, int]:
-    """Which layer, and at which recorded step; beside them, the way to the layer in the blocks before and after it."""
+    """Which layer, and at which step; beside them, the way to the same layer of the blocks before and after it."""
     layers = queries.layers(state)
     named, at, before, after = st.columns([5, 1.3, 1.2, 1.2], vertical_alignment="bottom")
     layer = address.choice(
@@ -95,8 +98,8 @@ def _choose(state: queries.RunState, steps: tuple[int, int]) -> tuple[str, int]:
             args=(family[other].layer if there else layer,),
             width="stretch",
         )
-    recorded = questions.recorded_at(state, step)
-    return layer, step if recorded is None else recorded
+    stride = queries.stride(state, step, step)
+    return layer, step // stride * stride or step
 
 
 def _go_to(layer: str) -> None:
