@@ -68,15 +68,14 @@ class StepCount:
         return [[*state, step] for state, step in self._checkpoints.items()]
 
 
-def go_together(watched: Sequence[StepCount], optimizers: Sequence[Any]) -> None:
+def go_together(watched: Sequence[StepCount], others: Sequence[Any]) -> None:
     """Have those of a run's optimizers that keep no count go along with those that do, now and when these are loaded.
 
-    watched: of those that are observed; optimizers: all.
+    watched: of those that are observed; others: the optimizers that are not.
     """
+    counted = [each.step for each in watched if counts(each._optimizer)]
+    furthest = max([*counted, *(steps_taken(each) or 0 for each in others)], default=0)
     for each in watched:
         each._peers = [other for other in watched if other is not each]
-    known = {id(each._optimizer): each._taken() for each in watched}
-    taken = [known.get(id(each), steps_taken(each)) for each in optimizers]
-    if furthest := max(filter(None, taken), default=0):
-        for each in watched:
+        if furthest:
             each.go_along_with(furthest)

@@ -69,7 +69,7 @@ class Observer:
     Of a sharded layer (DTensor) each process looks at its part, and one all-reduce a recorded step makes the sums
     whole: every process must have an observer, and record the same steps and layers (collector.recording.ranks).
     together: whether they do; else layers that become sharded end the recording. checkpoints: what `said` has said of
-    the run before. on_checkpoint: is called when a state_dict is taken.
+    the run before. on_checkpoint: is called when a state_dict is taken, and asks what is `said` now.
 
     Raises ValueError for a parameter of half precision whose direction is not known.
     """
@@ -133,7 +133,7 @@ class Observer:
             self._optimizer.register_step_pre_hook(before),
             self._optimizer.register_step_post_hook(after),
             self._optimizer.register_load_state_dict_post_hook(lambda optimizer: self.count.loaded()),
-            self._optimizer.register_state_dict_pre_hook(lambda optimizer: self._try(self._note_checkpoint)),
+            self._optimizer.register_state_dict_pre_hook(lambda optimizer: self._try(self._on_checkpoint)),
         )
 
     def _try(self, part: Callable[..., None], *args: Any, **options: Any) -> None:
@@ -152,10 +152,6 @@ class Observer:
     def step(self) -> int:
         """The last step that was taken."""
         return self.count.step
-
-    def _note_checkpoint(self) -> None:
-        self.count.note_state()
-        self._on_checkpoint()
 
     @torch.no_grad()
     def _before_step(self, *, may_compute_gradients: bool) -> None:
@@ -324,7 +320,8 @@ def observers(
                 on_checkpoint=on_checkpoint,
             )
         found.append(each)
-    go_together([each.count for each in found if isinstance(each, Observer)], optimizers)
+    watched = [each.count for each in found if isinstance(each, Observer)]
+    go_together(watched, [each for each in found if not isinstance(each, Observer)])
     return found
 
 

@@ -60,7 +60,6 @@ class Recorder:
         # Metrics with an axis of their own, whose earlier values, if any, lie before those that come.
         self._own_axis: set[str] | None = set() if resumed else None
         self._leader: Source | None = None  # the first that goes back, and says where attempts begin
-        self._has_gone_on = not resumed  # whether there was a step since the resume
         self._metrics_go_back = False
         self._models = models
         self._entries: list[MetricRow] = []
@@ -269,6 +268,7 @@ class Recorder:
             self._leader = source
             for other in self._sources:
                 other.expect_any_step()
+        goes_on = self._holding and step > self._resumed_after  # where the log ends, so that nothing is taken back
         if self._holding:
             # What was logged before the first step of a resumed run belongs to the step before it.
             self._entries = [row if row.step is not None else row._replace(step=step - 1) for row in self._entries]
@@ -280,10 +280,8 @@ class Recorder:
         several = len(self._sources) > 1
         self._backlog.append(Rewind(step, source.names if several else None, leading=leading))
         if leading:
-            # What goes on where the log ends takes back nothing.
-            self._own_axis = None if self._resumed_after < step and not self._has_gone_on else set()
+            self._own_axis = None if goes_on else set()
             self._metrics_go_back = True
-        self._has_gone_on = True
         if not several:
             self._rewind_metrics(step)
 
