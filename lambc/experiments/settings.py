@@ -127,6 +127,8 @@ class Settings:
             raise ValueError(f"clip={spell(self.clip)!r}: adamw has no trust ratio to clip, so give none")
         if self.rule == "adamw" and self.exempt_1d:
             raise ValueError("exempt_1d=True: adamw adapts no layer, so leave it out")
+        if self.rule != "lars" and "larc" in spell(self.clip):
+            raise ValueError(f"clip={spell(self.clip)!r}: only LARS can bound a ratio so: give --rule lars")
         if self.replay and (self.rule, self.clip, self.schedule) != ("lamb", None, "constant"):
             raise ValueError(f"replay={self.replay!r}: only lamb replays rates, with clip=none and a constant schedule")
         if self.rule != "lamb" and not self.bias_correction:
