@@ -12,7 +12,7 @@ WITH named AS (
         max(value) FILTER (isfinite(value)) AS best,
         avg(value) FILTER (isfinite(value)) AS mean,
         max(step) FILTER (isfinite(value)) AS last_finite,
-        list(DISTINCT step) FILTER (split = 'train' AND quantity = 'loss' AND NOT isfinite(value)) AS broken,
+        list(step) FILTER (split = 'train' AND quantity = 'loss' AND NOT isfinite(value)) AS broken,
         list(value ORDER BY step, time) FILTER (
             quantity = 'accuracy' AND split IN ('test', 'validation') AND isfinite(value)
         ) AS curve,
@@ -54,6 +54,6 @@ SELECT
     min_by(split, rank) FILTER (leads AND quantity = 'loss') AS loss_of,
     arg_min_null(last, rank) FILTER (leads AND quantity = 'loss') AS last_loss,
     any_value(list_min(broken)) FILTER (leads AND split = 'train' AND quantity = 'loss') AS first_broken,
-    any_value(len(broken)) FILTER (leads AND split = 'train' AND quantity = 'loss') AS broken_steps
+    any_value(len(list_distinct(broken))) FILTER (leads AND split = 'train' AND quantity = 'loss') AS broken_steps
 FROM ranked
 GROUP BY run;
