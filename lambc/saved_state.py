@@ -69,8 +69,8 @@ def restore(optimizer: "LayerwiseOptimizer", state_dict: dict[str, Any], before:
     steps = [0]
     for group, saved_group, old in zip(optimizer.param_groups, state_dict["param_groups"], before, strict=True):
         foreign = "clip" not in saved_group
-        kept = {option for option in old if option not in saved_group or (foreign and option in _HOW)}
-        group |= {option: old[option] for option in kept}
+        kept = _HOW if foreign else ()
+        group |= {option: value for option, value in old.items() if option in kept or option not in saved_group}
         group["clip"] = from_plain(group["clip"], old["clip"])
         make_plain(group)
         group["step"] = int(group["step"])
