@@ -52,7 +52,7 @@ def draw(state: queries.RunState) -> None:
                 "layers": st.column_config.NumberColumn(
                     format="localized", width=64, help="In so many at the same step"
                 ),
-                "layer": st.column_config.TextColumn("layer, or the first of them", width=220),
+                "layer": st.column_config.TextColumn("layer, or the worst of them", width=220),
                 "what": st.column_config.TextColumn("what happened", width=400),
             },
         )
@@ -77,16 +77,19 @@ def nothing(rates: pd.DataFrame) -> str:
 
 
 def together(events: pd.DataFrame) -> pd.DataFrame:
-    """A row for each kind of event and step: the layers that have it there, the first of them, and the largest jump."""
+    """A row for each kind of event and step: in how many layers it is there, and what became of the worst of them.
+
+    The worst has the largest jump, or is odd for longest.
+    """
     sizes = (events["after"] / events["before"]).map(lambda factor: max(factor, 1 / factor) if factor else float("inf"))
     ordered = events.assign(size=sizes, weight=events["kind"].map(WEIGHTS))
     ordered = ordered.sort_values(["weight", "step", "position"], kind="stable")
     keys = ["weight", "step", "kind", "quantity"]
     groups = ordered.groupby(keys, sort=False)
-    found = groups.agg(layer=("layer", "first"), layers=("layer", "size"), last_step=("last_step", "max"))
-    largest = ordered.sort_values(["size", "last_step"], ascending=False, kind="stable")
-    largest = largest.drop_duplicates(keys).set_index(keys)
-    return found.join(largest[["before", "after", "last_after", "steps"]]).reset_index()
+    found = groups.agg(layers=("layer", "size"), last_step=("last_step", "max"))
+    worst = ordered.sort_values(["size", "last_step"], ascending=False, kind="stable")
+    worst = worst.drop_duplicates(keys).set_index(keys)
+    return found.join(worst[["layer", "before", "after", "last_after", "steps"]]).reset_index()
 
 
 def table(events: pd.DataFrame, last: int, stride: int = 1) -> pd.DataFrame:

@@ -135,6 +135,7 @@ def test_of_the_steps_between_two_recorded_ones_nothing_is_said(columns, said):
 def test_of_layers_that_break_together_the_one_that_is_broken_longest_is_told():
     rows = [event(kind="nan", **ODD), event(kind="nan", layer="b", last_step=9, steps=4, **ODD)]
     (found,) = (row for _, row in together(pd.DataFrame(rows)).iterrows())
+    assert found["layer"] == "b"
     assert sentence(found, last=100) == "‖w‖ is NaN in 4 recorded steps, 5 to 9"
 
 
@@ -150,7 +151,8 @@ def test_what_begins_in_several_layers_at_one_step_is_one_row():
     shown = table(together(pd.DataFrame(rows)), last=100)
     assert list(shown["step"]) == [8, 9, 5, 7, 1]  # what is not finite comes first, from where it began
     assert list(shown["layers"]) == [1, 1, 2, 1, 1]
-    assert list(shown.loc[2, ["layer", "what"]]) == ["a", "the furthest: the ratio goes from 2 to 400"]
+    # The layer that is named, and that a click opens, is the one whose numbers are told, and not the first of the two.
+    assert list(shown.loc[2, ["layer", "what"]]) == ["b", "the furthest: the ratio goes from 2 to 400"]
 
 
 def test_the_events_of_a_run_are_listed(open_page: OpenPage, unusual: Path):
