@@ -5,7 +5,7 @@ import streamlit as st
 
 from app import queries, words
 from app.charts.text import ratio_text, shorten
-from app.layers.one_layer import LAYER
+from app.layers.one_layer import AT, LAYER
 from app.layers.opened import open_page
 
 KINDS = {"nan": "✕ NaN", "inf": "✕ Inf", "jump": "⇅ jump", "zero norm": "○ zero norm"}
@@ -157,10 +157,9 @@ def _more(more: pd.DataFrame) -> str:
 
 
 def _show(state: queries.RunState, event: pd.Series) -> None:
-    """Go to the page Layers, with the event's layer and the steps around it."""
+    """Go to the page Layers: to the event's layer and the step where it begins, among those around it."""
     step, last_step = int(event["step"]), int(event["last_step"])
     stride = queries.stride(state, step, last_step)
     first = max(1, step - AROUND * stride)
     last = min(state.steps, step + MOST_SHOWN * stride, last_step + AROUND * stride)
-    st.session_state[LAYER] = event["layer"]
-    open_page(state, {LAYER: event["layer"]}, (first, last))
+    open_page(state, {LAYER: event["layer"], AT: str(step)}, (first, last))

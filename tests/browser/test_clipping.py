@@ -42,7 +42,7 @@ def test_an_event_leads_to_its_place(open_page: OpenPage, unusual: str):
     page.wait_for_url("**/layers?**")
     settle(page)
     expect(page.get_by_role("heading", name="Layers", exact=True)).to_be_visible()
-    assert {"layer=fc.weight", "steps=120-200"} <= set(page.url.split("?")[1].split("&"))
+    assert {"layer=fc.weight", "steps=120-200", "at=150"} <= set(page.url.split("?")[1].split("&"))
     expect(page.get_by_role("combobox", name="Layer", exact=True)).to_have_value("fc.weight")
     expect(page.get_by_role("combobox", name="of run")).to_have_value("unusual")
     shown = page.locator(".lambc-chart[data-drawn]").first.evaluate("(chart) => chart._fullLayout.xaxis.range")
@@ -51,12 +51,11 @@ def test_an_event_leads_to_its_place(open_page: OpenPage, unusual: str):
 
 def test_a_second_event_leads_to_another_place(open_page: OpenPage, unusual: str):
     page = open_page(f"{unusual}/clipping?runs=unusual")
-    for row, steps in ((0, "steps=120-200"), (1, "steps=51-112")):
+    for row, steps, at in ((0, "steps=120-200", "at=150"), (1, "steps=51-112", "at=81")):
         choose_row(page, row)
         page.wait_for_function(  # the run stays chosen
-            "(steps) => location.pathname === '/layers' && ['runs=unusual', steps].every((part) => "
-            "location.search.includes(part))",
-            arg=steps,
+            "(parts) => location.pathname === '/layers' && parts.every((part) => location.search.includes(part))",
+            arg=["runs=unusual", steps, at],
         )
         settle(page)
         page.get_by_test_id("stSidebarNav").get_by_role("link", name="Clipping").click()
