@@ -10,6 +10,11 @@ Side: TypeAlias = Literal["upper", "lower"]
 
 KINDS = ("convolution", "linear", "embedding", "norm", "bias", "other")
 
+_EMBEDDING = re.compile(
+    r"(^|\.)(\w*_)?(emb|embed|embedding|embeddings|wte|wpe)(_(tokens|positions|in|table))?(\.weight)?$", re.IGNORECASE
+)
+"""The name of an embedding. What is inside of a module of such a name (time_embedding.linear_1) may be anything."""
+
 
 def layer_kind(name: str, shape: Sequence[int] | None) -> str:
     """One of `KINDS`: a weight of one dimension is a norm's, a matrix a linear layer's or an embedding."""
@@ -21,7 +26,7 @@ def layer_kind(name: str, shape: Sequence[int] | None) -> str:
         case 1:
             return "norm"
         case 2:
-            return "embedding" if re.search(r"emb|wte|wpe", name, re.IGNORECASE) else "linear"
+            return "embedding" if _EMBEDDING.search(name) else "linear"
         case 3 | 4 | 5:
             return "convolution"
     return "other"
