@@ -22,6 +22,9 @@ FEWEST, COLUMNS = 16, 64
 """Cells from which a layer's median is taken where the map has none of its own: as many as rollups have, if not fewer
 than the one, and no more than the other. What is finer is made of the rows, which takes three times as long."""
 
+SAME = float(np.log10(1.02))
+"""A median factor that is no further from 1 is not said to be larger or smaller."""
+
 GUIDE = """
 - A **row** is a layer, a **column** a step, or several of them; both runs are asked for the same cells. With many
   layers a row stands for several of one kind, and has the colour of the one in which the runs are **furthest apart**.
@@ -138,26 +141,43 @@ def _by_layer(
 
 
 def _most(cells: pd.DataFrame, quantity: Quantity) -> str:
-    """Where the two runs differ most, in a sentence: by the median of a layer's factors, or its mean share."""
-    by_layer = cells.groupby("layer", sort=False)["apart"]
-    means = by_layer.median() if quantity.ratio else by_layer.mean()
-    layers, typical = list(means.index), means.to_numpy(dtype=float)
-    least = float(np.log10(1.02)) if quantity.ratio else 0.01
-    above, below = int((typical > least).sum()), int((typical < -least).sum())
-    most = int(np.abs(typical).argmax())
-    name = f"**{words.plain(shorten(layers[most], 60))}**"
+    """Where the two runs differ most, in a sentence."""
+    return _most_apart(cells) if quantity.ratio else _clipped_most(cells)
+
+
+def _most_apart(cells: pd.DataFrame) -> str:
+    """By each layer's median factor between the two runs at the same steps, which is no factor between two medians."""
+    typical = cells.groupby("layer", sort=False)["apart"].median()
+    above, below = int((typical > SAME).sum()), int((typical < -SAME).sum())
+    single = cells["rows"].max() <= 2  # a step of either run; of wider cells, a mean of each
+    where, about = ("Step by step", "") if single else (f"In means over {cells['width'].max():,} steps", "about ")
     if not above + below:
-        little = "a median of 2 %" if quantity.ratio else "a point over these steps"
-        return f"No layer of A differs from that of B by more than {little}."
-    if quantity.ratio:
-        factor = 10 ** abs(typical[most])
-        by = f"a factor of **{factor:.3g}**" if typical[most] > 0 else f"a factor of **1/{factor:.3g}**"
-        furthest = 10 ** float(cells["apart"].abs().max())
-        said = f"In A the median ratio is larger in {above} and smaller in {below} of {counted(len(layers), 'layer')}"
-        said += ", by over 2 %"
-        return f"{said}; most in {name}, by {by}. In single cells they are up to {ratio_text(furthest)} times apart."
-    said = f"A is clipped more often in {above} and less often in {below} of {counted(len(layers), 'layer')}"
-    return f"{said}; they differ most in {name}, by **{100 * typical[most]:+.0f} points** over these steps."
+        return f"{where}, A's ratio is typically that of B in every layer, within a median factor of 1.02."
+    name, most = _furthest(typical)
+    factor = f"**{10**most:.3g}**" if most > 0 else f"**1/{10**-most:.3g}**"
+    furthest = ratio_text(10 ** float(cells["apart"].abs().max()))
+    return (
+        f"{where}, A's ratio is typically larger in {about}{above:,} and smaller in {about}{below:,} of "
+        f"{counted(len(typical), 'layer')}, by over 2 %; most in {name}, by a median factor of {about}{factor}. "
+        f"In single {'steps' if single else 'cells'} they are up to {furthest} times apart."
+    )
+
+
+def _clipped_most(cells: pd.DataFrame) -> str:
+    """By the share of steps in which each layer is clipped."""
+    means = cells.groupby("layer", sort=False)["apart"].mean()
+    above, below = int((means > 0.01).sum()), int((means < -0.01).sum())
+    if not above + below:
+        return "No layer of A is clipped more or less often than that of B by over a point over these steps."
+    name, most = _furthest(means)
+    said = f"A is clipped more often in {above:,} and less often in {below:,} of {counted(len(means), 'layer')}"
+    return f"{said}; they differ most in {name}, by **{100 * most:+.0f} points** over these steps."
+
+
+def _furthest(by_layer: pd.Series) -> tuple[str, float]:
+    """The layer of the value furthest from 0, as text, and that value."""
+    place = int(np.abs(by_layer.to_numpy(dtype=float)).argmax())
+    return f"**{words.plain(shorten(by_layer.index[place], 60))}**", float(by_layer.iloc[place])
 
 
 def _says(states: dict[str, RunState], one: str, other: str, stack: bands.Stack, cells: pd.DataFrame) -> str:

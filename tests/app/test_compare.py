@@ -315,6 +315,35 @@ def test_runs_whose_ratios_swing_about_1_alike_are_alike_in_a_cell_of_many_steps
     assert factors.max() < 1.03
 
 
+def write_ratios(root: Path, name: str, ratios: list[float]) -> None:
+    emitter = Emitter(["a"])
+    with Collector(emitter, root, name=name) as collector:
+        for step, ratio in enumerate(ratios, 1):
+            emitter.say(step, torch.tensor([[ratio], [1.0], [ratio], [ratio], [0.0], [torch.inf], [0.01]]))
+            collector.log({"train/loss": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        # The medians are 2 and 2.2; the factors between the two runs at the same step are 4.4, 0.55 and 0.55.
+        (100, "Step by step, A's ratio is typically larger in 0 and smaller in 1 of 1 layer, by over 2 %; most in "
+         "**a**, by a median factor of **1/1.82**. In single steps they are up to 4.4 times apart."),
+        # Over three steps the geometric mean of one is 1.1 times that of the other.
+        (3, "In means over 16 steps, A's ratio is typically larger in about 1 and smaller in about 0 of 1 layer, by "
+         "over 2 %; most in **a**, by a median factor of about **1.1**. In single cells they are up to 1.2 times apart."),
+    ],
+)  # fmt: skip
+def test_the_sentence_of_a_difference_is_of_the_factors_between_the_runs_and_says_of_which_steps(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int, said: str
+):
+    write_ratios(tmp_path, "b", 13 * [1.0, 4.0, 2.0])
+    write_ratios(tmp_path, "a", 13 * [4.4, 2.2, 1.1])
+    monkeypatch.setattr("app.plotly_view.WIDTHS", (columns,))
+    page = open_page("compare", tmp_path, "b", "a")
+    assert next(each.value for each in page.markdown if "typically" in each.value) == said
+
+
 def test_a_shorter_run_is_compared_over_the_steps_that_both_have(open_page: OpenPage, log: Path):
     page = open_page("compare", log, "lamb", "lamb-seed1")
     assert array(figure(page, "difference_map")["data"][0]["z"]).shape == (3, 20)
