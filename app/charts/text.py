@@ -8,6 +8,9 @@ from collections.abc import Sequence
 ISOLATE = "\u2068{}\u2069"
 """Keeps a name that is written from right to left from turning round the text beside it."""
 
+_DECADES, _THIRDS, _SEVENTHS = (1.0,), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
+"""What is written of each decade of a logarithmic axis: the fewest that tell where one is."""
+
 
 def shorten(name: str, length: int = 30) -> str:
     """A name of at most `length` characters; what is left out is the middle, as names differ at their ends."""
@@ -31,12 +34,24 @@ def ratio_text(ratio: float) -> str:
 
 
 def ratio_ticks(lowest: float, highest: float) -> list[float]:
-    """Ratios to write on a logarithmic axis from 10**lowest to 10**highest: 1, 2 and 5 of each decade, or decades."""
-    steps = (1.0, 2.0, 5.0) if highest - lowest <= 3 else (1.0,)
-    decades = range(math.floor(lowest), math.ceil(highest) + 1)
-    ticks = [step * 10.0**decade for decade in decades for step in steps]
-    within = [tick for tick in ticks if lowest - 1e-9 <= math.log10(tick) <= highest + 1e-9]
-    return within or [10.0 ** ((lowest + highest) / 2)]
+    """Ratios to write on a logarithmic axis from 10**lowest to 10**highest: of each decade as many as give three."""
+    within: list[float] = []
+    for steps in (_DECADES, _THIRDS, _SEVENTHS) if highest - lowest > 3 else (_THIRDS, _SEVENTHS):
+        ticks = [step * 10.0**decade for decade in range(math.floor(lowest), math.ceil(highest) + 1) for step in steps]
+        within = [tick for tick in ticks if lowest - 1e-9 <= math.log10(tick) <= highest + 1e-9]
+        if len(within) >= 3:
+            break
+    return within if len(within) > 1 else _even(10.0**lowest, 10.0**highest)
+
+
+def _even(low: float, high: float) -> list[float]:
+    """Round numbers at equal distances, for so short an axis that its logarithm tells little."""
+    if high < 1.01 * low:  # three digits tell no more apart
+        return [math.sqrt(low * high)]
+    rough = (high - low) / 5
+    size = 10.0 ** math.floor(math.log10(rough))
+    step = next(size * each for each in (1, 2, 5, 10) if size * each >= rough)
+    return [number * step for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def counted(count: int, noun: str) -> str:

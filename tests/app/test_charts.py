@@ -1,4 +1,5 @@
 import itertools
+import math
 import tomllib
 from importlib import resources
 
@@ -111,7 +112,7 @@ def test_of_odd_values_what_can_be_drawn_is_drawn_and_named():
     figure = layer_curve(envelope(STEPS.assign(trust_ratio=np.nan, weight_norm=0.0, update_norm=np.inf)))
     assert list(named(figure)["after clipping"].y) == [0.5, 1, 1, 0.8]
     assert [label.text for label in figure.layout.annotations] == ["upper bound 1", "after clipping"]
-    assert list(figure.layout.yaxis.tickvals) == [0.5, 1]
+    assert list(figure.layout.yaxis.tickvals) == pytest.approx([0.4, 0.5, 0.7, 1])
 
 
 def test_upper_hits_go_to_the_right_and_lower_ones_to_the_left():
@@ -255,7 +256,21 @@ def test_a_ratio_is_written_as_one_says_it():
 def test_ticks_are_round_ratios():
     assert ratio_ticks(-1, 1) == pytest.approx([0.1, 0.2, 0.5, 1, 2, 5, 10])
     assert ratio_ticks(-3, 3) == pytest.approx([0.001, 0.01, 0.1, 1, 10, 100, 1000])
-    assert len(ratio_ticks(0.31, 0.32)) == 1
+
+
+@pytest.mark.parametrize(
+    ("lowest", "highest", "ticks"),
+    [
+        (math.log10(0.9), math.log10(6), [1, 2, 5]),
+        (math.log10(0.9), math.log10(4.5), [1, 1.5, 2, 3, 4]),
+        (math.log10(6), math.log10(24), [7, 10, 15, 20]),
+        (-0.1, 0.1, [0.8, 0.9, 1, 1.1, 1.2]),
+        (math.log10(5.1), math.log10(6.9), [5.5, 6, 6.5]),
+        (0.3, 0.3001, [10**0.30005]),
+    ],
+)
+def test_a_short_axis_has_enough_numbers_to_read_it(lowest, highest, ticks):
+    assert ratio_ticks(lowest, highest) == pytest.approx(ticks)
 
 
 def test_as_many_layers_are_named_as_there_is_room_for():
