@@ -11,11 +11,13 @@ from app.charts.theme import LIGHT, Theme
 _SMALLEST = 1e-12
 """A logarithmic axis has no zero."""
 
+_NORMS = ("weight_norm", "update_norm")
+
 
 def layer_curve(cells: pd.DataFrame, *, left: int = 76, at: int | None = None, theme: Theme = LIGHT) -> go.Figure:
     """Above, the ratio before and after clipping; below, ‖w‖ and ‖update‖.
 
-    Where a cell has several recorded steps, the line of a ratio is the geometric mean and that of a norm the largest,
+    Where no ratio can be taken, since a norm is 0 or not finite, that before clipping has a gap. Where a cell has several recorded steps, the line of a ratio is the geometric mean and that of a norm the largest,
     and the band about it reaches from the smallest to the largest; where each has one, what clipping took away is
     filled, unless the layer is not adapted.
 
@@ -24,23 +26,24 @@ def layer_curve(cells: pd.DataFrame, *, left: int = 76, at: int | None = None, t
     left: pixels at the left, so that the steps lie under those of a heatmap above. at: a step to mark.
     """
     figure = go.Figure(layout={"template": theme.template, "height": 430})
+    cells = _with_gaps(cells)
     single = bool((cells["rows"] == 1).all())
     middle = cells["last_step"] if single else cells["step"] + (cells["width"] - 1) / 2
     if not single:
         _draw_band(figure, middle, cells, "trust_ratio", theme.upper)
         _draw_band(figure, middle, cells, "clipped_ratio", theme.text)
-    after = _line(middle, _mean(cells, "clipped_ratio"), "after clipping", theme.text, 2)
-    before = _line(middle, _mean(cells, "trust_ratio"), "before clipping", theme.upper, 1.5)
+    before, after = _mean(cells, "trust_ratio"), _mean(cells, "clipped_ratio")
     if single and not exempt(cells):
-        before.update(fill="tonexty", fillcolor=_faded(theme.upper))
-    figure.add_traces([after, before])
+        _draw_area(figure, middle, after, before, "clipped away", theme.upper)
+    figure.add_trace(_line(middle, after, "after clipping", theme.text, 2))
+    figure.add_trace(_line(middle, before, "before clipping", theme.upper, 1.5))
     _draw_bounds(figure, middle, cells, theme)
     for name, column, colour in (("‖w‖", "weight_norm", theme.runs[2]), ("‖update‖", "update_norm", theme.runs[3])):
         if not single:
             _draw_band(figure, middle, cells, column, colour, axis="y2")
         figure.add_trace(_line(middle, cells[f"{column}_max"], name, colour, 1.5, axis="y2"))
     ratios = [cells[f"{column}_{end}"] for column in ("trust_ratio", "clipped_ratio") for end in ("min", "max")]
-    norms = [cells[f"{column}_{end}"] for column in ("weight_norm", "update_norm") for end in ("min", "max")]
+    norms = [cells[f"{column}_{end}"] for column in _NORMS for end in ("min", "max")]
     figure.update_layout(
         margin={"l": left, "r": RIGHT, "t": 8, "b": 44},
         hovermode="x unified",
@@ -63,6 +66,18 @@ def _exempt(cells: pd.DataFrame) -> pd.Series:
     return (cells["lower"] == 1) & (cells["upper"] == 1)
 
 
+def has_ratio(cells: pd.DataFrame) -> pd.Series:
+    """Whether a ratio could be taken in some step of each cell: in none where a norm is 0 or not finite throughout."""
+    norms = [(cells[f"{norm}_min"].astype(float), cells[f"{norm}_max"].astype(float)) for norm in _NORMS]
+    return pd.Series(np.logical_and.reduce([(low < np.inf) & (high > 0) for low, high in norms]), cells.index)
+
+
+def _with_gaps(cells: pd.DataFrame) -> pd.DataFrame:
+    """Without the ratio before clipping where none could be taken: the log has a 1 there, as the step used it."""
+    ratios = [name for name in cells if name.startswith("trust_ratio_")]
+    return cells.assign(**{name: cells[name].astype(float).where(has_ratio(cells)) for name in ratios})
+
+
 def _mean(cells: pd.DataFrame, column: str) -> pd.Series:
     return cells[f"{column}_geometric_mean"].clip(lower=_SMALLEST)
 
@@ -72,14 +87,30 @@ def _draw_band(
 ) -> None:
     """From the smallest to the largest of each cell."""
     what = {"trust_ratio": "before", "clipped_ratio": "after", "weight_norm": "‖w‖", "update_norm": "‖update‖"}[column]
-    for end, fill in (("min", None), ("max", "tonexty")):
-        name = f"{what}, {'smallest' if end == 'min' else 'largest'}"
-        edge = _line(steps, cells[f"{column}_{end}"].clip(lower=_SMALLEST), name, colour, 0, axis)
-        edge.update(fill=fill, fillcolor=_faded(colour))
-        figure.add_trace(edge)
+    low, high = (cells[f"{column}_{end}"].clip(lower=_SMALLEST) for end in ("min", "max"))
+    _draw_area(figure, steps, low, high, f"{what}, range", colour, axis)
+    figure.add_trace(_line(steps, low, f"{what}, smallest", colour, 0, axis))
+    figure.add_trace(_line(steps, high, f"{what}, largest", colour, 0, axis))
 
 
-def _line(steps: pd.Series, values: pd.Series, name: str, colour: str, width: float, axis: str = "y") -> go.Scatter:
+def _draw_area(
+    figure: go.Figure, steps: pd.Series, low: pd.Series, high: pd.Series, name: str, colour: str, axis: str = "y"
+) -> None:
+    """Fill between two lines, each stretch for itself: a fill from line to line would go on over the gaps of one."""
+    edges = pd.DataFrame({"x": steps.astype(float), "low": low.astype(float), "high": high.astype(float)})
+    there = np.isfinite(edges).all(axis=1)
+    stretches = [its for _, its in edges[there].groupby((there != there.shift()).cumsum()[there]) if len(its) > 1]
+    if not stretches:
+        return
+    x = [part for its in stretches for part in (its["x"], its["x"][::-1], [np.nan])]
+    y = [part for its in stretches for part in (its["low"], its["high"][::-1], [np.nan])]
+    area = _line(steps, np.concatenate(y), name, colour, 0, axis)
+    figure.add_trace(area.update(x=np.concatenate(x), fill="toself", fillcolor=_faded(colour), hoverinfo="skip"))
+
+
+def _line(
+    steps: pd.Series, values: pd.Series | np.ndarray, name: str, colour: str, width: float, axis: str = "y"
+) -> go.Scatter:
     return go.Scatter(
         x=steps,
         y=values,

@@ -8,7 +8,7 @@ from app import band_cells, queries, words
 from app.charts.bands import Member, numbers
 from app.charts.block_matrix import block_matrix
 from app.charts.distribution import ratio_distribution
-from app.charts.layer_curve import exempt, layer_curve
+from app.charts.layer_curve import exempt, has_ratio, layer_curve
 from app.charts.theme import Theme
 from app.layers import questions
 from app.layers.explanation import explain
@@ -146,6 +146,8 @@ def _says(cells: pd.DataFrame) -> str:
             f"{rows:,} rows → {len(cells):,} points of {width:,} steps: of ratios the geometric mean, of norms the "
             "largest, and the whole range about it."
         )
+    if not has_ratio(cells).all():
+        said.append("A gap is where no ratio could be taken, since a norm was 0 or not finite; such a step used 1.")
     said.append(
         "The ratio is ‖w‖ / ‖update‖, with LARS times the trust coefficient: it rises when the weights grow or the "
         "update shrinks."

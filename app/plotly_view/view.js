@@ -141,7 +141,8 @@ function rowsDrawn(trace) {
 
 function saveTable(view) {
   const { xaxis } = view.chart._fullLayout;
-  const rows = view.chart._fullData.flatMap(rowsDrawn).filter((row) => row.length === 3 || field(row[3]) !== "");
+  const drawn = view.chart._fullData.filter((trace) => trace.fill !== "toself"); // an area, whose edges are traces, too
+  const rows = drawn.flatMap(rowsDrawn).filter((row) => row.length === 3 || field(row[3]) !== "");
   const columns = view.chart.data.find((trace) => trace.meta?.columns)?.meta.columns ?? ["value"];
   const along = title(xaxis, "x");
   // A point that stands for several steps lies in their middle: of two, the first.

@@ -70,7 +70,8 @@ def test_a_cell_of_many_steps_shows_how_far_they_reach():
     assert list(drawn["before clipping"].y) == [0.5, 2, 4, 0.8]
     assert list(drawn["before, smallest"].y) == [0.25, 1, 2, 0.4]
     assert list(drawn["before, largest"].y) == [1, 4, 8, 1.6]
-    assert drawn["before, largest"].fill == "tonexty"
+    assert drawn["before, range"].fill == "toself"
+    assert list(drawn["before, range"].y[:8]) == [0.25, 1, 2, 0.4, 1.6, 8, 4, 1]  # there below, and back above
     assert list(drawn["‖w‖, largest"].y) == [2, 4, 8, 1.6]
 
 
@@ -96,8 +97,31 @@ def test_a_layer_without_bounds_has_no_line_for_them():
 
 def test_what_a_layer_that_is_not_adapted_would_have_had_was_not_clipped_away():
     drawn = named(layer_curve(envelope(STEPS.assign(lower=1.0, upper=1.0, clipped_ratio=1.0))))
-    assert not {"upper bound", "lower bound"} & set(drawn)
-    assert drawn["before clipping"].fill is None
+    assert not {"upper bound", "lower bound", "clipped away"} & set(drawn)
+
+
+NO_RATIO = [{"weight_norm": 0.0}, {"weight_norm": np.nan}, {"update_norm": 0.0}, {"update_norm": np.inf}]
+
+
+@pytest.mark.parametrize("norm", NO_RATIO, ids=str)
+@pytest.mark.parametrize("width", [1, 64])
+def test_where_no_ratio_can_be_taken_that_before_clipping_has_a_gap(norm, width):
+    """The log has a 1 there, which would look calm."""
+    rows = STEPS.astype(float)
+    rows.loc[2, ["trust_ratio", "clipped_ratio"]] = 1.0
+    rows.loc[2, list(norm)] = list(norm.values())
+    drawn = named(layer_curve(envelope(rows, width)))
+    assert np.array_equal(drawn["before clipping"].y, [0.5, 2, np.nan, 0.8], equal_nan=True)
+    assert list(drawn["after clipping"].y) == [0.5, 1, 1, 0.8]  # that is what the step used
+
+
+def test_what_clipping_took_away_is_filled_on_each_side_of_a_gap():
+    rows = pd.concat([STEPS, STEPS.assign(step=STEPS["step"] + 4)], ignore_index=True).astype(float)
+    rows.loc[4, "weight_norm"] = np.nan
+    area = named(layer_curve(envelope(rows)))["clipped away"]
+    left, right = ([1, 2, 3, 4], [6, 7, 8])
+    assert np.array_equal(area.x, [*left, *left[::-1], np.nan, *right, *right[::-1], np.nan], equal_nan=True)
+    assert list(area.y[9:15]) == [1, 1, 0.8, 0.8, 4, 2]  # there after clipping, and back before it
 
 
 def test_a_layer_of_one_step_is_drawn_as_points():

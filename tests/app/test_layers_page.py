@@ -1,5 +1,6 @@
 """The Layers page: which layers are shown, along what, and one of them."""
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +90,15 @@ def test_where_a_norm_is_not_finite_the_layer_is_struck_out(open_page: OpenPage,
     assert list(decoded(bar["x"]))[:2] == [149.5, 200.5]
     assert list(bar["y"]) == ["fc.weight", "fc.weight", None]
     assert r"In fc\.weight a norm is no finite number, first at step 150" in text(page)
+
+
+def test_the_curve_of_a_layer_has_a_gap_where_there_is_no_ratio(open_page: OpenPage, tmp_path: Path):
+    page = open_page("layers", unusual_log.build(tmp_path), "unusual")
+    page.selectbox(key="layer").set_value("fc.weight").run()
+    drawn = {trace["name"]: trace for trace in figure(page, "layer_curve")["data"]}
+    before = dict(zip(decoded(drawn["before clipping"]["x"]), decoded(drawn["before clipping"]["y"]), strict=True))
+    assert {step for step, ratio in before.items() if math.isnan(ratio)} == set(range(150, 201))
+    assert "A gap is where no ratio could be taken" in text(page)
 
 
 def test_a_layer_that_is_not_adapted_has_no_bounds_and_says_so(open_page: OpenPage, tmp_path: Path):
