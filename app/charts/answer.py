@@ -172,13 +172,14 @@ def _colour(trace: go.Scatter | go.Bar, line: Line, theme: Theme) -> None:
 
 def _scale(values: pd.Series, drawing: Drawing) -> dict[str, object]:
     """Logarithmic where a linear axis would show the largest values alone; no half steps."""
-    if drawing.kind == "bars" or not types.is_numeric_dtype(values):
+    if not types.is_numeric_dtype(values):
         return {}
     lowest, highest = values.min(), values.max()
     if types.is_integer_dtype(values):
-        return {"dtick": 1} if highest - lowest < 8 else {}
-    if lowest <= 0 or highest <= FAR * lowest:
-        return {}
+        return {"dtick": 1} if drawing.kind != "bars" and highest - lowest < 8 else {}
+    if drawing.kind == "bars" or lowest <= 0 or highest <= FAR * lowest:
+        # Else Plotly would write 100µ; of thousands its k is as short as one would say it.
+        return {"exponentformat": "e"} if max(abs(lowest), abs(highest)) < 0.001 else {}
     ticks = ratio_ticks(np.log10(lowest), np.log10(highest))
     return {"type": "log", "tickvals": ticks, "ticktext": [ratio_text(tick) for tick in ticks]}
 
@@ -191,7 +192,7 @@ def _on_their_side(figure: go.Figure, rows: pd.DataFrame, drawing: Drawing) -> g
     figure.update_layout(
         height=height + top + 44,
         margin={"l": label_margin(names)},
-        xaxis={"title": escape(shorten(drawing.y, 60))},
+        xaxis={"title": escape(shorten(drawing.y, 60)), **_scale(rows["y"], drawing)},
         yaxis={
             "title": None,
             "type": "category",

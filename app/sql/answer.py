@@ -70,8 +70,9 @@ def _draw_answer(chosen: Selection, inquiry: Inquiry) -> None:
 
 def _draw_table(answer: pa.Table, drawn: pd.DataFrame, height: int | Literal["content"]) -> None:
     """The rows; shares as percentages, as on the other pages."""
-    shares = {name: st.column_config.NumberColumn(format="percent") for name in answers.shares(drawn)}
-    st.dataframe(answers.shown(answer), hide_index=True, height=height, column_config=shares)
+    formats = answers.formats(answer) | dict.fromkeys(answers.shares(drawn), "percent")
+    columns = {name: st.column_config.NumberColumn(format=written) for name, written in formats.items()}
+    st.dataframe(answers.shown(answer), hide_index=True, height=height, column_config=columns)
 
 
 def _draw_facts(inquiry: Inquiry) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pyarrow import types
@@ -40,6 +41,21 @@ def drawable(answer: pa.Table) -> pd.DataFrame:
         elif _is_drawn(field.type):
             columns[field.name] = column
     return pa.table(columns).to_pandas()
+
+
+def formats(answer: pa.Table) -> dict[str, str]:
+    """How columns of floats are written: four digits, wherever they begin, and more where whole numbers have more.
+
+    Without a format Streamlit writes four places after the point, and of what is smaller than all of these one digit.
+    """
+    found = {}
+    for field, column in zip(answer.schema, answer.columns, strict=True):
+        if types.is_floating(field.type):
+            sizes = np.abs(column.to_numpy().astype("float64"))
+            largest = sizes[np.isfinite(sizes)].max(initial=0.0)
+            # A float of double precision has no more than 15 digits that mean anything.
+            found[field.name] = f"%.{min(15, max(4, len(f'{largest:.0f}')))}g"
+    return found
 
 
 def shares(answer: pd.DataFrame) -> list[str]:

@@ -176,11 +176,24 @@ def test_shares_are_written_as_percentages(open_page: OpenPage, log: Path):
     page = ask(open_page("sql", log, "clipped"), query)
     shown = json.loads(page.dataframe[0].proto.columns)
     assert shown["upper_rate"]["type_config"]["format"] == "percent"
-    assert set(shown) & {"layer", "first_hit"} == set()
+    assert set(shown) & {"layer", "first_hit"} == set()  # neither of them has floats
     odd = pd.DataFrame({"rate": [0.5, 2.0], "hit_rate": [0.5, None], "accuracy": ["a", "b"], "rated": [0.1, 0.2]})
     assert answers.shares(odd) == ["hit_rate"]
     rates = pd.DataFrame({"rate": [0.5], "learning_rate": [0.003], "base_learning_rate": [0.003]})
     assert answers.shares(rates) == ["rate"]
+
+
+def test_floats_have_four_digits_wherever_they_begin_and_whole_numbers_all_of_theirs(open_page: OpenPage, log: Path):
+    query = """
+    SELECT step, 3.49e-5 * step AS small, 0.5::FLOAT AS half, 1234567.0::DOUBLE AS large, 1e300 AS huge,
+        if(step = 1, 'nan', '-inf')::DOUBLE AS odd, NULL::DOUBLE AS none, 1.25::DECIMAL(9, 2) AS exact
+    FROM range(1, 3) AS t(step)
+    """
+    shown = json.loads(ask(open_page("sql", log, "clipped"), query).dataframe[0].proto.columns)
+    formats = {name: column["type_config"]["format"] for name, column in shown.items() if "type_config" in column}
+    assert formats == {
+        "small": "%.4g", "half": "%.4g", "large": "%.7g", "huge": "%.15g", "odd": "%.4g", "none": "%.4g"
+    }  # fmt: skip
 
 
 def test_an_answer_without_rows_and_one_that_cannot_be_drawn_are_tables(open_page: OpenPage, log: Path):
@@ -523,6 +536,17 @@ def test_values_that_go_far_are_drawn_on_a_logarithmic_axis():
     assert answer_chart(what_is_drawn(frame, drawing)[0], drawing).layout.yaxis.type == "log"
     frame["v"] -= 0.001  # a zero has no logarithm
     assert answer_chart(what_is_drawn(frame, drawing)[0], drawing).layout.yaxis.type is None
+
+
+@pytest.mark.parametrize("kind", ["lines", "bars"])
+@pytest.mark.parametrize("named", [False, True])
+def test_small_values_have_exponents_on_their_axis_and_no_prefix_of_a_unit(kind: str, named: bool):
+    frame = pd.DataFrame({"x": ["a", "b"] if named else [1, 2], "v": [-1.0e-4, 3.49e-5]})
+    drawing = Drawing(kind, "x", "v", "")
+    layout = answer_chart(what_is_drawn(frame, drawing)[0], drawing).layout
+    axis = layout.xaxis if kind == "bars" and named else layout.yaxis
+    assert axis.exponentformat == "e"
+    assert answer_chart(what_is_drawn(frame.assign(v=2500.0), drawing)[0], drawing).layout.yaxis.exponentformat is None
 
 
 def test_a_run_has_the_line_that_it_has_on_other_pages():
