@@ -331,7 +331,8 @@ def write_ratios(root: Path, name: str, ratios: list[float]) -> None:
          "**a**, by a median factor of **1/1.82**. In single steps they are up to 4.4 times apart."),
         # Over three steps the geometric mean of one is 1.1 times that of the other.
         (3, "In means over 16 steps, A's ratio is typically larger in about 1 and smaller in about 0 of 1 layer, by "
-         "over 2 %; most in **a**, by a median factor of about **1.1**. In single cells they are up to 1.2 times apart."),
+         "over 2 %; most in **a**, by a median factor of about **1.1**. In single cells they are up to 1.2 times "
+         "apart."),
     ],
 )  # fmt: skip
 def test_the_sentence_of_a_difference_is_of_the_factors_between_the_runs_and_says_of_which_steps(
