@@ -17,9 +17,10 @@ _NORMS = ("weight_norm", "update_norm")
 def layer_curve(cells: pd.DataFrame, *, left: int = 76, at: int | None = None, theme: Theme = LIGHT) -> go.Figure:
     """Above, the ratio before and after clipping; below, ‖w‖ and ‖update‖.
 
-    Where no ratio can be taken, since a norm is 0 or not finite, that before clipping has a gap. Where a cell has several recorded steps, the line of a ratio is the geometric mean and that of a norm the largest,
-    and the band about it reaches from the smallest to the largest; where each has one, what clipping took away is
-    filled, unless the layer is not adapted.
+    Where no ratio can be taken, since a norm is 0 or not finite, that before clipping has a gap. Where a cell has
+    several recorded steps, the line of a ratio is the geometric mean and that of a norm the largest, and the band about
+    it reaches from the smallest to the largest; where each has one, what clipping took away is filled, unless the layer
+    is not adapted.
 
     cells: a row a cell, as of ratio_envelope: step, width, rows, last_step (the last that was recorded), and of each
     quantity the smallest and the largest.
