@@ -35,17 +35,31 @@ def clip(side: Side, bound: float, other: float | None) -> Clip:
     return bound, other if other and other >= bound else inf
 
 
-def for_all_layers(optimizer: str, clip: Clip) -> str:
+def contradicts(side: Side, bound: float, other: float | None) -> bool:
+    """Whether the run's own bound on the other side is left out by `clip`, as no ratio lies within both."""
+    return bool(other) and (other > bound if side == "upper" else other < bound)
+
+
+def left_out(side: Side, bound: float, other: float | None) -> str:
+    """That the bound on the other side is left out, and why; '' where it is not."""
+    if not contradicts(side, bound, other):
+        return ""
+    its = f"lower bound {other:g} lies above" if side == "upper" else f"upper bound {other:g} lies below"
+    return f"the {its} {bound:g}, so it is left out"
+
+
+def for_all_layers(optimizer: str, clip: Clip, comment: str = "") -> str:
     """One bound for all layers."""
-    return f"optimizer = {optimizer}(model.named_parameters(), clip={_plain(clip)})"
+    said = f"# {comment}\n" if comment else ""
+    return f"{said}optimizer = {optimizer}(model.named_parameters(), clip={_plain(clip)})"
 
 
 Sections: TypeAlias = Mapping[str, Sequence[tuple[str, Clip]]]
 """Names, or patterns of names, and bounds, under what is said of them in a comment."""
 
 
-def for_each_layer(optimizer: str, sections: Sections) -> str:
-    """A bound for each layer by its name.
+def for_each_layer(optimizer: str, sections: Sections, comment: str = "") -> str:
+    """A bound for each layer by its name; the comment stands above them all.
 
     A layer that has none is an error (lambc.clip_groups), so that a name that is written in another way goes through to
     no other bound.
@@ -59,6 +73,7 @@ def for_each_layer(optimizer: str, sections: Sections) -> str:
         [
             f"from lambc import {optimizer}, clip_groups",
             "",
+            *([f"# {comment}"] if comment else []),
             "bounds = {",
             *lines,
             "}",

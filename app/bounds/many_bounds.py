@@ -7,7 +7,8 @@ from app import band_cells, queries
 from app.bounds import code as bound_code
 from app.bounds.question import OTHER, Question, optimizer
 from app.bounds.suggestion import Suggestion
-from app.charts.layers import KINDS
+from app.charts.layers import KINDS, Side
+from app.charts.text import counted
 from app.shell import address
 
 
@@ -34,13 +35,31 @@ def draw_code(question: Question, suggested: Suggestion) -> None:
         "layer": suggested.layers.assign(kind=suggested.layers.index.map(kinds)),
     }
     sections = _sections(question, suggested, apart)
+    gone = _left_out(question, sections)
     if not few and apart != "layer":
         sections = bound_code.by_patterns(sections, _families(question.state))
     table, code = st.columns([6, 5] if few else [5, 6], gap="medium")
     with table:
         _draw_table(rows[apart], apart, question, suggested)
     with code:
-        st.code(bound_code.for_each_layer(optimizer(question.state), sections), height=420)
+        st.code(bound_code.for_each_layer(optimizer(question.state), sections, gone), height=420)
+    if gone:
+        st.caption(f"{gone[0].upper()}{gone[1:]}.")
+
+
+def _left_out(question: Question, sections: bound_code.Sections) -> str:
+    """Of how many layers the run's own bound on the other side is left out; '' where it is of none."""
+    own, kept = question.side, OTHER[question.side]
+    had = queries.hit_rates(question.state).set_index("layer")[kept]
+    layers = [each for some in sections.values() for each in some]
+    gone = sum(bound_code.contradicts(own, _on(own, clip), had[layer]) for layer, clip in layers)
+    where = f"in {gone:,} of {counted(len(layers), 'layer')}"
+    beyond = "above" if own == "upper" else "below"
+    return f"{where} the run's {kept} bound lies {beyond} the {own} one, so it is left out" if gone else ""
+
+
+def _on(side: Side, clip: bound_code.Clip) -> float:
+    return clip[side == "upper"] if isinstance(clip, tuple) else clip
 
 
 def _families(state: queries.RunState) -> dict[str, str]:

@@ -116,13 +116,13 @@ def draw_answer(question: Question, suggested: Suggestion | None, states: dict[s
             f"## {question.bound.capitalize()} of :{hue}[{suggested.bound:g}] would clip "
             f":{hue}[{_between(suggested.at_least, suggested.at_most)}] of all layer-steps"
         )
-        other = queries.bound(question.state, OTHER[question.side])
-        st.code(
-            bound_code.for_all_layers(optimizer(question.state), bound_code.clip(question.side, suggested.bound, other))
-        )
+        bounds = question.side, suggested.bound, queries.bound(question.state, OTHER[question.side])
+        gone = bound_code.left_out(*bounds)
+        st.code(bound_code.for_all_layers(optimizer(question.state), bound_code.clip(*bounds), gone))
         st.caption(
             f"Counted over {suggested.steps:,} layer-steps, {part}.{_left_out(question, suggested)} This is a "
             "first-order answer: under another bound training takes another course, and the ratios change with it."
+            + (f" Of the run's own bounds {gone}." if gone else "")
         )
     _say_if_clipped(question.state, states)
 

@@ -164,6 +164,37 @@ def test_a_bound_of_the_run_that_contradicts_is_left_out():
     assert bound_code.clip("upper", 1.0, 0.0) == 1.0
 
 
+@pytest.mark.parametrize(
+    ("side", "had", "of_all", "of_each"),
+    [
+        ("lower", [0.0, 0.9], "the upper bound 0.9 lies below", "in 1 of 3 layers the run's upper bound lies below"),
+        ("upper", [1.7, 9.0], "the lower bound 1.7 lies above", "in 2 of 3 layers the run's lower bound lies above"),
+    ],
+)
+def test_a_bound_that_is_left_out_is_named_beside_the_code_and_in_it(
+    open_page: OpenPage, tmp_path: Path, side: str, had: list[float], of_all: str, of_each: str
+):
+    emitter = Emitter(["a.weight", "b.weight", "c.bias"])
+    with Collector(emitter, tmp_path, name="run", config={"clip": had}):
+        for step in range(1, 41):
+            ratio, one = torch.tensor([0.5, 0.6, 1.0]) + step / 40, torch.ones(3)
+            lower, upper = had[0] * one, had[1] * one
+            emitter.say(step, torch.stack([ratio, one, ratio, ratio.clamp(lower, upper), lower, upper, one]))
+    page = open_page("bounds", tmp_path, "run")
+    page.segmented_control(key="side").set_value(side)
+    page.segmented_control(key="apart").set_value("layer").run()
+    one, each = (code.value for code in page.code)
+    assert "left out" not in one  # at 5 % the bound of all does not contradict, and those of some layers do
+    assert f"\n# {of_each} the {side} one, so it is left out\nbounds = {{" in each
+    assert f"{of_each.capitalize()} the {side} one, so it is left out." in text(page)
+    page.select_slider(key="rate").set_value("50").run()
+    bound, _, _ = answer(page, side)
+    said = f"{of_all} {bound:g}, so it is left out"
+    assert page.code[0].value.startswith(f"# {said}\noptimizer = ")
+    assert f"Of the run's own bounds {said}." in text(page)
+    compile(page.code[1].value, "code", "exec")
+
+
 def test_a_clipped_run_is_said_to_be_one_and_a_free_one_is_named(open_page: OpenPage, log: Path):
     page = open_page("bounds", log, "lamb", "clipped")
     said = text(page.selectbox(key="run").set_value("clipped").run())
