@@ -137,17 +137,17 @@ def lines(names: Sequence[str]) -> dict[str, Line]:
 
 
 def run_lines(runs: Sequence[str]) -> dict[str, Line]:
-    """A line for each run: its hue is that of its name, whichever other runs there are; dashes tell apart those of one
-    hue, of which the first is solid.
+    """A line for each run, the same whichever runs come after it: of the hue of its name, else of the next that no run
+    before it has; dashes come only where all hues are taken.
 
-    A fifth run of a hue takes what the next hue has left, as there are four dashes.
+    So a run keeps its hue in all choices of runs but those in which an earlier one has it.
     """
     hues = len(LIGHT.runs)
     found: dict[str, Line] = {}
     taken: set[Line] = set()
     for run in dict.fromkeys(runs):
         own = crc32(run.encode("utf-8", "surrogatepass")) % hues
-        every = [Line((own + turn) % hues, dash) for turn in range(hues) for dash in DASHES]
+        every = [Line((own + turn) % hues, dash) for dash in DASHES for turn in range(hues)]
         found[run] = next((line for line in every if line not in taken), every[0])
         taken.add(found[run])
     return found

@@ -216,22 +216,28 @@ def test_seven_runs_have_seven_hues_and_the_eighth_is_dashed():
 RUNS = [f"run-{number}" for number in range(28)]
 
 
-def test_a_run_keeps_its_hue_whichever_others_there_are():
-    """So long as there are no more of its hue than dashes."""
-    every = run_lines(RUNS[:12])
-    for run in RUNS[:12]:
-        assert run_lines([run])[run] == Line(every[run].hue, "solid")
-    some = run_lines(RUNS[3:12:2])
-    assert {run: line.hue for run, line in some.items()} == {run: every[run].hue for run in some}
+def test_a_run_has_the_hue_of_its_name_or_the_next_that_no_run_before_it_has():
+    own = {run: run_lines([run])[run].hue for run in RUNS}
+    first, *alike = [run for run in RUNS if own[run] == own[RUNS[0]]][:3]
+    beside = next(run for run in RUNS if own[run] == (own[first] + 1) % 7)
+    drawn = run_lines([first, beside, *alike])
+    assert [(drawn[run].hue - own[first]) % 7 for run in (first, beside, *alike)] == [0, 1, 2, 3]
+    assert {line.dash for line in drawn.values()} == {"solid"}
 
 
-def test_runs_of_one_hue_are_told_apart_by_their_dash():
-    drawn = run_lines(RUNS)
-    assert len(set(drawn.values())) == 28
-    assert len({line.hue for line in drawn.values()}) == 7
-    first = {line.hue: line.dash for line in reversed(drawn.values())}
-    assert set(first.values()) == {"solid"}
-    assert run_lines([*RUNS, RUNS[0]]) == drawn
+def test_a_run_is_drawn_the_same_whichever_runs_come_after_it():
+    for count in range(1, len(RUNS)):
+        assert run_lines(RUNS).items() >= run_lines(RUNS[:count]).items()
+    assert run_lines([*RUNS, RUNS[0]]) == run_lines(RUNS)
+
+
+def test_runs_are_dashed_only_where_all_hues_are_taken():
+    drawn = list(run_lines(RUNS).values())
+    assert len(set(drawn)) == 28
+    for place, dash in enumerate(("solid", "dash", "dot", "dashdot")):
+        some = drawn[7 * place : 7 * place + 7]
+        assert {line.hue for line in some} == set(range(7))
+        assert {line.dash for line in some} == {dash}
 
 
 def test_text_names_a_run_in_the_colour_that_charts_give_it():
