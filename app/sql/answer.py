@@ -23,6 +23,10 @@ POLL = 0.5
 
 TABLE_HEIGHT = 440
 
+MOST_BESIDE, HEIGHT_ABOVE = 54, 318
+"""So many signs of a row are seen beside a chart on a window 1280 pixels wide. A table of longer rows stands above its
+chart, and is so high: what was asked for, as a number behind the names of layers, would be cut off."""
+
 
 def draw(chosen: Selection, asked: tuple[str, int]) -> None:
     """What has become of the query `asked`: asked now, if it was not before."""
@@ -59,6 +63,11 @@ def _draw_answer(chosen: Selection, inquiry: Inquiry) -> None:
     first = first_drawing(drawn)
     if first is None:
         _draw_table(answer, drawn, "content" if answer.num_rows < 10 else TABLE_HEIGHT)
+        return
+    if answers.signs_across(drawn) > MOST_BESIDE:
+        _draw_table(answer, drawn, "content" if answer.num_rows < 8 else HEIGHT_ABOVE)
+        with notices.panel():
+            sql_chart.draw(chosen, drawn, first, keep_zoom=inquiry.sql)
         return
     left, right = st.columns([4, 5], gap="medium")
     height = TABLE_HEIGHT

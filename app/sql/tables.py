@@ -72,6 +72,17 @@ def shares(answer: pd.DataFrame) -> list[str]:
     ]
 
 
+def signs_across(answer: pd.DataFrame) -> int:
+    """About how many signs wide a table of these columns is, the blank between them included."""
+    return sum(3 + max(len(str(name)), _signs(answer[name])) for name in answer.columns)
+
+
+def _signs(values: pd.Series) -> int:
+    if pd.api.types.is_string_dtype(values):
+        return int(values.str.len().max() if values.notna().any() else 0)
+    return 19 if pd.api.types.is_datetime64_any_dtype(values) else 8
+
+
 def csv(answer: pa.Table) -> bytes:
     """All rows, as DuckDB writes them."""
     return _written(answer, lambda relation, path: relation.write_csv(path, header=True))

@@ -196,6 +196,25 @@ def test_floats_have_four_digits_wherever_they_begin_and_whole_numbers_all_of_th
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("sql", "beside"),
+    [
+        ("SELECT range AS step, 1 / range AS loss FROM range(1, 4)", True),
+        ("SELECT repeat('x', 20) || range AS name, 0.5 AS rate FROM range(3)", True),
+        ("SELECT repeat('x', 60) || range AS name, 0.5 AS rate FROM range(3)", False),
+        ("SELECT range AS a, 1 AS b, 1 AS c, 1 AS d, 1 AS e, 1 AS f FROM range(3)", False),
+    ],
+)
+def test_a_table_too_wide_to_be_read_beside_its_chart_stands_above_it(
+    open_page: OpenPage, log: Path, sql: str, beside: bool
+):
+    page = ask(open_page("sql", log, "lamb"), sql)
+    assert "sql-chart" in [element.key for element in page.get("bidi_component")]
+    widths = [column.weight for column in page.columns if column.dataframe]
+    assert [round(width, 2) for width in widths] == ([0.44] if beside else [])
+    assert len(page.dataframe) == 1
+
+
 def test_an_answer_without_rows_and_one_that_cannot_be_drawn_are_tables(open_page: OpenPage, log: Path):
     page = ask(open_page("sql", log, "lamb"), "FROM trust_ratios WHERE run = 'nobody'")
     assert "The answer has no rows." in text(page)
