@@ -6,11 +6,15 @@ import streamlit as st
 from app import band_cells, queries
 from app.charts import hit_rates
 from app.charts.hit_matrix import hit_matrix
+from app.charts.text import shorten
 from app.plotly_view import plotly_view
 from app.shell.selection import Selection
 
 MOST_MATRICES = 4
 """So many runs have a matrix of their own."""
+
+RUN_SIGNS, LAYER_SIGNS, LAYER_WIDTH = 18, 52, 370
+"""Signs of names, and pixels of those of layers, that leave room for the hits beside them on 1280 pixels."""
 
 GUIDE = """
 - A **hit** is a layer in a step whose trust ratio was cut by its bound: orange by the upper, blue by the lower one. A
@@ -110,19 +114,24 @@ def draw_table(chosen: Selection, states: dict[str, queries.RunState]) -> None:
     st.caption("Those that are clipped most come first; a click on a column's name sorts by it.")
     frames = [queries.hit_rates(state).assign(run=run) for run, state in states.items()]
     rows = pd.concat(frames).sort_values(["upper_rate", "lower_rate"], ascending=False, kind="stable")
+    rows["run"] = [shorten(run, RUN_SIGNS) for run in rows["run"]]
+    rows["layer"] = [shorten(layer, LAYER_SIGNS) for layer in rows["layer"]]
+    shown = ["layer", "upper_rate", "lower_rate", "first_hit", "last_hit", "rows", "parameters"]
     st.dataframe(
-        rows[["run", "layer", "upper_rate", "lower_rate", "first_hit", "last_hit", "rows", "parameters"]],
+        rows[["run", *shown] if len(states) > 1 else shown],
         hide_index=True,
         height=320,
         column_config={
+            "run": st.column_config.TextColumn(width=140),
+            "layer": st.column_config.TextColumn(width=LAYER_WIDTH if rows["layer"].str.len().max() > 44 else None),
             "upper_rate": st.column_config.ProgressColumn(
-                "upper hits", format="percent", min_value=0, max_value=1, color=chosen.theme.upper
+                "upper hits", format="percent", min_value=0, max_value=1, width=110, color=chosen.theme.upper
             ),
             "lower_rate": st.column_config.ProgressColumn(
-                "lower hits", format="percent", min_value=0, max_value=1, color=chosen.theme.lower
+                "lower hits", format="percent", min_value=0, max_value=1, width=110, color=chosen.theme.lower
             ),
-            "first_hit": st.column_config.NumberColumn("first hit", format="localized", help="The step"),
-            "last_hit": st.column_config.NumberColumn("last hit", format="localized", help="The step"),
+            "first_hit": st.column_config.NumberColumn("first hit", format="localized", width=74, help="The step"),
+            "last_hit": st.column_config.NumberColumn("last hit", format="localized", width=74, help="The step"),
             "rows": st.column_config.NumberColumn("steps", format="localized"),
             "parameters": st.column_config.NumberColumn(format="localized"),
         },

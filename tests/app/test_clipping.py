@@ -1,19 +1,22 @@
 """The page Clipping over real logs, its charts and what it says."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from streamlit.testing.v1 import AppTest
 
 from app.charts.hit_map import MOST_MARKED, hit_map
 from app.charts.theme import DARK, LIGHT
 from app.clipping.events import sentence, table, together
-from collector import connect
+from collector import Collector, connect
 from tests import unusual_log
 from tests.app.figures import LAYERS, drawn, in_depth_order, texts
+from tests.collector.emitter import Emitter
 from tests.dashboard_log import HOSTILE, HOSTILE_LAYER
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*nanobind.*")
@@ -226,6 +229,25 @@ def test_a_run_without_a_bound_says_so_and_draws_no_empty_chart(open_page: OpenP
     both.selectbox(key="run").set_value("lamb").run()
     assert "No layer of this run was clipped in any of its 40 steps." in text(both)
     assert "hits_over_time" in charts(both)
+
+
+def test_long_names_leave_room_for_the_hits(open_page: OpenPage, tmp_path: Path):
+    """Of both ends of a name something is left, by which one knows it; a run that is alone needs no name."""
+    run, layer = "run-" + "long-" * 20 + "0017", "layers.0." + "long." * 20 + "weight"
+    for name in ("short", run):
+        emitter = Emitter([layer])
+        with Collector(emitter, tmp_path, name=name, config={"clip": 1.0}):
+            for step in range(1, 5):
+                emitter.say(step, torch.tensor([[2.0], [1.0], [2.0], [1.0], [0.0], [1.0], [0.01]]))
+    table = open_page("clipping", tmp_path, "short", run).dataframe[-1]
+    assert list(table.value["run"]) == ["short", "run-long…long-0017"]
+    assert {(name[:13], name[-11:], len(name)) for name in table.value["layer"]} == {
+        ("layers.0.long", "long.weight", 52)
+    }
+    config = json.loads(table.proto.columns)
+    wide = sum(config[name]["width"] for name in ("run", "layer", "upper_rate", "lower_rate", "first_hit", "last_hit"))
+    assert wide < 900  # of 910 on a window of 1280 pixels
+    assert "run" not in open_page("clipping", tmp_path, run).dataframe[-1].value
 
 
 def test_hostile_names_break_nothing(open_page: OpenPage, log: Path):
