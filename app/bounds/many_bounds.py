@@ -38,7 +38,9 @@ def draw_code(question: Question, suggested: Suggestion) -> None:
     gone = _left_out(question, sections)
     if not few and apart != "layer":
         sections = bound_code.by_patterns(sections, _families(question.state))
-    table, code = st.columns([6, 5] if few else [5, 6], gap="medium")
+    # Names of layers and patterns of families leave no room for numbers beside the code.
+    beside = few and apart == "kind"
+    table, code = st.columns([6, 5], gap="medium") if beside else (st.container(), st.container())
     with table:
         _draw_table(rows[apart], apart, question, suggested)
     with code:

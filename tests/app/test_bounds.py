@@ -133,6 +133,7 @@ def test_the_code_for_many_bounds_sets_those_of_the_table(open_page: OpenPage, l
     table = page.dataframe[0].value.set_index(apart)
     set_to = run_code(page.code[1].value)
     assert len(set_to) == 6
+    assert any(column.code for column in page.columns) == (apart == "kind")  # names of layers need the whole width
     ratios = rows(log, "lamb")
     for layer, (lower, upper) in set_to.items():
         name = layer if apart == "layer" else "bias" if layer.endswith("bias") else "linear"

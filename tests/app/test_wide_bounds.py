@@ -73,6 +73,13 @@ def test_kinds_are_written_by_family_and_layers_by_name(open_page: OpenPage, wid
     assert sum(len(group["params"]) for group in clip_groups(Named(list(transformer(6))), bounds)) == 76
 
 
+@pytest.mark.parametrize("apart", ["kind", "family", "layer"])
+def test_long_names_have_the_whole_width_of_the_page(open_page: OpenPage, wide: Path, apart: str):
+    page = open_page("bounds", wide, "free")
+    page.segmented_control(key="apart").set_value(apart).run()
+    assert not any(column.dataframe or column.code for column in page.columns)
+
+
 def test_each_layer_is_a_mark_at_its_bound_on_the_line_of_its_family(open_page: OpenPage, wide: Path):
     page = open_page("bounds", wide, "free")
     drawn = figure(page, "ranges")
