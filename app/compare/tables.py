@@ -64,7 +64,7 @@ def _row(compared: Comparison, results: pd.DataFrame, name: str, runs: tuple[str
         "of": of_what(results, runs, MEASURES[0]),
         "loss": spread(results, setting, "last_loss").mean,
         "hits": seeds.spread([queries.hit_rate(state) for state in states]).mean,
-        "steps": max(state.steps for state in states),
+        "steps": compared.chosen.runs.set_index("run").loc[list(runs), "last_step"].max(),
         "status": _standing(compared, runs),
     }
 

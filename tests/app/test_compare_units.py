@@ -8,7 +8,8 @@ import pytest
 import torch
 from streamlit.testing.v1 import AppTest
 
-from collector import Collector
+from collector import Collector, connect
+from tests.app import stride_log
 from tests.app.test_pages import figure, text
 from tests.collector.emitter import Emitter
 
@@ -92,6 +93,13 @@ def test_the_papers_figure_leaves_a_run_without_epochs_out(open_page: OpenPage, 
     page.toggle(key="whole_log").set_value(everything).run()
     assert set(lines(page, "paper")) == {"bound 1"}
     assert "steps has no epochs: not drawn by epoch." in text(page)
+
+
+def test_a_run_has_as_many_steps_as_it_took_whichever_it_recorded(open_page: OpenPage, tmp_path: Path):
+    stride_log.write(tmp_path, "every64", every=64)
+    # The last step in the log, and the last of the run.
+    assert connect(tmp_path).sql("SELECT steps, last_step FROM runs").fetchall() == [(960, 1000)]
+    assert list(open_page("compare", tmp_path, "every64").dataframe[0].value["steps"]) == [1000]
 
 
 def test_one_option_that_is_the_same_is_said_in_the_singular(open_page: OpenPage, tmp_path: Path):
