@@ -75,7 +75,7 @@ def has_ratio(cells: pd.DataFrame) -> pd.Series:
 
 def _with_gaps(cells: pd.DataFrame) -> pd.DataFrame:
     """Without the ratio before clipping where none could be taken: the log has a 1 there, as the step used it."""
-    ratios = [name for name in cells if name.startswith("trust_ratio_")]
+    ratios = [f"trust_ratio_{what}" for what in ("min", "max", "geometric_mean")]
     return cells.assign(**{name: cells[name].astype(float).where(has_ratio(cells)) for name in ratios})
 
 
@@ -99,7 +99,7 @@ def _draw_area(
 ) -> None:
     """Fill between two lines, each stretch for itself: a fill from line to line would go on over the gaps of one."""
     edges = pd.DataFrame({"x": steps.astype(float), "low": low.astype(float), "high": high.astype(float)})
-    there = np.isfinite(edges).all(axis=1)
+    there = edges.notna().all(axis=1) & (edges["high"] < np.inf)
     stretches = [its for _, its in edges[there].groupby((there != there.shift()).cumsum()[there]) if len(its) > 1]
     if not stretches:
         return
