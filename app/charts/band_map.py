@@ -7,7 +7,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from app.charts.bands import GAP, Stack, depth_labels
-from app.charts.text import escape, label_margin, layer_ticks, shorten
+from app.charts.short_names import short_names
+from app.charts.text import escape, label_margin, shorten
 from app.charts.theme import Theme
 
 NUMBERED = 30
@@ -109,17 +110,17 @@ def _ticks(stack: Stack, place: int) -> dict[str, object]:
 
 
 def _depth_ticks(stack: Stack) -> dict[str, object]:
+    """The names of as many rows as there is room for, or where rows are thinner than that of their blocks."""
     names = [row.mark for row in stack.rows]
-    ticks = layer_ticks(names, stack.height)
-    if len(names) * 11 > stack.height and (found := depth_labels(names, stack.height)):
-        middles = [(begin + end - 1) // 2 for _, begin, end in found]
-        return ticks | {
-            "tickvals": [escape(stack.rows[middle].said) for middle in middles],
-            "ticktext": [escape(shorten(name)) for name, _, _ in found],
-        }
-    shown = stack.rows[:: max(1, -(-len(names) * 11 // stack.height))]
-    texts = [escape(shorten(row.mark)) for row in shown]
-    return ticks | {"tickvals": [escape(row.said) for row in shown], "ticktext": texts}
+    every = max(1, -(-len(names) * ROW_NAMED // stack.height))
+    named = [(place, names[place]) for place in range(0, len(names), every)]
+    if every > 1 and (found := depth_labels(names, stack.height)):
+        named = [((begin + end - 1) // 2, name) for name, begin, end in found]
+    return {
+        "tickvals": [escape(stack.rows[place].said) for place, _ in named],
+        "ticktext": [escape(label) for label in short_names([name for _, name in named])],
+        "ticklabelstandoff": 5,
+    }
 
 
 def _divide(figure: go.Figure, stack: Stack, theme: Theme) -> None:

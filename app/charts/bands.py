@@ -15,7 +15,7 @@ from itertools import chain, groupby
 from typing import Literal, NamedTuple, TypeAlias
 
 from app.charts.layers import blocks
-from app.charts.text import shorten
+from app.charts.short_names import common_head, short_names
 
 Order: TypeAlias = Literal["depth", "kind"]
 
@@ -69,7 +69,7 @@ class Band:
 
 @dataclass(frozen=True)
 class Stack:
-    """Bands from top to bottom. head: what the names of all families begin with, which the labels leave out."""
+    """Bands from top to bottom. head: what all names begin with, which the labels leave out."""
 
     order: Order
     bands: tuple[Band, ...]
@@ -126,17 +126,19 @@ def stack(members: Sequence[Member], order: Order | None = None) -> Stack:
 
 
 def _by_depth(layers: list[str]) -> Stack:
+    head = common_head(layers)
+    each = 1 if len(layers) <= MOST_NAMED else -(-len(layers) // MOST_PIXELS)
+    rows = [_unlike(tuple(layers[place : place + each]), head) for place in range(0, len(layers), each)]
     if len(layers) <= MOST_NAMED:
         pixels = max((18 if len(layers) <= 24 else 12) * len(layers), 260)
-        return Stack("depth", (Band("", (), tuple(Row((layer,), layer, layer) for layer in layers), 0, pixels),))
-    each = -(-len(layers) // MOST_PIXELS)
-    rows = [_unlike(tuple(layers[place : place + each])) for place in range(0, len(layers), each)]
-    return Stack("depth", (Band("", (), tuple(rows), 0, len(rows) * (MOST_PIXELS // len(rows))),))
+    else:
+        pixels = len(rows) * (MOST_PIXELS // len(rows))
+    return Stack("depth", (Band("", (), tuple(rows), 0, pixels),), head)
 
 
-def _unlike(layers: tuple[str, ...]) -> Row:
+def _unlike(layers: tuple[str, ...], head: str) -> Row:
     said = layers[0] if len(layers) == 1 else f"{layers[0]} … {layers[-1]} ({len(layers)} tensors)"
-    return Row(layers, said, layers[0])
+    return Row(layers, said, layers[0].removeprefix(head))
 
 
 def _grouped(members: Sequence[Member]) -> list[list[Member]] | None:
@@ -172,17 +174,20 @@ def _by_kind(groups: list[list[Member]]) -> Stack:
         first = bands[-1].first + len(bands[-1].rows) if bands else 0
         bands.append(Band(label, tuple(named), tuple(its), first, each * len(its)))
 
+    alone = _singles([*above, *below])
     if above:
-        add("", (), [_single(member) for member in above], SINGLE)
+        add("", (), alone[: len(above)], SINGLE)
     for label, group, its in zip(named, families, rows, strict=True):
         add(label, dict.fromkeys(member.family for member in group), its, max(pixels, -(-LEAST_BAND // len(its))))
     if below:
-        add("", (), [_single(member) for member in below], SINGLE)
+        add("", (), alone[len(above) :], SINGLE)
     return Stack("kind", tuple(bands), head)
 
 
-def _single(member: Member) -> Row:
-    return Row((member.layer,), member.layer, shorten(member.layer.removesuffix(".weight"), LABEL))
+def _singles(members: Sequence[Member]) -> list[Row]:
+    names = [member.layer.removesuffix(".weight") for member in members]
+    marks = short_names(names, LABEL)
+    return [Row((member.layer,), member.layer, mark) for member, mark in zip(members, marks, strict=True)]
 
 
 def _rows(families: list[list[Member]]) -> list[list[Row]]:
@@ -221,12 +226,12 @@ def labels(families: list[str]) -> tuple[str, list[str]]:
     """What all families begin with up to the block's number, if that is the same, and what tells each from the rest."""
     heads = {family.partition("*")[0] + "*" for family in families}
     tails = [re.sub(r"^[.*]+", "", family.partition("*")[2]).removesuffix(".weight") for family in families]
-    counts = Counter(shorten(tail, LABEL) for tail in tails)
+    counts = Counter(tails)
     told = [
-        shorten(tail if tail and counts[shorten(tail, LABEL)] == 1 else family.removesuffix(".weight"), LABEL)
+        tail if tail and counts[tail] == 1 else family.removesuffix(".weight")
         for tail, family in zip(tails, families, strict=True)
     ]
-    return heads.pop() if len(heads) == 1 else "", told
+    return heads.pop() if len(heads) == 1 else "", short_names(told, LABEL)
 
 
 def depth_labels(layers: Sequence[str], pixels: int) -> list[tuple[str, int, int]]:

@@ -8,7 +8,8 @@ import plotly.graph_objects as go
 
 from app.charts import bands
 from app.charts.heatmap import RIGHT
-from app.charts.text import escape, shorten
+from app.charts.short_names import short_names
+from app.charts.text import escape
 from app.charts.theme import LIGHT, Theme
 
 ROW = 20
@@ -69,7 +70,8 @@ def places(layers: pd.DataFrame, size: pd.Series) -> Places | None:
 def draw_axes(figure: go.Figure, found: Places, left: int) -> list[str]:
     """Name the families and the blocks; the families' places on their axis. left: pixels for the names."""
     rows_named = [escape(family) for family in found.families]  # labels may be shortened to the same
-    labels = [escape(shorten(label, round((left - 10) / 5.4))) for label in bands.labels(found.families)[1]]
+    room = round((left - 10) / 5.4)
+    labels = [escape(label) for label in short_names(bands.labels(found.families)[1], room)]
     shown = found.blocks[:: max(1, -(-len(found.blocks) // 20))]  # as many numbers as one reads
     ticks = {"ticks": "", "showgrid": False, "fixedrange": True, "type": "category", "tickmode": "array"}
     figure.update_layout(

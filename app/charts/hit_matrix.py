@@ -7,7 +7,8 @@ import plotly.graph_objects as go
 from app.charts.block_matrix import ROW, Places, draw_axes, places
 from app.charts.heatmap import RIGHT
 from app.charts.hit_map import hit_colours
-from app.charts.text import escape, shorten
+from app.charts.short_names import short_names
+from app.charts.text import escape
 from app.charts.theme import LIGHT, Theme
 
 LEFT = 190
@@ -86,7 +87,8 @@ def _draw_alone(figure: go.Figure, alone: pd.DataFrame, lines: int, share: float
         return np.array([*values, *[nothing] * (shape[0] * shape[1] - count)], dtype=object).reshape(shape)
 
     names = [escape(layer) for layer in alone["layer"]]
-    labels = [escape(shorten(layer.removesuffix(".weight"), 84 // shape[1])) for layer in alone["layer"]]
+    short = short_names([layer.removesuffix(".weight") for layer in alone["layer"]], 84 // shape[1])
+    labels = [escape(label) for label in short]
     figure.add_trace(
         go.Heatmap(
             z=boxes(list(alone["shown"]), np.nan).astype(float),

@@ -8,7 +8,8 @@ import plotly.graph_objects as go
 
 from app.charts import band_map
 from app.charts.bands import Stack
-from app.charts.text import escape, ratio_text, shorten
+from app.charts.short_names import short_names
+from app.charts.text import escape, ratio_text
 from app.charts.theme import Theme
 
 NEAR, SIGN = 60, 5.4
@@ -70,7 +71,7 @@ def marks(events: pd.DataFrame, shown: tuple[int, int], pixels: int) -> list[Mar
 def _placed(mark: Mark, before: float, after: float) -> Mark:
     """With as much of the name of its layer, of its step and its numbers as has room in the free pixels beside it."""
     layers = {layer for layer, _ in mark.at}
-    named = f"{shorten(layers.pop().removesuffix('.weight'), 30)} " if len(layers) == 1 else ""
+    named = f"{short_names([layers.pop().removesuffix('.weight')])[0]} " if len(layers) == 1 else ""
     for label in (f"{named}{mark.precisely}", mark.precisely, f"{named}{mark.label}"):
         room = SIGN * len(label) + 24
         if label != mark.label and max(before, after) >= room:
@@ -91,7 +92,7 @@ def _mark(group: pd.DataFrame) -> Mark:
             said.append("the run was resumed")
         else:
             of = "" if several[kind] == 1 else f"{several[kind]:,} layers, first in "
-            said.append(f"{KINDS[kind]} in {of}{escape(shorten(layers.iloc[0], 60))}")
+            said.append(f"{KINDS[kind]} in {of}{escape(short_names([layers.iloc[0]], 60)[0])}")
     said.append("click to zoom in")
     pairs = zip(group["layer"], group["step"], strict=True)
     named = [(layer, int(step)) for layer, step in pairs if isinstance(layer, str)]

@@ -5,6 +5,8 @@ import math
 import unicodedata
 from collections.abc import Sequence
 
+from app.charts.short_names import LENGTH, short_names
+
 ISOLATE = "\u2068{}\u2069"
 """Keeps a name that is written from right to left from turning round the text beside it."""
 
@@ -65,12 +67,12 @@ def layer_ticks(layers: Sequence[str], height: int) -> dict[str, object]:
     named = layers[::every]
     return {
         "tickvals": [escape(layer) for layer in named],
-        "ticktext": [escape(shorten(layer)) for layer in named],
+        "ticktext": [escape(label) for label in short_names(named)],
         "ticklabelstandoff": 5,
     }
 
 
 def label_margin(layers: Sequence[str]) -> int:
     """Room for the layers' names beside the axis, in pixels."""
-    longest = max((len(shorten(layer)) for layer in layers), default=0)
+    longest = min(max(map(len, layers), default=0), LENGTH)
     return max(76, 22 + round(5.2 * longest))

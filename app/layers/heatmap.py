@@ -12,7 +12,8 @@ from app.charts.curves_below import panels
 from app.charts.heatmap import Quantity, heatmap
 from app.charts.layers import family_pattern
 from app.charts.metric import Metric
-from app.charts.text import counted, shorten
+from app.charts.short_names import short_names
+from app.charts.text import counted
 from app.layers import questions
 from app.layers.choice import PATTERN
 from app.layers.one_layer import AT, LAYER, OPENED
@@ -153,7 +154,7 @@ def _constant(state: queries.RunState) -> str:
 
 def _named(first: list[str], count: int) -> str:
     """So many layers, of which the first are named."""
-    named = ", ".join(words.plain(shorten(layer, 60)) for layer in first)
+    named = ", ".join(words.plain(layer) for layer in short_names(first, 60))
     more = f" and {count - len(first):,} more" if count > len(first) else ""
     return named if count == 1 else f"{count:,} layers ({named}{more})"
 

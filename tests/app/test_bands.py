@@ -100,6 +100,25 @@ def test_labels_leave_out_what_all_families_begin_with_and_stay_different():
     assert (head, told) == ("", ["encoder.*.q", "decoder.*.q", "wi"])
 
 
+def test_labels_that_are_too_long_keep_what_tells_them_apart():
+    families = [f"bert.encoder.layer.*.attention.self.{role}.{kind}" for role in "qkv" for kind in ("weight", "bias")]
+    assert labels(families) == (
+        "bert.encoder.layer.*",
+        ["attention.self.q", "attention.self.q.bias", "attention.self.k", "attention.self.k.bias",
+         "attention.self.v", "attention.self.v.bias"],
+    )  # fmt: skip
+    _, told = labels(["h.*.attention.self.query.weight", "h.*.attention.self.query.bias", "h.*.attention.self.q.bias"])
+    assert told == ["attention.self.query", "…self.query.bias", "attention.self.q.bias"]
+
+
+def test_in_depth_order_what_all_names_begin_with_is_said_once():
+    names = [f"bert.encoder.layer.{block}.attention.self.query.weight" for block in range(4)]
+    shown = stack([Member(name, name, None) for name in names], "depth")
+    assert shown.head == "bert.encoder.layer."
+    assert [row.mark for row in shown.rows] == [f"{block}.attention.self.query.weight" for block in range(4)]
+    assert [row.said for row in shown.rows] == names
+
+
 def test_layers_that_stand_for_each_other_are_told_by_the_order_alone():
     shown, backwards = members(transformer()), members(dict(reversed(transformer().items())))
     assert stack(shown).key != stack(backwards).key

@@ -308,5 +308,12 @@ def test_as_many_layers_are_named_as_there_is_room_for():
     assert label_margin(["x" * 500]) < 220
 
 
+def test_layers_whose_names_are_long_keep_their_block_on_an_axis():
+    names = [f"bert.encoder.layer.{block}.attention.self.query.weight" for block in range(4)]
+    ticks = layer_ticks(names, 220)
+    assert ticks["tickvals"] == names
+    assert ticks["ticktext"] == [f"…layer.{block}.attention.self.query" for block in range(4)]
+
+
 def test_one_of_something_has_no_s():
     assert [counted(count, "row") for count in (0, 1, 2_000)] == ["0 rows", "1 row", "2,000 rows"]

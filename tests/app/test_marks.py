@@ -71,6 +71,11 @@ def test_a_jump_of_one_layer_says_its_step_and_its_numbers_where_there_is_room()
     assert marks(two, STEPS, 600)[0].label == "jumps, step 500"
 
 
+def test_a_mark_says_the_block_of_a_layer_whose_name_is_long():
+    (mark,) = marks(events(("model.layers.47.self_attn.o_proj.weight", "jump", 800)), STEPS, 600)
+    assert mark.label == "…layers.47.self_attn.o_proj jump, step 800"
+
+
 def test_no_label_begins_before_the_one_at_its_left_has_ended():
     two = events(("a", "jump", 20), ("b", "jump", 300)).assign(before=1.0, after=20.0)
     left, right = marks(two, STEPS, 600)

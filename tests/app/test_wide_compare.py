@@ -51,7 +51,7 @@ def test_a_merged_row_has_the_layer_that_lies_furthest_apart(open_page: OpenPage
     assert list(np.flatnonzero(np.abs(odd) > 1e-6)) == [6]
     assert odd[6] == pytest.approx(-np.log10(4), abs=1e-4)
     assert all(np.abs(row).max() < 1e-6 for row in drawn.values())
-    label = plain("block_spars…experts.*.w1")
+    label = plain("…experts.*.w1")
     assert f"2,440 layers → 52 rows: a row of {label} is the one furthest apart of its 200 tensors" in text(page)
     assert "A's ratio is typically that of B in every layer, within a median factor of 1.02." in text(page)
 

@@ -83,7 +83,7 @@ def test_the_hover_of_the_ratio_says_the_lowest_and_the_highest(open_page, wide)
 
 def test_the_caption_says_what_a_row_and_a_cell_stand_for(open_page, wide):
     said = text(open_at(open_page, wide, "experts"))
-    row = f"a row of {plain('block_spars…experts.*.w1')} is the furthest from 1 of its 200 tensors."
+    row = f"a row of {plain('…experts.*.w1')} is the furthest from 1 of its 200 tensors."
     assert f"2,440 layers → 52 rows: {row}" in said
     assert "48,800 rows → 1,040 cells, a cell a step." in said
 
