@@ -1,5 +1,6 @@
 """A picture of bands (app.charts.bands): heatmaps under each other along one axis of steps, with a label each."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,7 +16,10 @@ NUMBERED = 30
 """From so many pixels on a band has the numbers of its first and its last block at its edge."""
 
 ROW_NAMED = 11
-"""From so many pixels on each row has its own."""
+"""From so many pixels on each row has its own. Names that are nearer to each other cannot be read."""
+
+LEAST_DIVIDED = 8
+"""Where blocks are of so many pixels, gaps between them leave most of the picture."""
 
 
 def left_margin(stack: Stack) -> int:
@@ -115,7 +119,7 @@ def _depth_ticks(stack: Stack) -> dict[str, object]:
     every = max(1, -(-len(names) * ROW_NAMED // stack.height))
     named = [(place, names[place]) for place in range(0, len(names), every)]
     if every > 1 and (found := depth_labels(names, stack.height)):
-        named = [((begin + end - 1) // 2, name) for name, begin, end in found]
+        named = _apart(found, stack.height / len(names))
     return {
         "tickvals": [escape(stack.rows[place].said) for place, _ in named],
         "ticktext": [escape(label) for label in short_names([name for _, name in named])],
@@ -123,9 +127,23 @@ def _depth_ticks(stack: Stack) -> dict[str, object]:
     }
 
 
+def _apart(blocks: Sequence[tuple[str, int, int]], row_pixels: float) -> list[tuple[int, str]]:
+    """The middle row and the name of every nth block, without those whose names would lie on the one before."""
+    usual = float(np.median([end - begin for _, begin, end in blocks])) * row_pixels
+    found: list[tuple[int, str]] = []
+    for name, begin, end in blocks[:: max(1, math.ceil(ROW_NAMED / usual))]:
+        middle = (begin + end - 1) // 2
+        if not found or (middle - found[-1][0]) * row_pixels >= ROW_NAMED:
+            found.append((middle, name))
+    return found
+
+
 def _divide(figure: go.Figure, stack: Stack, theme: Theme) -> None:
-    """A gap between blocks of layers in depth order."""
-    for _, begin, _ in depth_labels([row.mark for row in stack.rows], stack.height)[1:]:
+    """A gap between blocks of layers in depth order, where they are high enough."""
+    found = depth_labels([row.mark for row in stack.rows], stack.height)
+    if len(found) * LEAST_DIVIDED > stack.height:
+        return
+    for _, begin, _ in found[1:]:
         figure.add_shape(
             type="line",
             xref="paper",

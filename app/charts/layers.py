@@ -15,6 +15,9 @@ _EMBEDDING = re.compile(
 )
 """The name of an embedding. What is inside of a module of such a name (time_embedding.linear_1) may be anything."""
 
+_LARGE, _FINER = 0.4, 6
+"""A block of more than such a share of all layers tells too little; blocks may then be so many times as many."""
+
 
 def layer_kind(name: str, shape: Sequence[int] | None) -> str:
     """One of `KINDS`: a weight of one dimension is a norm's, a matrix a linear layer's or an embedding."""
@@ -61,18 +64,26 @@ def family_pattern(families: Iterable[str]) -> str:
 def blocks(layers: Sequence[str], most: int) -> list[tuple[str, int, int]]:
     """Layers that stand together and share the first parts of their names, as layer1.0: name, first place, end.
 
-    They are cut as finely as gives at most `most` of them; none where that tells nothing apart.
+    They are cut as finely as gives at most `most` of them, or where one of these would be most of a model, as
+    model.layers, a part finer if that gives at most `_FINER` times as many; none where that tells nothing apart.
     """
-    depth = max((layer.count(".") for layer in layers), default=0)
-    while depth > 0:
-        found: list[tuple[str, int, int]] = []
-        for place, layer in enumerate(layers):
-            name = ".".join(layer.split(".")[:-1][:depth]) or layer
-            if found and found[-1][0] == name:
-                found[-1] = (name, found[-1][1], place + 1)
-            else:
-                found.append((name, place, place + 1))
+    finer: list[tuple[str, int, int]] = []
+    for depth in range(max((layer.count(".") for layer in layers), default=0), 0, -1):
+        found = _cut(layers, depth)
         if len(found) <= most:
-            return found if len(found) > 1 else []
-        depth -= 1
+            largest = max(end - begin for _, begin, end in found)
+            return finer if finer and largest > _LARGE * len(layers) else found if len(found) > 1 else []
+        finer = found if len(found) <= _FINER * most else []
     return []
+
+
+def _cut(layers: Sequence[str], depth: int) -> list[tuple[str, int, int]]:
+    """Layers that stand together and share the first `depth` parts of their names."""
+    found: list[tuple[str, int, int]] = []
+    for place, layer in enumerate(layers):
+        name = ".".join(layer.split(".")[:-1][:depth]) or layer
+        if found and found[-1][0] == name:
+            found[-1] = (name, found[-1][1], place + 1)
+        else:
+            found.append((name, place, place + 1))
+    return found

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -116,6 +117,34 @@ def test_rows_too_thin_for_names_are_named_by_their_blocks():
     axis = heatmap(row_cells(), stack=in_depth_order(many)).layout.yaxis
     assert list(axis.ticktext) == [f"encoder.{block}" for block in range(10)]
     assert axis.tickvals[0] == "encoder.0.part14.weight"  # the middle of its block
+
+
+def places_named(figure, layers):
+    """Where the names beside the rows stand, in pixels from the top of the rows, which are of one height."""
+    height = in_depth_order(layers).height / len(layers)
+    return [(layers.index(said) + 0.5) * height for said in figure.layout.yaxis.tickvals]
+
+
+def gpt(blocks):
+    inner = [f"model.layers.{block}.part{part}.weight" for block in range(blocks) for part in range(10)]
+    return ["model.embed.weight", *inner, "model.norm.weight", "lm_head.weight"]
+
+
+@pytest.mark.parametrize(("count", "every"), [(12, 1), (30, 1), (64, 2)])
+def test_of_many_blocks_every_nth_is_named(count, every):
+    names = gpt(count)
+    figure = heatmap(row_cells(), stack=in_depth_order(names))
+    numbers = [int(text.split(".")[2]) for text in figure.layout.yaxis.ticktext if text.startswith("model.layers.")]
+    assert {later - former for former, later in itertools.pairwise(numbers)} == {every}
+    assert len(numbers) >= count // every - 2  # those at the ends may be too near to others
+
+
+@pytest.mark.parametrize("count", [7, 12, 30, 64, 70])
+def test_no_name_beside_the_rows_lies_on_another(count):
+    names = gpt(count)
+    places = places_named(heatmap(row_cells(), stack=in_depth_order(names)), names)
+    assert len(places) > 5
+    assert all(below - above >= 11 for above, below in itertools.pairwise(places))
 
 
 def test_an_axis_of_epochs_names_each_where_it_begins_and_no_more_than_a_dozen():

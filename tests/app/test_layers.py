@@ -72,6 +72,13 @@ def test_blocks_are_cut_as_finely_as_there_is_room_for():
     assert blocks(RESNET, 4) == []
 
 
+def test_blocks_of_which_one_is_most_of_the_model_are_cut_finer():
+    gpt = ["wte.weight", *(f"h.{block}.{part}.weight" for block in range(64) for part in "qkvo"), "ln_f.weight"]
+    named = [name for name, _, _ in blocks(gpt, 29)]
+    assert named == ["wte", *(f"h.{block}" for block in range(64)), "ln_f"]
+    assert [name for name, _, _ in blocks(gpt, 10)] == ["wte", "h", "ln_f"]  # there are more than 60
+
+
 def test_layers_that_nothing_tells_apart_have_no_blocks():
     assert blocks(["a", "b"], 10) == []
     assert blocks(["net.0.weight"], 10) == []
