@@ -37,7 +37,7 @@ def clip(side: Side, bound: float, other: float | None) -> Clip:
 
 def contradicts(side: Side, bound: float, other: float | None) -> bool:
     """Whether the run's own bound on the other side is left out by `clip`, as no ratio lies within both."""
-    return bool(other) and (other > bound if side == "upper" else other < bound)
+    return other is not None and other != 0 and (other > bound if side == "upper" else other < bound)
 
 
 def left_out(side: Side, bound: float, other: float | None) -> str:

@@ -20,19 +20,33 @@ PARTS = {
     "epochs": "epochs",
 }
 
+RUNAWAY = 20
+"""Of the steps until a run diverged the last twentieth is left out: ratios run away before they are not finite."""
 
 OTHER: dict[Side, Side] = {"upper": "lower", "lower": "upper"}
 
 
 @dataclass(frozen=True)
 class Question:
-    """Which bound on a side would have clipped at most a share of a run's steps from the first to the last?"""
+    """Which bound on a side would have clipped at most a share of a run's steps from the first to the last?
+
+    diverged: the step at which the run did. cut: whether the chosen part goes on until then, so that steps shortly
+    before it are the last; there may be none.
+    """
 
     state: queries.RunState
     side: Side
     first: int
     last: int
     wanted: float
+    diverged: int | None
+    cut: bool
+
+    @property
+    def part(self) -> str:
+        """The steps in words."""
+        until = f", before the run diverged at step {self.diverged:,}" if self.cut else ""
+        return f"steps {self.first:,} to {self.last:,}{until}"
 
     @property
     def bound(self) -> str:
@@ -60,7 +74,17 @@ def ask(states: dict[str, queries.RunState]) -> Question:
             help="The share of all layer-steps, from 0.1 to 50 %, that the bound should clip at most. "
             "At 5 % it cuts the furthest ratios, and leaves nearly all steps as they are.",
         )
-    return Question(state, side, first, last, float(rate) / 100)
+    since = queries.diverged_since(state)
+    cut = since is not None and last >= since
+    if since is not None and cut:
+        first, last = _before(since, first)
+    return Question(state, side, first, last, float(rate) / 100, since, cut)
+
+
+def _before(since: int, first: int) -> tuple[int, int]:
+    """The steps from the first one on, or from step 1 on, until shortly before a run diverged."""
+    last = since - 1 - since // RUNAWAY
+    return (first if first <= last else 1), last
 
 
 def _answers_best(states: dict[str, queries.RunState]) -> str:

@@ -57,10 +57,8 @@ class Suggestion:
 
 
 def suggest(question: Question) -> Suggestion | None:
-    """The bound for all layers, and those for each kind and each layer; None where no layer could be clipped, and for a
-    run that diverged, whose ratios lead to no bound.
-    """
-    if queries.diverged_since(question.state) is not None:
+    """The bound for all layers, and those for each kind and each layer; None where no layer could be clipped."""
+    if question.last < question.first:
         return None
     kinds = queries.kinds(question.state)
     found = _bounds(question, kinds)
@@ -97,18 +95,8 @@ def _of_families(question: Question) -> pd.DataFrame:
 
 def draw_answer(question: Question, suggested: Suggestion | None, states: dict[str, queries.RunState]) -> None:
     """The bound in a sentence and as code, and how far one may trust it."""
-    part = f"steps {question.first:,} to {question.last:,}"
-    since = queries.diverged_since(question.state)
-    if since is not None:
-        st.error(_diverged(question, since, states), icon=":material/error:")
-        return
     if suggested is None:
-        st.info(
-            f"No layer of this run could be clipped in {part}: its layers were not adapted (`adapt=False`, or an "
-            "optimizer that was recorded from outside), or their norms were zero or not finite. "
-            "Choose another run or another part of training.",
-            icon=":material/block:",
-        )
+        _say_why_none(question, states)
         return
     hue = HUES[question.side]
     with st.container(border=True):
@@ -120,33 +108,56 @@ def draw_answer(question: Question, suggested: Suggestion | None, states: dict[s
         gone = bound_code.left_out(*bounds)
         st.code(bound_code.for_all_layers(optimizer(question.state), bound_code.clip(*bounds), gone))
         st.caption(
-            f"Counted over {suggested.steps:,} layer-steps, {part}.{_left_out(question, suggested)} This is a "
+            f"Counted over {suggested.steps:,} layer-steps, {question.part}.{_left_out(question, suggested)} This is a "
             "first-order answer: under another bound training takes another course, and the ratios change with it."
             + (f" Of the run's own bounds {gone}." if gone else "")
+        )
+    if question.diverged is not None:
+        st.warning(
+            f"{_diverged(question)}; counted are steps {question.first:,} to {question.last:,}. The ratios before that "
+            f"are those of a run on its way there.{_better(states)}",
+            icon=":material/error:",
         )
     _say_if_clipped(question.state, states)
 
 
+def _say_why_none(question: Question, states: dict[str, queries.RunState]) -> None:
+    if question.cut and not _rows(question):
+        st.error(
+            f"{_diverged(question)}: no step before that is recorded. No bound is suggested.{_better(states)}",
+            icon=":material/error:",
+        )
+    else:
+        st.info(
+            f"No layer of this run could be clipped in {question.part}: its layers were not adapted (`adapt=False`, "
+            "or an optimizer that was recorded from outside), or their norms were zero or not finite. "
+            "Choose another run or another part of training.",
+            icon=":material/block:",
+        )
+
+
+def _rows(question: Question) -> int:
+    """How many layer-steps are in the log of the steps that are asked about."""
+    if question.last < question.first:
+        return 0
+    return queries.rows_between(question.state, question.first, question.last)
+
+
 def _left_out(question: Question, suggested: Suggestion) -> str:
     """Of how many layer-steps nothing is counted: their ratio was 1 for another reason than a bound."""
-    rows = queries.rows_between(question.state, question.first, question.last)
+    rows = _rows(question)
     left = rows - suggested.steps
     return f" {left:,} of {rows:,} are left out: their layers were not adapted, or a norm was zero." if left else ""
 
 
-def _diverged(question: Question, since: int, states: dict[str, queries.RunState]) -> str:
-    """That the run diverged, from where on, and which run may be asked instead."""
-    rows = queries.rows_between(question.state, 1, question.state.steps)
-    after = queries.rows_between(question.state, since, question.state.steps)
+def _diverged(question: Question) -> str:
+    return f"**This run {words.diverged(question.diverged or 0)}**"
+
+
+def _better(states: dict[str, queries.RunState]) -> str:
+    """Which run may be asked in place of one that diverged."""
     others = [run for run, state in states.items() if queries.diverged_since(state) is None]
-    better = f" Choose another run, as **{words.plain(shorten(others[-1], 40))}**." if others else ""
-    before = (
-        f"{after:,} of its {rows:,} layer-steps are from there on, and the ratios before it are those of a run on its "
-        "way there"
-        if after < rows
-        else f"none of its {rows:,} layer-steps is before that, so that there is no ratio to go by"
-    )
-    return f"**This run {words.diverged(since)}**: {before}. No bound is suggested.{better}"
+    return f" Choose another run, as **{words.plain(shorten(others[-1], 40))}**." if others else ""
 
 
 def _say_if_clipped(state: queries.RunState, states: dict[str, queries.RunState]) -> None:

@@ -204,15 +204,44 @@ def test_a_clipped_run_is_said_to_be_one_and_a_free_one_is_named(open_page: Open
     assert "clipped itself" not in text(open_page("bounds", log, "lamb"))
 
 
-def test_a_run_that_diverged_gets_no_bound(open_page: OpenPage, tmp_path: Path):
+@pytest.mark.parametrize(
+    ("part", "last", "said"),
+    [
+        # A twentieth of the 150 steps is left out, of which the last ratios are those of a run that runs away.
+        ("all", 142, "steps 1 to 142, before the run diverged at step 150."),
+        ("last", 142, "steps 1 to 142, before the run diverged at step 150."),  # of which none is before that
+        ("first", 20, "steps 1 to 20."),
+    ],
+)
+def test_of_a_run_that_diverged_the_steps_before_that_are_counted(
+    open_page: OpenPage, tmp_path: Path, part: str, last: int, said: str
+):
     unusual_log.build(tmp_path, "broken")
     unusual_log.build(tmp_path, "calm", calm=True)
     page = open_page("bounds", tmp_path, "broken", "calm")
     assert page.selectbox(key="run").value == "calm"
     page.selectbox(key="run").set_value("broken").run()
+    page.segmented_control(key="part").set_value(part).run()
+    some = rows(tmp_path, "broken").query(f"step <= {last} and outcome in ('free', 'upper', 'lower')")
+    assert f"Counted over {len(some)} layer-steps, {said}" in text(page)
+    bound, least, most = answer(page)
+    assert least - 0.0005 <= (some.ratio > bound).mean() <= most + 0.0005 <= 0.0505
+    (warned,) = (each.value for each in page.warning)
+    assert warned.startswith(f"**This run diverged at step 150**; counted are steps 1 to {last}.")
+    assert "Choose another run, as **calm**." in warned
+    assert len(page.code) == 2
+    assert {each.key for each in page.main.get("bidi_component")} == {"survival", "ranges"}
+
+
+def test_a_run_that_diverged_at_once_gets_no_bound(open_page: OpenPage, tmp_path: Path):
+    emitter = Emitter(["a"])
+    with Collector(emitter, tmp_path, name="broken"):
+        for step in range(1, 21):
+            row = [torch.nan, 1.0, 1.0, 1.0, 0.0, torch.inf, 0.01]
+            emitter.say(step, torch.tensor(row).unsqueeze(1))
+    page = open_page("bounds", tmp_path, "broken")
     (said,) = (each.value for each in page.error)
-    assert "**This run diverged at step 150**: 204 of its 800 layer-steps are from there on" in said
-    assert "Choose another run, as **calm**." in said
+    assert said == "**This run diverged at step 1**: no step before that is recorded. No bound is suggested."
     assert not page.code
     assert not page.main.get("bidi_component")  # no chart
 
