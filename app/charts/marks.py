@@ -84,21 +84,37 @@ def _mark(group: pd.DataFrame) -> Mark:
     kinds = [kind for kind in KINDS if (group["kind"] == kind).any()]
     several = {kind: group[group["kind"] == kind]["layer"].nunique() for kind in kinds}
     names = [KINDS[kind] + ("s" if kind == "jump" and several[kind] > 1 else "") for kind in kinds]
-    steps = f"step {first:,}" if first == last else f"steps {first:,} to {last:,}"
-    said = [f"<b>{steps}</b>"]
-    for kind in kinds:
-        layers = group[group["kind"] == kind]["layer"].dropna()
-        if layers.empty:
-            said.append("the run was resumed")
-        else:
-            of = "" if several[kind] == 1 else f"{several[kind]:,} layers, first in "
-            said.append(f"{KINDS[kind]} in {of}{escape(short_names([layers.iloc[0]], 60)[0])}")
-    said.append("click to zoom in")
+    begins = {kind: int(group[group["kind"] == kind]["step"].min()) for kind in kinds}
     pairs = zip(group["layer"], group["step"], strict=True)
     named = [(layer, int(step)) for layer, step in pairs if isinstance(layer, str)]
     at = tuple(named) if len({layer for layer, _ in named}) <= FEW else ()
     label = ", ".join(names[:2]) + (" …" if len(names) > 2 else "")
-    return Mark(first, last, label, "<br>".join(said), f"{label}{_numbers(group)}, step {first:,}", at)
+    precisely = f"{label}{_numbers(group)}, step {first:,}"
+    if len(set(begins.values())) > 1:
+        precisely = _each_from(dict(zip(names, begins.values(), strict=True)))
+    return Mark(first, last, label, _said(group, begins), precisely, at)
+
+
+def _said(group: pd.DataFrame, begins: dict[str, int]) -> str:
+    """What a hover says: what began, in how many layers, and if not all began together, at which step."""
+    first, last = int(group["step"].min()), int(group["step"].max())
+    said = [f"<b>step {first:,}</b>" if first == last else f"<b>steps {first:,} to {last:,}</b>"]
+    for kind, begin in begins.items():
+        since = f" from step {begin:,}" if len(set(begins.values())) > 1 else ""
+        layers = group[group["kind"] == kind]["layer"].dropna()
+        if layers.empty:
+            said.append(f"the run was resumed{since}")
+        else:
+            count = layers.nunique()
+            of = "" if count == 1 else f"{count:,} layers, first in "
+            said.append(f"{KINDS[kind]}{since} in {of}{escape(short_names([layers.iloc[0]], 60)[0])}")
+    return "<br>".join([*said, "click to zoom in"])
+
+
+def _each_from(begins: dict[str, int]) -> str:
+    """What began when, in order, of several that did not begin together."""
+    name, *others = sorted(begins, key=begins.__getitem__)
+    return ", ".join([f"{name} from step {begins[name]:,}", *(f"{other} from {begins[other]:,}" for other in others)])
 
 
 def _numbers(group: pd.DataFrame) -> str:

@@ -18,11 +18,19 @@ def test_events_that_are_close_are_one_mark_and_say_how_many_layers_they_are_of(
     jumps = [(f"blocks.{block}.q", "jump", 500 + block) for block in range(30)]
     found = marks(events(*jumps, ("blocks.0.q", "nan", 510), ("blocks.1.q", "jump", 900)), STEPS, 600)
     assert [(mark.first, mark.last, mark.label) for mark in found] == [
-        (500, 529, "NaN, jumps, step 500"),
+        (500, 529, "jumps from step 500, NaN from 510"),
         (900, 900, "blocks.1.q jump, step 900"),
     ]
-    assert "jump in 30 layers, first in blocks.0.q" in found[0].said
+    assert "NaN from step 510 in blocks.0.q<br>jump from step 500 in 30 layers, first in blocks.0.q" in found[0].said
     assert found[0].at == ()
+
+
+def test_kinds_that_begin_together_have_one_step():
+    both = events(("a", "jump", 500), ("b", "jump", 500), ("a", "nan", 500))
+    (mark,) = marks(both, STEPS, 600)
+    assert mark.label == "NaN, jumps, step 500"
+    (narrow,) = marks(both.assign(step=[500, 500, 505]), STEPS, 120)
+    assert narrow.label == "NaN, jumps"  # no room to say when
 
 
 def test_events_outside_of_what_is_shown_and_norms_that_begin_at_zero_are_no_marks():
