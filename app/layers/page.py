@@ -11,13 +11,12 @@ from app.shell.selection import selection
 
 chosen = selection()
 states = chosen.states()
-st.header("Layers", anchor=False)
+title, beside = st.columns([4, 1], vertical_alignment="bottom")
+title.header("Layers", anchor=False)
 if notices.something_to_draw(chosen, states):
-    left, right = st.columns([4, 1], vertical_alignment="bottom")
-    with right:
+    with beside:
         run = choice.choose_run(states)
-    with left:
-        quantity = choice.choose_quantity(states[run])
+    quantity = choice.choose_quantity(states[run])  # as wide as the page: a column cuts off the last
     if notices.has_ratios(states[run]):
         members, order, along_epochs = choice.choose_layers(states[run])
         shown = zoom.shown_steps(heatmap.CHART, states[run].steps)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from playwright.sync_api import Browser, Page, expect
 
-from collector import connect
+from collector import Collector, connect
 from lambc.experiments.wide_logs import WideLog, transformer
 from tests.browser.conftest import serve, settle
 from tests.browser.test_dashboard import heatmap
@@ -20,6 +21,13 @@ OpenPage = Callable[[str], Page]
 
 
 CALLED = "trust-ratio-of-every-layer-at-every-step-clipped-bound-0.2-steps-1-to-40"
+
+AT_BOTH_ENDS = """(button) => {
+    const { left, right, top, bottom } = button.getBoundingClientRect();
+    const seen = (x) => button.contains(document.elementFromPoint(x, (top + bottom) / 2));
+    return [seen(left + 4), seen(right - 4)];
+}"""
+"""Whether a button is what a pointer finds there."""
 
 
 def save(page: Page, name: str, called: str = CALLED) -> Path:
@@ -109,6 +117,25 @@ def test_on_a_phone_most_of_the_width_is_data(browser: Browser, address: str):
         assert answer
         assert head["y"] + head["height"] <= title["y"]
         assert answer["y"] + answer["height"] < 400
+
+
+@pytest.mark.parametrize("width", [1280, 1024, 390])
+def test_every_quantity_can_be_chosen_also_where_the_page_is_narrow(browser: Browser, tmp_path: Path, width: int):
+    """The relative step, which comes last, is the main number of an optimizer without trust ratios."""
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.AdamW(model.parameters())
+    with Collector(optimizer, tmp_path / "runs", name="adamw", model=model, gradients=True):
+        for _ in range(3):
+            model(torch.ones(1, 2)).sum().backward()
+            optimizer.step()
+    with serve(tmp_path / "runs") as address, browser.new_context(viewport={"width": width, "height": 900}) as context:
+        page = context.new_page()
+        page.goto(f"{address}/layers?runs=adamw")
+        settle(page)
+        choices = page.locator(".st-key-show button")
+        assert len(choices.all()) == 8
+        for choice in choices.all():
+            assert choice.evaluate(AT_BOTH_ENDS) == [True, True], choice.inner_text()
 
 
 def test_keys_zoom_move_and_show_everything(open_page: OpenPage, address: str):
