@@ -42,7 +42,7 @@ def _card(chosen: Selection, run: pd.Series, result: pd.Series) -> None:
         _outcome(chosen, state, result)
     with right:
         _hits(chosen, run, result)
-    st.caption(" · ".join(_facts(run, rates)))
+    st.caption(" · ".join(fact for fact in _facts(run, rates) if fact not in details))
 
 
 def _standing(run: pd.Series) -> str:
@@ -109,9 +109,8 @@ def _facts(run: pd.Series, rates: pd.DataFrame) -> list[str]:
     time = words.time_taken(run)
     if time is not None:
         said.append(f"{words.duration(time)}")
-    always, adapted = health.clipped_nearly_always(rates)
     if (rates["upper_hits"] + rates["lower_hits"]).any():
-        said.append(f"{always} of {adapted} layers clipped in nearly all steps")
-    elif adapted:
+        said.append(health.nearly_always(rates))
+    elif (rates["adapted"] > 0).any():
         said.append("no layer was ever clipped")
     return said

@@ -50,8 +50,13 @@ def findings(
         found.append(Finding("accuracy has fallen"))
     always, adapted = clipped_nearly_always(rates)
     if adapted and always > adapted / 2:
-        found.append(Finding(f"{_of(always, adapted)} clipped in nearly all steps"))
+        found.append(Finding(nearly_always(rates)))
     return found
+
+
+def nearly_always(rates: pd.DataFrame) -> str:
+    """How many layers are clipped in nearly all steps, in words."""
+    return f"{_of(*clipped_nearly_always(rates))} clipped in nearly all steps"
 
 
 def clipped_nearly_always(rates: pd.DataFrame) -> tuple[int, int]:

@@ -244,6 +244,23 @@ def test_almost_all_is_not_said_to_be_all_and_a_single_hit_not_none(open_page: O
     assert {metric.value.lstrip("\\") for metric in page.metric} == {">99.9%", "<0.1%"}
 
 
+def test_a_card_says_once_how_many_layers_are_nearly_always_clipped_and_with_separators(
+    open_page: OpenPage, tmp_path: Path
+):
+    layers = 1200
+    for name, always in (("few", 100), ("most", 1100)):
+        emitter = Emitter([f"layers.{number}.w" for number in range(layers)])
+        ratio, one = torch.where(torch.arange(layers) < always, 2.0, 0.5), torch.ones(layers)
+        with Collector(emitter, tmp_path, name=name) as collector:
+            for step in range(1, 4):
+                emitter.say(step, torch.stack([ratio, one, ratio, ratio.clamp(max=1), 0 * one, one, 0.01 * one]))
+            collector.log({"test/accuracy": 0.5})
+    for name, said in (("few", "100 of 1,200"), ("most", "1,100 of 1,200")):
+        captions = [each.value for each in open_page("runs", tmp_path, name).caption]
+        assert sum(each.count("clipped in nearly all steps") for each in captions) == 1
+        assert any(f"{said} layers clipped in nearly all steps" in each for each in captions)
+
+
 def test_a_start_is_said_to_be_in_utc():
     assert columns("started", "down")["started"]["label"] == "started, UTC ▼"
 

@@ -7,9 +7,11 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
+from collector import Collector
 from tests.browser.conftest import serve, settle
 from tests.browser.dashboard import wait_until
 from tests.browser.slow_line import slow_line
+from tests.collector.emitter import Emitter
 from tests.dashboard_log import HOSTILE, Training
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
@@ -220,3 +222,16 @@ def test_a_dashboard_offers_no_deployment(open_page: OpenPage, address: str):
     page = open_page(address)
     expect(page.get_by_test_id("stAppDeployButton")).to_have_count(0)
     assert "Deploy" not in page.inner_text("body")
+
+
+def test_what_stands_beside_a_number_is_read_to_its_end_with_four_cards(open_page: OpenPage, tmp_path: Path):
+    for run in "abcd":
+        with Collector(Emitter(["w"]), tmp_path, name=run) as collector:
+            collector.log({"train/loss": 1.0}, step=1)
+    with serve(tmp_path) as address:
+        page = open_page(f"{address}/?runs=a&runs=b&runs=c&runs=d")
+        beside = page.get_by_test_id("stMetricDelta").filter(has_text="bound not noted")
+        expect(beside).to_have_count(4)
+        for each in beside.all():
+            assert each.evaluate("""(delta) => [delta, ...delta.querySelectorAll("*")].every(
+                (part) => part.scrollWidth <= part.clientWidth)""")
