@@ -56,8 +56,10 @@ def steps(run: pd.Series) -> str:
 
 
 def duration(time: Any) -> str:
-    """A span of time in the unit that one would say: 40 seconds, 4 minutes, 2.5 hours."""
+    """A span of time in the unit that one would say: under a second, 40 seconds, 4 minutes, 2.5 hours."""
     seconds = max(0.0, pd.Timedelta(time).total_seconds())
+    if seconds < 1:
+        return "under a second"
     if seconds < 90:
         return _many(round(seconds), "second")
     if seconds < 90 * 60:

@@ -40,7 +40,8 @@ def test_a_status_is_a_sentence(row, sentence):
         (240, "4 minutes"),
         (7200, "2.0 hours"),
         (200_000, "2.3 days"),
-        (-3, "0 seconds"),
+        (0.7, "under a second"),
+        (-3, "under a second"),
     ],
 )
 def test_a_time_is_said_in_the_unit_that_fits(seconds, said):
