@@ -93,4 +93,5 @@ def draw_differences(chosen: Selection) -> None:
     else:
         st.dataframe(differing.rename_axis("option"))
         same = len(said) - len(differing)
-        st.caption(f"{counted(same, 'more option')} {'is' if same == 1 else 'are'} the same in all of them.")
+        if same:
+            st.caption(f"{counted(same, 'more option')} {'is' if same == 1 else 'are'} the same in all of them.")

@@ -102,7 +102,9 @@ def test_a_run_has_as_many_steps_as_it_took_whichever_it_recorded(open_page: Ope
     assert list(open_page("compare", tmp_path, "every64").dataframe[0].value["steps"]) == [1000]
 
 
-def test_one_option_that_is_the_same_is_said_in_the_singular(open_page: OpenPage, tmp_path: Path):
+def test_one_option_that_is_the_same_is_said_in_the_singular_and_none_is_not_said(open_page: OpenPage, tmp_path: Path):
     write(tmp_path, "one", clip=1.0)
     write(tmp_path, "other", clip=3.0, optimizer="lamb")
+    write(tmp_path, "third", batch_size=64, clip=2.0, optimizer="lars")
     assert "1 more option is the same in all of them." in text(open_page("compare", tmp_path, "one", "other"))
+    assert "the same in all" not in text(open_page("compare", tmp_path, "one", "other", "third"))
