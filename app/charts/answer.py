@@ -77,7 +77,7 @@ def what_is_drawn(answer: pd.DataFrame, drawing: Drawing) -> tuple[pd.DataFrame,
     there = np.isfinite(rows["y"]) & rows["x"].notna()
     if types.is_numeric_dtype(rows["x"]):
         there &= np.isfinite(rows["x"].astype("float64"))
-    said = [] if there.all() else [f"{there.sum():,} of {counted(len(rows), 'row')}, those with two numbers"]
+    said = [] if there.all() else [f"{there.sum():,} of {counted(len(rows), 'row')}, {_drawable(rows, drawing)}"]
     rows = rows[there]
     colours = rows["colour"].unique()
     if len(colours) > SERIES:
@@ -90,6 +90,16 @@ def what_is_drawn(answer: pd.DataFrame, drawing: Drawing) -> tuple[pd.DataFrame,
         said.append(f"{POINTS:,} of {len(rows):,} points, the furthest up and down among them")
         rows = _thinned(rows)
     return rows, f"Drawn: {'; '.join(said)}." if said else ""
+
+
+def _drawable(rows: pd.DataFrame, drawing: Drawing) -> str:
+    """Which rows have a place in the chart."""
+    x, y = shorten(drawing.x, 40), shorten(drawing.y, 40)
+    if types.is_string_dtype(rows["x"]) or x == y:
+        return f"those in which {y} is a finite number"
+    if types.is_numeric_dtype(rows["x"]):
+        return f"those in which {x} and {y} are finite numbers"
+    return f"those in which {y} is a finite number and {x} a time"
 
 
 def answer_chart(

@@ -3,6 +3,7 @@
 import pandas as pd
 import streamlit as st
 
+from app import words
 from app.charts import answer as charts
 from app.charts.answer import Drawing
 from app.plotly_view import plotly_view
@@ -28,7 +29,7 @@ def draw(chosen: Selection, answer: pd.DataFrame, first: Drawing, *, keep_zoom: 
         keep_zoom=f"{keep_zoom} {drawing}",
     )
     if sentence:
-        st.caption(sentence)
+        st.caption(words.plain(sentence))
     return _CHOICES_HEIGHT + int(figure.layout.height)
 
 

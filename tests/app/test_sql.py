@@ -545,7 +545,13 @@ def test_what_has_no_place_along_the_chart_is_left_out_and_counted():
     drawing = Drawing("points", "upper", "n", "")
     rows, sentence = what_is_drawn(frame, drawing)
     assert rows[["x", "y"]].to_numpy().tolist() == [[1, 1], [100, 2]]
-    assert sentence == "Drawn: 2 of 3 rows, those with two numbers."
+    assert sentence == "Drawn: 2 of 3 rows, those in which upper and n are finite numbers."
+    frame["t"], frame["name"] = pd.to_datetime(["2026-01-01", None, "2026-01-02"]), list("abc")
+    _, sentence = what_is_drawn(frame, Drawing("points", "t", "upper", ""))
+    assert sentence == "Drawn: 1 of 3 rows, those in which upper is a finite number and t a time."
+    for x in ("name", "upper"):
+        _, sentence = what_is_drawn(frame, Drawing("points", x, "upper", ""))
+        assert sentence == "Drawn: 2 of 3 rows, those in which upper is a finite number."
     assert answer_chart(rows, drawing).layout.xaxis.type == "log"
 
 
