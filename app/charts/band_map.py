@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from app.charts.bands import GAP, Stack, depth_labels
+from app.charts.bands import GAP, Band, Stack, depth_labels
 from app.charts.short_names import short_names
 from app.charts.text import escape, label_margin, shorten
 from app.charts.theme import Theme
@@ -182,10 +182,12 @@ def heatmaps(
     data: np.ndarray,
     *,
     hover: str,
+    hover_alone: str | None = None,
     meta: dict,
     **settings: object,
 ) -> list[go.Heatmap]:
     """A heatmap a band. drawn: [rows, columns], in what the colour axis counts; data: the same, as a hover says it.
+    hover_alone: what a hover says in a band each of whose rows is a layer, where that is not the same.
 
     Its meta has `first_row`, the number of the band's first row, by which a click is told, beside `meta`.
     """
@@ -201,13 +203,17 @@ def heatmaps(
             customdata=data[band.first : band.first + len(band.rows)],
             meta={"first_row": band.first, **meta},
             coloraxis="coloraxis",
-            hovertemplate=f"<b>%{{y}}</b><br>{hover}<extra></extra>",
+            hovertemplate=f"<b>%{{y}}</b><br>{_hover(band, hover, hover_alone)}<extra></extra>",
             hoverongaps=False,
             zsmooth=False,
             **settings,
         )
         for place, band in enumerate(stack.bands)
     ]
+
+
+def _hover(band: Band, hover: str, alone: str | None) -> str:
+    return hover if alone is None or any(len(row.layers) > 1 for row in band.rows) else alone
 
 
 def bars(stack: Stack, cells: pd.DataFrame, name: str, most: int, theme: Theme) -> list[go.Scatter]:

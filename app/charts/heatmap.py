@@ -186,6 +186,7 @@ def _cells(cells: pd.DataFrame, quantity: Quantity, stack: Stack) -> list[go.Hea
     drawn = ends if share else np.log10(np.maximum(ends, 1e-12))
     number = f".{DIGITS}~p" if share else f".{DIGITS}~g"
     value, said, columns = f"%{{customdata:{number}}}", steps_said(width), ["value"]
+    alone = None
     data, digits = short_of_all(ends) if share else ends, None
     if one_step_each(cells):
         recorded = band_map.grid(cells, cells["last_step"], stack, np.float64)
@@ -197,15 +198,17 @@ def _cells(cells: pd.DataFrame, quantity: Quantity, stack: Stack) -> list[go.Hea
             data = np.stack([band_map.grid(cells, end, stack) for end in (low, high)], axis=-1)
             data = short_of_all(data) if share else data
             columns = ["lowest", "highest"]
+            alone = f"%{{customdata[0]:{number}}}" if width == 1 else None  # one layer at one step has one value
         if not share:
             drawn, data, digits = coarse(drawn), rounded(data, DIGITS), [DIGITS] * len(columns)
-    times = "×" if quantity.kind == "change" else ""
+    named = f"{said}<br>{quantity.label} <b>{'×' if quantity.kind == 'change' else ''}"
     return band_map.heatmaps(
         stack,
         cells,
         drawn,
         data,
-        hover=f"{said}<br>{quantity.label} <b>{times}{value}</b>",
+        hover=f"{named}{value}</b>",
+        hover_alone=alone and f"{named}{alone}</b>",
         meta={"columns": columns, "digits": digits},
         name=f"{quantity.label}, a step" if width == 1 else f"{quantity.label}, {width} steps",
     )

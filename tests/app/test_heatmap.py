@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from app.charts.bands import Member, stack
 from app.charts.heatmap import heatmap
 from app.charts.theme import DARK, LIGHT
 from tests.app.figures import LAYERS, in_depth_order, metric, row_cells, texts
@@ -145,6 +146,14 @@ def test_no_name_beside_the_rows_lies_on_another(count):
     places = places_named(heatmap(row_cells(), stack=in_depth_order(names)), names)
     assert len(places) > 5
     assert all(below - above >= 11 for above, below in itertools.pairwise(places))
+
+
+@pytest.mark.parametrize(("width", "numbers"), [(1, [1, 2]), (64, [2, 2])])
+def test_one_layer_at_one_step_has_one_number_and_several_have_two(width, numbers):
+    routers = [Member(f"b.{block}.router", "b.*.router", block) for block in range(300)]
+    experts = [Member(f"b.{block}.e.{each}", "b.*.e.*", block) for block in range(300) for each in range(2)]
+    figure = heatmap(row_cells(width), stack=stack([*routers, *experts], "kind"))
+    assert [trace.hovertemplate.count("%{customdata") for trace in figure.data[:2]] == numbers
 
 
 def test_an_axis_of_epochs_names_each_where_it_begins_and_no_more_than_a_dozen():
