@@ -9,6 +9,7 @@ from app.charts.bands import Member, numbers
 from app.charts.block_matrix import block_matrix
 from app.charts.distribution import ratio_distribution
 from app.charts.layer_curve import exempt, has_ratio, layer_curve
+from app.charts.text import counted
 from app.charts.theme import Theme
 from app.layers import questions
 from app.layers.explanation import explain
@@ -191,9 +192,12 @@ def _facts(state: queries.RunState, layer: str) -> str:
     size = f"shape {shape} · {int(row['parameters']):,} parameters · " if shape else ""
     hits, adapted = int(row["upper_hits"] + row["lower_hits"]), int(row["adapted"])
     if not adapted:
-        return f"{size}never clipped, since in none of its {int(row['rows']):,} steps it could be"
+        return f"{size}never clipped, since in none of its {counted(int(row['rows']), 'step')} it could be"
     if not hits:
-        return f"{size}never clipped in {adapted:,} steps"
+        return f"{size}never clipped in {counted(adapted, 'step')}"
+    if adapted == 1:
+        only = "its only step" if row["rows"] == 1 else "the only step in which it could be"
+        return f"{size}clipped in {only}, step {int(row['first_hit']):,}"
     steps = f"{adapted:,} steps" if adapted == row["rows"] else f"the {adapted:,} steps in which it could be"
     return (
         f"{size}clipped in **{words.percent(hits / adapted)}** of {steps}, first at step {int(row['first_hit']):,}, "

@@ -114,6 +114,23 @@ def test_a_layer_that_is_not_adapted_has_no_bounds_and_says_so(open_page: OpenPa
     assert "never clipped, since in none of its 10 steps it could be" in text(page)
 
 
+@pytest.mark.parametrize(
+    ("steps", "ratio", "said"),
+    [
+        (1, 4.0, "clipped in its only step, step 1"),
+        (1, 1.0, "never clipped in 1 step"),
+        (3, 4.0, "clipped in **100.0%** of 3 steps, first at step 1, last at step 3"),
+    ],
+)
+def test_how_often_a_layer_was_clipped_is_said(open_page: OpenPage, tmp_path: Path, steps, ratio, said):
+    emitter = Emitter(["a"])
+    with Collector(emitter, tmp_path, name="r"):
+        for step in range(1, steps + 1):
+            emitter.say(step, torch.tensor([[ratio], [1.0], [ratio], [min(ratio, 2.0)], [0.0], [2.0], [0.01]]))
+    (facts,) = (line for line in text(open_page("layers", tmp_path, "r")).split("\n") if "clipped in" in line)
+    assert facts.endswith(said)
+
+
 @pytest.mark.parametrize(("upper", "said"), [([3.0, 3.0, 5.0], ["<b>3 bound</b>"]), ([2.0, 3.0, 5.0], [])])
 def test_the_bound_on_the_colour_bar_is_that_of_most_layers(open_page: OpenPage, tmp_path: Path, upper, said):
     emitter = Emitter(["a", "b", "c"])
