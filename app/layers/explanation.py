@@ -38,9 +38,13 @@ def _outcome(row: pd.Series) -> str:
     ratio, used = float(row["trust_ratio"]), float(row["clipped_ratio"])
     match row["outcome"]:
         case "upper":
-            return f", above the upper bound {ratio_text(row['upper'])}: the step was shortened {_times(ratio / used)}"
+            return (
+                f", above the upper bound {ratio_text(row['upper'])}: the step was shortened {_changed(ratio / used)}"
+            )
         case "lower":
-            return f", below the lower bound {ratio_text(row['lower'])}: the step was lengthened {_times(used / ratio)}"
+            return (
+                f", below the lower bound {ratio_text(row['lower'])}: the step was lengthened {_changed(used / ratio)}"
+            )
         case "exempt":
             return "; the layer is not adapted, its step used 1"
         case "free":
@@ -70,8 +74,15 @@ def _family(at_step: pd.DataFrame, row: pd.Series) -> str:
     return f"Of its family, {words.plain(row['family'])}, {clipped} of {len(family)} were clipped in that step."
 
 
+def _changed(factor: float) -> str:
+    """How much a step was shortened or lengthened, where 1× would say not at all."""
+    if factor >= 1.1:
+        return _times(factor)
+    return "by less than 1 %" if factor < 1.01 else f"by {100 * (factor - 1):.0f} %"
+
+
 def _times(factor: float) -> str:
-    return f"{factor:,.3g}×"
+    return f"{ratio_text(factor)}×"
 
 
 def _number(norm: float) -> str:
