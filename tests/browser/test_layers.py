@@ -1,6 +1,7 @@
 """The Layers page in a real Chromium: filter, keyboard, and what a chart is saved as."""
 
 import csv
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,6 +51,23 @@ def test_a_chart_is_saved_as_the_table_that_it_shows(open_page: OpenPage, addres
     saved = {(row["layer"], float(row["step"])): float(row["value"]) for row in rows}
     assert len(saved) == len(answer)
     assert np.allclose([saved[layer, step] for layer, step, _ in answer], [ratio for *_, ratio in answer], rtol=1e-6)
+
+
+def test_the_saved_table_of_a_layer_has_its_lines_and_not_what_is_filled_between_them(
+    open_page: OpenPage, address: str, log: Path
+):
+    page = open_page(f"{address}/layers?runs=clipped&layer=last.weight")
+    chart = page.get_by_label("Trust ratio of the layer", exact=True)
+    chart.hover()
+    with page.expect_download() as download:
+        chart.locator("..").get_by_role("button", name="CSV", exact=True).click()
+    with download.value.path().open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    asked = "SELECT count(*) FROM trust_ratios WHERE run = 'clipped' AND layer = 'last.weight'"
+    ((steps,),) = connect(log).sql(asked).fetchall()
+    series = Counter(row["series"] for row in rows)
+    assert series["before clipping"] == series["after clipping"] == steps
+    assert "clipped away" not in series
 
 
 def test_a_chart_is_saved_as_a_picture_and_as_a_drawing(open_page: OpenPage, address: str):
