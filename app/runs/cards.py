@@ -6,6 +6,7 @@ import streamlit as st
 from app import queries, words
 from app.charts.sparkline import sparkline
 from app.charts.text import shorten
+from app.layers.questions import constant_since
 from app.results import CELLS, thinned
 from app.runs import health
 from app.shell import notices
@@ -58,7 +59,12 @@ def _verdict(
     if rates.empty:
         return [], []
     found = health.findings(
-        result, rates, queries.not_finite(state), queries.events(state), queries.diverged_since(state)
+        result,
+        rates,
+        queries.not_finite(state),
+        queries.events(state),
+        queries.diverged_since(state),
+        _standing_still(state, rates),
     )
     if not found and run["status"] in ("running", "finished"):
         if queries.not_adapted(rates).all():
@@ -69,6 +75,13 @@ def _verdict(
     serious = [f":red-badge[:material/error: {each.sentence}]" for each in found if each.serious]
     others = [each.sentence for each in found if not each.serious]
     return serious or [":orange-badge[:material/visibility: look closer]"] * bool(others), others
+
+
+def _standing_still(state: queries.RunState, rates: pd.DataFrame) -> tuple[int, list[str]]:
+    """Since when, and which layers do, of those that are adapted: other ratios are not looked at."""
+    since, layers = constant_since(state)
+    adapted = set(rates["layer"][~queries.not_adapted(rates)])
+    return since, [layer for layer in layers if layer in adapted]
 
 
 def _outcome(chosen: Selection, state: queries.RunState, result: pd.Series) -> None:

@@ -1,5 +1,6 @@
 """Is a run healthy? What a practitioner would look for first, in a few words each, the worst first."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +24,17 @@ class Finding:
 
 
 def findings(
-    result: Any, rates: pd.DataFrame, not_finite: pd.DataFrame, events: pd.DataFrame, diverged_since: int | None
+    result: Any,
+    rates: pd.DataFrame,
+    not_finite: pd.DataFrame,
+    events: pd.DataFrame,
+    diverged_since: int | None,
+    constant: tuple[int, Sequence[str]],
 ) -> list[Finding]:
     """What is not as it should be; nothing for a run that is well.
 
     result: the run's row of `results`. rates: how often each layer was clipped. not_finite: the row of
-    `queries.not_finite`. events: those of `queries.events`.
+    `queries.not_finite`. events: those of `queries.events`. constant: layers whose ratio stands still, and since when.
     """
     found = []
     if diverged_since is not None:
@@ -45,6 +51,9 @@ def findings(
         factor = float(np.exp(np.abs(np.log(jumps["after"] / jumps["before"]))).max())
         where = f"in {_of(jumps['layer'].nunique(), len(rates))}, first at step {int(jumps['step'].min()):,}"
         found.append(Finding(f"ratio jumped {where}, by up to {factor:.0f} times"))
+    since, still = constant
+    if still:
+        found.append(Finding(f"ratio constant in {_of(len(still), len(rates))} since step {since:,} or earlier"))
     best, last = result["best_accuracy"], result["last_accuracy"]
     if pd.notna(best) and not last >= best - FALLEN:
         found.append(Finding("accuracy has fallen"))

@@ -34,8 +34,10 @@ FINITE = pd.DataFrame({"layers": [0], "since": [None]})
 CALM = pd.DataFrame({"kind": ["zero norm"], "layer": ["a"], "step": [1], "before": [None], "after": [None]})
 
 
-def sentences(result: dict = WELL, rates: pd.DataFrame = RATES, events: pd.DataFrame = CALM) -> list[str]:
-    return [each.sentence for each in health.findings(result, rates, FINITE, events, None)]
+def sentences(
+    result: dict = WELL, rates: pd.DataFrame = RATES, events: pd.DataFrame = CALM, constant: tuple = (5, [])
+) -> list[str]:
+    return [each.sentence for each in health.findings(result, rates, FINITE, events, None, constant)]
 
 
 def test_a_run_that_is_well_has_no_findings():
@@ -50,15 +52,17 @@ def test_what_is_wrong_is_said_worst_first():
         pd.DataFrame({"layers": [2], "since": [7]}),
         CALM,
         7,
+        (5, ["a"]),
     )
     assert [each.sentence for each in found] == [
         "diverged at step 7",
         "loss not finite since step 12",
         "NaN or Inf in 2 of 3 layers",
+        "ratio constant in 1 of 3 layers since step 5 or earlier",
         "accuracy has fallen",
         "all 2 layers clipped in nearly all steps",
     ]
-    assert [each.serious for each in found] == [True, False, False, False, False]
+    assert [each.serious for each in found] == [True, False, False, False, False, False]
 
 
 @pytest.mark.parametrize(
@@ -74,6 +78,19 @@ def test_a_run_whose_ratios_jump_is_not_said_to_be_well():
         {"kind": "jump", "layer": ["a", "a", "b"], "step": [9, 80, 8], "before": [1.0, 36, 2], "after": [36.0, 1, 0.1]}
     )
     assert sentences(events=jumps) == ["ratio jumped in 2 of 3 layers, first at step 8, by up to 36 times"]
+
+
+def test_a_run_with_a_layer_that_stands_still_is_to_be_looked_at(open_page: OpenPage, tmp_path: Path):
+    emitter = Emitter(["moves", "stands"])
+    with Collector(emitter, tmp_path, name="r") as collector:
+        for step in range(1, 2001):
+            ratio, one = torch.tensor([0.5 + step / 4000, 0.7]), torch.ones(2)
+            emitter.say(step, torch.stack([ratio, one, ratio, ratio, 0 * one, torch.inf * one, 0.01 * one]))
+        collector.log({"test/accuracy": 0.5})
+    page = open_page("runs", tmp_path, "r")
+    assert "ratio constant in 1 of 2 layers since step 1,000 or earlier" in [each.value for each in page.caption]
+    assert any("look closer" in each.value for each in page.markdown)
+    assert not any("healthy" in each.value for each in page.markdown)
 
 
 def test_an_accuracy_that_is_no_number_has_fallen():
