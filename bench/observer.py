@@ -22,6 +22,7 @@ import torch
 import typer
 from torchvision.models import resnet18
 
+from collector.recording.counting import StepCount
 from collector.recording.environment import device_name
 from collector.recording.observer import Observer
 from collector.recording.selection import Selection
@@ -42,7 +43,13 @@ def main(steps: Annotated[int, typer.Option(min=10)] = 300) -> None:
     seldom, always, unproven = Selection(every=10**9), Selection(), Observer(optimizer, Selection())
     unproven._adapts = None
     with_gradients = Observer(optimizer, always, gradients=True)
-    observers = [None, Observer(optimizer, seldom, last_step=1), Observer(optimizer, always), unproven, with_gradients]
+    observers = [
+        None,
+        Observer(optimizer, seldom, StepCount(optimizer, 1)),
+        Observer(optimizer, always),
+        unproven,
+        with_gradients,
+    ]
     taken: list[list[float]] = [[] for _ in observers]
     asked: dict[bool, list[float]] = {False: [], True: []}
     for _ in range(steps + 5):

@@ -19,8 +19,10 @@ from collector.log.run_folder import name_of_now
 from collector.log.spool import Spool
 from collector.recording import open_runs
 from collector.recording.apart import Apart
-from collector.recording.beginning import last_step_of, recorded_before, writable
+from collector.recording.beginning import begins_again, last_step_of, moments_before, writable
 from collector.recording.clips import Clips
+from collector.recording.counting import StepCounts
+from collector.recording.direction import not_proven
 from collector.recording.environment import environment
 from collector.recording.hooks import register
 from collector.recording.inside import optimizers_inside
@@ -99,16 +101,9 @@ class Attempt:
         last = self._resumed_after = last_step_of(folder) if resumed else None
         names = LayerNames(options.models, self._optimizers)
         together = self._agreement is not None
-        self._sources = observers(
-            self._optimizers,
-            options,
-            last or 0,
-            names,
-            self._give_up,
-            together=together,
-            recorded=recorded_before(folder) if resumed else (),
-            on_checkpoint=self._note_checkpoint,
-        )
+        moments = moments_before(folder) if resumed else []
+        self._counts = StepCounts(self._optimizers, last or 0, moments)
+        self._sources = observers(self._optimizers, options, self._counts, names, self._give_up, together=together)
         self.recorder = Recorder(
             self._sources,
             options.models,
@@ -118,7 +113,9 @@ class Attempt:
             memory_limit=options.memory_limit,
             waits=options.when_full == "wait",
         )
-        self._clips = Clips(partial(self.recorder.log, step=None, epoch=None))
+        if resumed:
+            self.recorder.stand(self._counts.standing)
+        self._clips = Clips(partial(self.recorder.log, step=None, epoch=None), self._optimizers)
         where = environment(self._optimizers)  # what goes wrong here is not the folder's fault
         with writable(folder):
             if resumed:
@@ -127,18 +124,19 @@ class Attempt:
             else:
                 self._apart.finish(partial(self._create, folder, where, undo))
                 self.held.callback(lock(self._run.folder).release)
-            self._run.contents["every"] = selection.every
+            self._run.contents |= {"every": selection.every, "moments": self._counts.said()}
             self._note_how_it_was_recorded()
             self._apart.finish(partial(self._start_writer, undo))
         if self._agreement:
-            self._agreement.reach(last_step=last)
+            self._agreement.reach(last_step=last or 0, moments=moments)
         self._handles: list[Any] = []
+        undo.callback(self._remove_hooks)
+        self._handles += self._counts.watch(self._on_load, self._on_save)
         for number, (optimizer, record, asked) in enumerate(self.recorder.hooks()):
             hook = partial(self._calls.make, self._on_step, number, record)
             if not self._agreement:
                 asked = partial(asked_alone, optimizer, asked, self._say_once)
             self._handles.append(register(optimizer, hook, asked if options.gradients else None))
-            undo.callback(self._handles[-1].remove)
         undo.callback(open_runs.remove, self._owner)
         open_runs.add(self._owner)
         self.closed = False
@@ -179,13 +177,13 @@ class Attempt:
         if self.recorder.never_stepped == [*range(len(self._sources))]:
             if self._unseen.goes_on(step):
                 self._say_once(no_step_was_seen(self._optimizers, self._optimizers, self._given))
-        elif step is None and not self._gave_up and self._unseen.goes_on_without(self.step):
+        elif step is None and not self._gave_up and self._unseen.goes_on_without(self.recorder.steps_seen):
             self._say_once(no_step_any_more(self.step))
 
-    def note_clip(self, values: dict[str, float | Tensor]) -> None:
-        """Take what a clip of the gradients was (Collector.clip_grad_norm_), for the step that comes."""
+    def note_clip(self, values: dict[str, float | Tensor], params: Sequence[Tensor]) -> None:
+        """Take what a clip of these gradients was (Collector.clip_grad_norm_), for the step that comes."""
         if not self.closed and not self._forked:
-            self._clips.note(values, at_once=self._gave_up is not None)
+            self._clips.note(values, params, at_once=self._gave_up is not None)
 
     def record(self, optimizer: Any) -> None:
         """Record a step of a replayed graph (Collector.record)."""
@@ -231,9 +229,9 @@ class Attempt:
         if self._forked or self._owner not in open_runs.all_open():
             return
         self.closed = True
-        while self._handles:  # some may be gone: an interrupted call is made again
-            self._handles.pop().remove()
+        self._remove_hooks()
         self._clips.log()  # as of a step that failed
+        self._note_moment()
         if self._gave_up and status == "finished":
             status, failure = "failed", self._gave_up
         trouble = None
@@ -250,9 +248,13 @@ class Attempt:
                 open_runs.remove(self._owner)
         self._say_how_it_ended(trouble)
         self._say_what_was_not_proven()
-        if failure is None and (unseen := self.recorder.never_stepped):
-            never = [self._optimizers[number] for number in unseen]
-            self._say_once(no_step_was_seen(never, self._optimizers, self._given))
+        unseen = self._unseen.of(self.recorder.never_stepped, resumed=self._resumed_after is not None)
+        if failure is None and unseen:
+            self._say_once(no_step_was_seen(unseen, self._optimizers, self._given))
+
+    def _remove_hooks(self) -> None:
+        while self._handles:  # some may be gone: an interrupted call is made again
+            self._handles.pop().remove()
 
     def _note_how_it_was_recorded(self) -> None:
         """For run.json: by the optimizer's own record, by its state, or by how far its steps went."""
@@ -261,19 +263,26 @@ class Attempt:
             for each in self._sources
         ]
 
-    def _note_checkpoint(self) -> None:
+    def _on_load(self, standing: list[int | None]) -> None:
         if not self.closed and not self._forked:
-            self._note_how_it_was_recorded()
+            self._calls.make(self.recorder.stand, standing)
+
+    def _on_save(self) -> None:
+        if not self.closed and not self._forked:
+            self._note_moment()
             self.writer.save_run_soon()
+
+    def _note_moment(self) -> None:
+        try:
+            self._counts.note()
+        except OUR_ERRORS as error:
+            self._give_up(error)
+        self._run.contents["moments"] = self._counts.said()
 
     def _say_what_was_not_proven(self) -> None:
         for said in self._run.contents["recorded"]:
             if layers := said.get("unproven"):
-                self._say_once(
-                    f"has {layers[0]} as the first of {len(layers)} that {said['optimizer']} moved, in most steps, "
-                    "otherwise than along the direction in its state: there update_norm is how far they moved, and the "
-                    "ratio that was used is not known"
-                )
+                self._say_once(not_proven(said["optimizer"], layers))
 
     def _say_how_it_ended(self, trouble: str | None) -> None:
         again = "call close() again to try again"
@@ -302,14 +311,11 @@ class Attempt:
         self._say_once("is recorded no further, and training goes on", f": {self._gave_up}")
 
     def _record_step(self, number: int, record: Callable[[Any], None], said: Any) -> None:
-        if self._resumed_after and said.step <= 1 and number in self.recorder.never_stepped:
-            self._say_once(
-                f"was resumed, and its log reaches step {self._resumed_after}, but the optimizer begins again at step "
-                f"{said.step}, so the rows from there on move to superseded/: load the optimizer's state first, or "
-                "give overwrite=True to begin anew"
-            )
+        unloaded = said.step <= 1 and not self.recorder.expects(number, said.step)
+        if self._resumed_after and unloaded and number in self.recorder.never_stepped:
+            self._say_once(begins_again(self._resumed_after, said.step))
         record(said)
-        self._clips.log()
+        self._clips.see_step(number)
         self._say_what_is_wrong()
 
     def _say_what_is_wrong(self) -> None:

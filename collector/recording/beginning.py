@@ -40,19 +40,20 @@ def _stride(folder: Path) -> int:
         return 1
 
 
-def recorded_before(folder: Path) -> list[dict[str, Any]]:
-    """How the attempt before recorded each optimizer, as run.json has it; none where that says nothing."""
+def moments_before(folder: Path) -> list[Any]:
+    """What `StepCounts` has said of the run so far, as run.json has it; none where that says nothing."""
     try:
-        recorded = read_run(folder).get("recorded")
+        noted = read_run(folder).get("moments")
     except ValueError:  # Run.resume says what is wrong with it
         return []
-    listed = recorded if isinstance(recorded, list) else []
-    return [each if isinstance(each, dict) and _are_checkpoints(each.get("checkpoints")) else {} for each in listed]
+    return noted if isinstance(noted, list) else []
 
 
-def _are_checkpoints(noted: Any) -> bool:
-    return isinstance(noted, list) and all(
-        isinstance(each, list) and len(each) == 3 and all(isinstance(number, int) for number in each) for each in noted
+def begins_again(last: int, step: int) -> str:
+    """What is wrong with a run that was resumed after step `last`, with an optimizer that was not."""
+    return (
+        f"was resumed, and its log reaches step {last}, but the optimizer begins again at step {step}, so the rows "
+        "from there on move to superseded/: load the optimizer's state first, or give overwrite=True to begin anew"
     )
 
 

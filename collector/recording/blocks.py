@@ -15,13 +15,13 @@ from collector.recording.ring import HostCopy
 class Rewind:
     """The count of steps went back: rows from `first_step` on are about to come anew.
 
-    layers: whose rows those are; None for all. leading: whether the optimizer is the first of the run, whose steps
-    begin its attempts.
+    layers: whose rows those are; None for all. attempt: the step at which an attempt of the run begins with it; None if
+    it belongs to one that has begun.
     """
 
     first_step: int
     layers: tuple[str, ...] | None
-    leading: bool
+    attempt: int | None
     nbytes: ClassVar[int] = 0
     count: ClassVar[int] = 0
 

@@ -3,7 +3,8 @@
 import types
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,26 +20,58 @@ NORM, FACTOR = "grad_norm", "grad_clip"
 _MOST_WAITING = 64
 
 
-class Clips:
-    """Clips that wait for the step which they were made for, so that they are logged at its number.
+@dataclass
+class _Clip:
+    """What was logged of one, the places of the optimizers whose step it waits for, and whether one has stepped."""
 
-    log: takes metrics.
+    values: dict[str, float | Tensor]
+    optimizers: set[int]
+    begun: bool = False
+
+
+class Clips:
+    """Clips that wait for the steps which they were made for, so that they are logged at their number.
+
+    log: takes metrics. optimizers: those of the run.
     """
 
-    def __init__(self, log: Callable[[dict[str, float | Tensor]], None]) -> None:
+    def __init__(self, log: Callable[[dict[str, float | Tensor]], None], optimizers: Sequence[Any]) -> None:
         self._log = log
-        self._waiting: list[dict[str, float | Tensor]] = []
+        self._optimizers = optimizers
+        self._waiting: list[_Clip] = []
 
-    def note(self, values: dict[str, float | Tensor], *, at_once: bool) -> None:
-        """Log values with the next step, or at once where no step will be seen."""
-        self._waiting.append(values)
+    def note(self, values: dict[str, float | Tensor], params: Sequence[Tensor], *, at_once: bool) -> None:
+        """Log values once each optimizer of `params` has stepped, or at once where no step will be seen.
+
+        Of a step that GradScaler leaves out nothing is seen: what waits for it when the next clip comes is logged then.
+        """
+        if any(clip.begun for clip in self._waiting):
+            self.log()
+        self._waiting.append(_Clip(values, self._owners(params)))
         if at_once or len(self._waiting) >= _MOST_WAITING:
             self.log()
+
+    def _owners(self, params: Sequence[Tensor]) -> set[int]:
+        if len(self._optimizers) == 1:
+            return {0}
+        wanted = set(map(id, params))
+        groups = ((number, group) for number, each in enumerate(self._optimizers) for group in each.param_groups)
+        return {number for number, group in groups if any(id(param) in wanted for param in group["params"])}
+
+    def see_step(self, optimizer: int) -> None:
+        """Log what waits for the step of the optimizer at this place, and for no other's any more."""
+        for clip in self._waiting:
+            clip.begun |= optimizer in clip.optimizers
+            clip.optimizers.discard(optimizer)
+        ready = [clip for clip in self._waiting if not clip.optimizers]
+        self._waiting = [clip for clip in self._waiting if clip.optimizers]
+        for clip in ready:
+            self._log(clip.values)
 
     def log(self) -> None:
         """Log what waits."""
         while self._waiting:
-            self._log(self._waiting.pop(0))
+            self._log(self._waiting.pop(0).values)
 
 
 @torch.no_grad()
@@ -50,16 +83,19 @@ def clip_grad_norm_(
     foreach: bool | None,
     *,
     meshes: Meshes,
-    log: Callable[[dict[str, float | Tensor]], None],
+    log: Callable[[dict[str, float | Tensor], list[Any]], None],
 ) -> Tensor:
-    """Scale gradients down to a common norm of `max_norm`, and log it; returns what it was (Collector)."""
+    """Scale gradients down to a common norm of `max_norm`, and log it; returns what it was (Collector).
+
+    log: takes metrics, and the parameters whose gradients they are of.
+    """
     params = _with_gradient(parameters)
     if not params:
         return torch.tensor(0.0)
     total = _total_norm(params, meshes) if norm_type == 2 else _norm_of_another_order(params, norm_type, foreach)
     factor = (float(max_norm) / (total + 1e-6)).clamp(max=1.0)
     # A copy, since the caller may write to what is returned.
-    log({NORM: metric_value(NORM, total.clone()), FACTOR: metric_value(FACTOR, factor)})
+    log({NORM: metric_value(NORM, total.clone()), FACTOR: metric_value(FACTOR, factor)}, params)
     if error_if_nonfinite and not total.isfinite():
         raise RuntimeError(
             f"the total norm of order {norm_type} of the gradients is {total.item()}, so they cannot be clipped: leave "

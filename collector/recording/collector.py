@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -216,7 +217,7 @@ class Collector:
         """
         return clip_grad_norm_(
             parameters, max_norm, float(norm_type), error_if_nonfinite, foreach,
-            meshes=self._meshes, log=lambda values: self._calls.make(self._attempt.note_clip, values),
+            meshes=self._meshes, log=partial(self._calls.make, self._attempt.note_clip),
         )  # fmt: skip
 
     def record(self, optimizer: Any = None) -> None:

@@ -189,3 +189,11 @@ def _numbers(values: Sequence[Any], device: torch.device) -> Tensor:
     if any(isinstance(each, Tensor) for each in values):
         return torch.stack([_numbers([each], device)[0] for each in values])
     return torch.tensor(values, dtype=torch.float64).to(device, non_blocking=True)
+
+
+def not_proven(optimizer: str, layers: Sequence[str]) -> str:
+    """What is to be known of a run in which these layers moved otherwise than the optimizer's state says."""
+    return (
+        f"has {layers[0]} as the first of {len(layers)} that {optimizer} moved, in most steps, otherwise than along "
+        "the direction in its state: there update_norm is how far they moved, and the ratio that was used is not known"
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from collector.log.remote import is_url, local_folder
+from collector.recording.counting import StepCounts
 from collector.recording.hooks import register
 from collector.recording.names import LayerNames
 from collector.recording.observer import Observer, observers
@@ -38,11 +39,12 @@ class Elsewhere:
         self.epoch = 0
         self._handles: list[Any] = []
         if agreement:
-            last_step = agreement.reach()
+            counts = StepCounts(optimizers, *agreement.reach())
+            self._handles += counts.watch(lambda standing: None, counts.note)
             # What they measure, or ask for, takes part in the same collective operations as on rank 0.
             asked = options.selection.has_step if options.gradients else None
             names = LayerNames(options.models, optimizers)
-            for each in observers(optimizers, options, last_step, names, together=True):
+            for each in observers(optimizers, options, counts, names, together=True):
                 if isinstance(each, Observer) or asked:
                     self._handles.append(register(each, lambda record: None, asked))
 
@@ -67,7 +69,7 @@ class Elsewhere:
         if epoch is not None:
             self.set_epoch(epoch)
 
-    def note_clip(self, values: Mapping[str, Any]) -> None:
+    def note_clip(self, values: Mapping[str, Any], params: Sequence[Any]) -> None:
         """Record nothing."""
 
     def record(self, optimizer: Any) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from collector.log.schema import TRUST_RATIOS
-from collector.recording.counting import StepCount, go_together
+from collector.recording.counting import StepCount, StepCounts
 from collector.recording.cuda_graphs import is_captured
 from collector.recording.direction import adapts
 from collector.recording.movement import HALVES, Movement, Row, Weights, flat, grad_norms
@@ -52,24 +52,22 @@ class Observer:
 
     A parameter without a gradient has NaN in every field, and so has one whose shape the step changed. A call of `step`
     in which no parameter has a gradient is no step. One that GradScaler lets a fused optimizer take in vain has NaN as
-    its lr, so it gets no row, but a number; one that GradScaler leaves out gets neither. Steps are counted from the
-    `step` in the optimizer's state or groups, anew when a state_dict is loaded (collector.recording.counting); an
-    optimizer that keeps none (SGD, Muon) goes on where the others of the run are, else from `last_step`.
+    its lr, so it gets no row, but a number; one that GradScaler leaves out gets neither. Steps are counted by `count`.
 
     Cost of a recorded step: a float32 copy of the weights that have a gradient (of all, if `step` is given a closure),
     which is kept on a CPU and let go after the step on a device, four passes over them, and some 60 µs a layer for the
     sample. ResNet-18 on one core of an EPYC, beside 12,300 µs for AdamW's fused step: 23,400 µs, and under 100 µs for a
     step that is only counted, so some 300 µs a step at every=100 (bench/observer.py). Nothing waits for the device.
 
-    optimizer: any torch.optim.Optimizer. selection: which steps and layers are looked at. last_step: the log's. names:
-    gives the layers' names in the log, from `param_groups` and what they are called there. on_error: is given what goes
-    wrong in a step, instead of the optimizer's caller; nothing is looked at from then on. gradients: whether to take
-    the norms of the gradients, in one pass over them, a third of AdamW's fused step.
+    optimizer: any torch.optim.Optimizer. selection: which steps and layers are looked at. count: knows which step the
+    optimizer took last; by default, what its state says. names: gives the layers' names in the log, from `param_groups`
+    and what they are called there. on_error: is given what goes wrong in a step, instead of the optimizer's caller;
+    nothing is looked at from then on. gradients: whether to take the norms of the gradients, in one pass over them, a
+    third of AdamW's fused step.
 
     Of a sharded layer (DTensor) each process looks at its part, and one all-reduce a recorded step makes the sums
     whole: every process must have an observer, and record the same steps and layers (collector.recording.ranks).
-    together: whether they do; else layers that become sharded end the recording. checkpoints: what `said` has said of
-    the run before. on_checkpoint: is called when a state_dict is taken, and asks what is `said` now.
+    together: whether they do; else layers that become sharded end the recording.
 
     Raises ValueError for a parameter of half precision whose direction is not known.
     """
@@ -78,18 +76,15 @@ class Observer:
         self,
         optimizer: Optimizer,
         selection: Selection,
-        last_step: int = 0,
+        count: StepCount | None = None,
         names: Callable[..., tuple[str, ...]] = lambda param_groups, layers: layers,
         on_error: Callable[[Exception], None] | None = None,
         *,
         gradients: bool = False,
         together: bool = True,
-        checkpoints: Iterable[Sequence[int]] = (),
-        on_checkpoint: Callable[[], None] = lambda: None,
     ) -> None:
         self._optimizer = optimizer
-        self.count = StepCount(optimizer, last_step, checkpoints)
-        self._on_checkpoint = on_checkpoint
+        self.count = count or StepCount(optimizer)
         self._selection = selection
         self._names = names
         self._on_error = on_error
@@ -132,8 +127,6 @@ class Observer:
         return Handle(
             self._optimizer.register_step_pre_hook(before),
             self._optimizer.register_step_post_hook(after),
-            self._optimizer.register_load_state_dict_post_hook(lambda optimizer: self.count.loaded()),
-            self._optimizer.register_state_dict_pre_hook(lambda optimizer: self._try(self._on_checkpoint)),
         )
 
     def _try(self, part: Callable[..., None], *args: Any, **options: Any) -> None:
@@ -273,9 +266,8 @@ class Observer:
 
         by: `state`, where the direction of a step was read from the optimizer's state and proven; else `step`: how far
         the weights moved stands for it. unproven: the layers of which it was not so in most of their steps.
-        checkpoints: as of StepCount.
         """
-        said: dict[str, Any] = {"optimizer": type(self._optimizer).__name__, "checkpoints": self.count.said()}
+        said: dict[str, Any] = {"optimizer": type(self._optimizer).__name__}
         if self._adapts is None:
             return said | {"by": "step"}
         names = self._names(self.param_groups, self._layers)
@@ -293,36 +285,27 @@ def _kept(lr: Any) -> Any:
 def observers(
     optimizers: Sequence[Any],
     options: Options,
-    last_step: int,
+    counts: StepCounts,
     names: LayerNames,
     on_error: Callable[[Exception], None] | None = None,
     *,
     together: bool,
-    recorded: Sequence[Mapping[str, Any]] = (),
-    on_checkpoint: Callable[[], None] = lambda: None,
 ) -> list[Any]:
-    """The optimizers, with an observer in the place of each that has no hook of its own.
-
-    recorded: what each observer of the attempt before has `said`.
-    """
-    found = []
-    for number, each in enumerate(optimizers):
-        if not hasattr(each, "register_trust_ratio_hook"):
-            each = Observer(
-                each,
-                options.selection,
-                last_step,
-                partial(names.of, number),
-                on_error,
-                gradients=options.gradients,
-                together=together,
-                checkpoints=recorded[number].get("checkpoints", ()) if number < len(recorded) else (),
-                on_checkpoint=on_checkpoint,
-            )
-        found.append(each)
-    watched = [each.count for each in found if isinstance(each, Observer)]
-    go_together(watched, [each for each in found if not isinstance(each, Observer)])
-    return found
+    """The optimizers, with an observer in the place of each that has no hook of its own."""
+    return [
+        Observer(
+            each,
+            options.selection,
+            count,
+            partial(names.of, number),
+            on_error,
+            gradients=options.gradients,
+            together=together,
+        )
+        if count
+        else each
+        for number, (each, count) in enumerate(zip(optimizers, counts.of, strict=True))
+    ]
 
 
 class Handle(NamedTuple):
@@ -330,8 +313,6 @@ class Handle(NamedTuple):
 
     before: RemovableHandle
     after: RemovableHandle
-    load: RemovableHandle
-    save: RemovableHandle
 
     def remove(self) -> None:
         """Have the hook called no more."""

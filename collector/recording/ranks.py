@@ -53,16 +53,18 @@ class Agreement:
         }
         self.reached = False
 
-    def reach(self, *, last_step: int | None = None, error: BaseException | None = None) -> int:
-        """Returns the last step of the log, which rank 0 knows.
+    def reach(
+        self, *, last_step: int = 0, moments: Sequence[Any] = (), error: BaseException | None = None
+    ) -> tuple[int, Sequence[Any]]:
+        """Returns the last step of the log and the moments that run.json has, which rank 0 knows.
 
-        last_step: where this is rank 0, that step. error: why it could not begin the run.
+        last_step, moments: where this is rank 0, these. error: why it could not begin the run.
 
         Raises RuntimeError if a rank does not come, or if rank 0 could not begin; ValueError if their options differ.
         """
         self.reached = True
         failure = error and f"{type(error).__name__}: {error}"
-        answers = self._gather(self._said | {"last_step": last_step or 0, "failure": failure})
+        answers = self._gather(self._said | {"last_step": last_step, "moments": moments, "failure": failure})
         if error is None and answers[0]["failure"]:
             raise RuntimeError(f"rank 0 could not begin the run ({answers[0]['failure']}), so no rank records")
         for option, value in answers[0].items():
@@ -72,7 +74,7 @@ class Agreement:
                         f"{option}={answer[option]!r} on rank {rank}, and {option}={value!r} on rank 0: sharded layers "
                         "are recorded by all ranks together, so give every Collector the same"
                     )
-        return answers[0]["last_step"]
+        return answers[0]["last_step"], answers[0]["moments"]
 
     def _gather(self, said: dict[str, Any]) -> list[dict[str, Any]]:
         ranks = torch.distributed.get_process_group_ranks(self._group or torch.distributed.group.WORLD)

@@ -1,9 +1,9 @@
 """What was recorded and is not on the disk yet: rings on the device, blocks on the host."""
 
+import math
 import os
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,16 +12,14 @@ from torch import Tensor
 
 from collector.recording.backlog import Backlog
 from collector.recording.bell import Bell
-from collector.recording.blocks import Block, MetricBlock, MetricRewind, MetricRow, Rewind, TrustRatioBlock
+from collector.recording.blocks import Block, Rewind, TrustRatioBlock
 from collector.recording.cuda_graphs import is_captured
+from collector.recording.metric_log import MetricLog
 from collector.recording.names import LayerNames
 from collector.recording.ring import Ring
 from collector.recording.selection import Selection
 from collector.recording.source import Source, layer_table
 from collector.recording.values import metric_name, metric_value, whole
-
-_MOST_ENTRIES = 4096
-"""How many values wait, at most, until they are a block, which counts towards the limit."""
 
 
 class Recorder:
@@ -55,17 +53,10 @@ class Recorder:
         self._selection = selection
         resumed = resumed_after is not None
         self._sources = [Source(number, each, names, resumed=resumed) for number, each in enumerate(optimizers)]
-        # Until a resumed run has taken a step, nobody knows from where on it goes: metrics are held until then.
-        self._holding = resumed
-        # Metrics with an axis of their own, whose earlier values, if any, lie before those that come.
-        self._own_axis: set[str] | None = set() if resumed else None
+        self._metrics = MetricLog(self._backlog.append, lambda: self.step, self._lose, self._make_room, resumed=resumed)
         self._leader: Source | None = None  # the first that goes back, and says where attempts begin
-        self._metrics_go_back = False
+        self._steps_seen = 0
         self._models = models
-        self._entries: list[MetricRow] = []
-        self._scalars: Ring | None = None
-        self._scalar_slots = 0  # that are in use
-        self._early: list[MetricBlock] = []  # on the disk before anybody knew at which step
         self._failed_rows = 0
         self.failure = ""  # why the first row was lost that did not reach the host, or could not be written
         selection.check([name for source in self._sources for name in source.names])
@@ -74,9 +65,25 @@ class Recorder:
 
     @property
     def step(self) -> int:
-        """The last step of the optimizer that is furthest; before the first, the last that the log holds."""
-        steps = [int(source.last_step) for source in self._sources if source.has_stepped]
+        """The last step of the optimizer that is furthest; where none is known, the last that the log holds."""
+        steps = [int(source.last_step) for source in self._sources if source.stands_somewhere]
         return max(steps, default=self._resumed_after)
+
+    def stand(self, steps: Sequence[int | None]) -> None:
+        """Take note of where the optimizers stand since a state was loaded; None for one that stays where it is."""
+        with self._lock:
+            for source, step in zip(self._sources, steps, strict=True):
+                if step is not None:
+                    source.stand_at(step)
+
+    def expects(self, number: int, step: int) -> bool:
+        """Whether it is known that `step` comes next of the optimizer at place `number`."""
+        return self._sources[number].last_step == step - 1
+
+    @property
+    def steps_seen(self) -> int:
+        """How many steps were seen of all optimizers together."""
+        return self._steps_seen
 
     @property
     def never_stepped(self) -> list[int]:
@@ -122,30 +129,10 @@ class Recorder:
             step = whole("step", step, most=2**63 - 1)
         if epoch is not None:
             self.set_epoch(epoch)
-        now = time.time_ns() // 1000
         with self._lock:
-            own_axis = step is not None
-            if step is not None:
-                self._rewind_own_axis(checked, step)
-            elif not self._holding:
-                step = self.step
-                self._rewind_metrics(step)
-            row = MetricRow(step, self.epoch, now, "", None, own_axis=own_axis)
-            for name, value in checked.items():
-                if not isinstance(value, Tensor):
-                    self._entries.append(row._replace(name=name, value=value))
-                    continue
-                try:
-                    self._entries.append(row._replace(name=name, slot=self._push_scalar(value)))
-                except (RuntimeError, ValueError) as error:  # ValueError: of a device that torch has no stream of
-                    failed[name] = error
-                    if all(row.value is not None for row in self._entries):  # another device may give its values
-                        self._scalars, self._scalar_slots = None, 0
+            self._metrics.add(checked, step, self.epoch)
             for name, why in failed.items():
                 self._lose(1, f"metric {name!r}", why)
-            if len(self._entries) >= _MOST_ENTRIES and not self._holding:
-                self._take_entries()
-                self._make_room()
 
     def set_epoch(self, epoch: float) -> None:
         """Have `epoch`, rounded down, hold for all rows that follow.
@@ -163,8 +150,8 @@ class Recorder:
             self._look_for_new_shapes()
             for source in self._sources:
                 self._take_steps(source)
-            if everything or not self._holding:
-                self._take_entries()
+            if everything or not self._metrics.holding:
+                self._metrics.take()
             return self._backlog.take()
 
     def give_back(self, blocks: list[Block]) -> None:
@@ -221,7 +208,8 @@ class Recorder:
             except torch.OutOfMemoryError as error:  # it is tried again in the next step
                 self._lose(len(source.record.layers), f"step {step}", error)
                 source.kept, source.layers = (), None
-        if step <= source.last_step:
+        self._steps_seen += 1
+        if source.goes_back or step <= source.last_step:
             self._rewind(source, step)
         source.last_step = step
         if not (source.kept and recorded):
@@ -263,43 +251,34 @@ class Recorder:
             self.layers = layer_table(self._sources, self._models, self._selection)
 
     def _rewind(self, source: Source, step: int) -> None:
-        leading = self._leader in (None, source)
+        """Have the rows that come anew take the place of earlier ones: from `step` on, and of all that went back."""
+        loaded = [each for each in self._sources if each.goes_back]
+        leading = bool(loaded) or self._leader in (None, source)
         if leading:
             self._leader = source
-            for other in self._sources:
+            for other in self._sources if not loaded else ():
                 other.expect_any_step()
-        goes_on = self._holding and step > self._resumed_after  # where the log ends, so that nothing is taken back
-        if self._holding:
-            # What was logged before the first step of a resumed run belongs to the step before it.
-            self._entries = [row if row.step is not None else row._replace(step=step - 1) for row in self._entries]
-            self._holding = False
+        back = [source, *(each for each in loaded if each is not source)]
+        source.last_step = step - 1
+        unknown = any(each.last_step == math.inf for each in self._sources)
+        first = step if unknown else self.step + 1
+        to_the_end = self._metrics.holding and first > self._resumed_after
+        if self._metrics.holding:
+            self._metrics.release(first - 1)
         else:
-            self._take_steps(source)
+            for each in back:
+                self._take_steps(each)
             if leading:
-                self._take_entries()
+                self._metrics.take()
         several = len(self._sources) > 1
-        self._backlog.append(Rewind(step, source.names if several else None, leading=leading))
+        for each in back:
+            each.goes_back = False
+            attempt = first if leading and each is source else None
+            self._backlog.append(Rewind(int(each.last_step) + 1, each.names if several else None, attempt))
         if leading:
-            self._own_axis = None if goes_on else set()
-            self._metrics_go_back = True
-        if not several:
-            self._rewind_metrics(step)
-
-    def _rewind_metrics(self, step: int) -> None:
-        """Of several optimizers another may be further, so only the next value says from where on they come anew."""
-        if self._metrics_go_back:
-            self._metrics_go_back = False
-            self._backlog.append(MetricRewind(step, None))
-            for block in self._early if step <= self._resumed_after else ():  # it was taken back with the others
-                rows = [row._replace(step=step - 1) for row in block.entries]
-                self._backlog.append(MetricBlock(rows, block.values))
-            self._early = []
-
-    def _rewind_own_axis(self, names: Iterable[str], step: int) -> None:
-        """Of metrics with an axis of their own, the first value after a resume says from where on they come anew."""
-        if self._own_axis is not None and (back := tuple(name for name in names if name not in self._own_axis)):
-            self._own_axis.update(back)
-            self._backlog.append(MetricRewind(step, back))
+            self._metrics.go_back(to_the_end=to_the_end)
+        if not unknown:
+            self._metrics.rewind(first)
 
     def _take_steps(self, source: Source) -> None:
         if rows := source.rows:
@@ -311,34 +290,6 @@ class Recorder:
             else:
                 self._backlog.append(block)
             source.rows = []
-
-    def _take_entries(self) -> None:
-        entries, values = self._entries, None
-        try:
-            values = self._scalars.take(self._scalar_slots) if self._scalars and self._scalar_slots else None
-        except RuntimeError as error:
-            entries = [row for row in entries if row.value is not None]
-            self._lose(len(self._entries) - len(entries), "metrics", error)
-        if entries:
-            if self._holding and (early := [row for row in entries if row.step is None]):
-                self._early.append(MetricBlock(early, values))
-            known = [row if row.step is not None else row._replace(step=self.step) for row in entries]
-            self._backlog.append(MetricBlock(known, values))
-        self._entries = []
-        self._scalar_slots = 0
-
-    def _push_scalar(self, value: Tensor) -> int:
-        """Copy a value into the ring; returns its slot, which is in use whatever comes."""
-        if self._scalars is None:
-            dtype = torch.float32 if value.device.type == "mps" else torch.float64  # mps has no float64
-            self._scalars = Ring((), dtype, value.device)
-        if self._scalar_slots == len(self._scalars):
-            self._take_entries()
-            self._make_room()
-        slot = self._scalar_slots
-        self._scalar_slots += 1
-        self._scalars.write(slot, value.reshape(()))
-        return slot
 
     def _make_room(self) -> None:
         self.filled.ring()

@@ -30,18 +30,24 @@ class Source:
         self.ring: Ring  # there from the first step that is recorded on
         self.rows: list[tuple[int, int]] = []  # step and epoch of each slot of the ring that is in use
         # A step that is not above this one is a step that comes anew; the first step of a resumed run always is.
-        self.last_step: float = -math.inf
-        if resumed:
-            self.expect_any_step()
+        self.last_step: float = math.inf if resumed else -math.inf
+        self.goes_back = False  # whether the next step comes anew, since a state was loaded
+        self._reached = self.last_step  # before that
         self._said = self._counted = -1
 
     def expect_any_step(self) -> None:
         """Take the next step, whichever it is, for one that comes anew: another optimizer of the run has gone back."""
         self.last_step = math.inf
 
+    def stand_at(self, step: int) -> None:
+        """Take note of the step at which the optimizer stands since a state was loaded."""
+        self._reached = self._reached if self.goes_back else self.last_step
+        self.last_step = step
+        self.goes_back = step < self._reached
+
     @property
-    def has_stepped(self) -> bool:
-        """Whether a step was seen since the start, or since another optimizer went back."""
+    def stands_somewhere(self) -> bool:
+        """Whether it is known which step comes next."""
         return math.isfinite(self.last_step)
 
     def names_of(self, layers: tuple[str, ...]) -> tuple[str, ...]:

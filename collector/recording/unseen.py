@@ -3,29 +3,42 @@
 from collections.abc import Sequence
 from typing import Any
 
+from torch.nn.parameter import is_lazy
+
 MANY = 20
 """Values between which parameters changed and no step was seen: weights are also swapped, as for a measurement."""
+
+MOST_WRITES = 3
+"""So often, at most, a parameter is written to where a checkpoint is loaded, or another initialised."""
 
 
 class UnseenTraining:
     """Notices that parameters are trained though no step of their optimizer was seen, or none any more.
 
-    optimizers: whose parameters are looked at; the version that autograd counts of each changes where it is written to.
+    optimizers: whose parameters are looked at; the version that autograd counts of each grows where it is written to.
     """
 
     def __init__(self, optimizers: Sequence[Any]) -> None:
         self._optimizers = optimizers
-        self._before: tuple[int | None, list[int]] | None = None
+        self._at_start = [max(_versions(each), default=0) for each in optimizers]
+        self._before: list[int] | None = None
+        self._step: int | None = None
+        self._moves = 0
         self._seen = self._calls = self._changes = 0
         self._versions_since: list[int] | None = None
 
     def goes_on(self, step: int | None) -> bool:
-        """Whether the parameters, or the `step` that a metric was logged at, changed since the last call."""
-        before, self._before = self._before, (step, self._versions())
-        return before is not None and before != self._before
+        """Whether the parameters changed since the last call, or many calls had other steps and there is no gradient.
+
+        With a gradient its step may be to come: the gradients of several batches are accumulated.
+        """
+        before, self._before = self._before, self._versions()
+        self._moves += step is not None and step != self._step
+        self._step = step
+        return before not in (None, self._before) or (self._moves > MANY and not self._has_gradient())
 
     def goes_on_without(self, seen: int) -> bool:
-        """Whether the parameters changed between many calls, and no step since `seen` was seen."""
+        """Whether the parameters changed between many calls, and none but the first `seen` steps were seen."""
         if seen != self._seen:
             self._seen, self._calls, self._changes, self._versions_since = seen, 0, 0, None
         self._calls += 1
@@ -35,9 +48,26 @@ class UnseenTraining:
         self._changes += before is not None and before != self._versions_since
         return self._changes >= MANY
 
+    def of(self, never_stepped: Sequence[int], *, resumed: bool) -> list[Any]:
+        """Which of the optimizers at these places were used, or might have been; others rest, or have not begun yet."""
+        if resumed or len(never_stepped) < len(self._optimizers):
+            never_stepped = [number for number in never_stepped if self._is_trained(number)]
+        return [self._optimizers[number] for number in never_stepped]
+
+    def _is_trained(self, number: int) -> bool:
+        return max(_versions(self._optimizers[number]), default=0) > self._at_start[number] + MOST_WRITES
+
     def _versions(self) -> list[int]:
-        params = (param for each in self._optimizers for group in each.param_groups for param in group["params"])
-        return [param._version for param in params if not param.is_inference()]
+        return [version for each in self._optimizers for version in _versions(each)]
+
+    def _has_gradient(self) -> bool:
+        groups = (group for each in self._optimizers for group in each.param_groups)
+        return any(param.grad is not None for group in groups for param in group["params"])
+
+
+def _versions(optimizer: Any) -> list[int]:
+    params = (param for group in optimizer.param_groups for param in group["params"])
+    return [param._version for param in params if not (is_lazy(param) or param.is_inference())]
 
 
 def no_step_was_seen(never: Sequence[Any], optimizers: Sequence[Any], given: Any) -> str:

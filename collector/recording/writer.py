@@ -1,5 +1,6 @@
 """The thread that brings what was recorded to the disk: Parquet parts, run.json, heartbeat."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ from collector.recording.blocks import Block, MetricBlock, MetricRewind, Rewind,
 from collector.recording.recorder import Recorder
 
 _HEARTBEAT_SECONDS = 5.0
+_LEAST_SECONDS = 1.0
 
 _PART_BYTES = 32 * 2**20
 """As much is made rows of at a time, which takes some times the memory, however much has waited for the disk."""
@@ -58,6 +60,7 @@ class Writer:
         self._layers: Sequence[Layer] = ()
         self._disk = threading.Lock()  # the thread, flush() and close() may all save
         self._run_is_news = False
+        self._asked = -math.inf  # when it was last
         self._stopping = False
         self._closing: Work | None = None
         self._ending: tuple[str, str | None] | None = None
@@ -88,18 +91,28 @@ class Writer:
                 self._write(blocks)
             finally:
                 self._recorder.give_back(blocks)
-            if self._run.lose(self._recorder.lost_rows):
-                self._run.save()
+            if self._run.lose(self._recorder.lost_rows) or self._run_is_news:
+                self._save_run()
 
     def save_run_soon(self) -> None:
-        """Have run.json written at the next heartbeat, for what it says has changed."""
+        """Have run.json written, for what it says has changed: now, or with the next heartbeat if it was just saved."""
         self._run_is_news = True
+        if time.monotonic() - self._asked > _LEAST_SECONDS:
+            self._asked = time.monotonic()
+            self._recorder.filled.ring()
+
+    def _save_run(self) -> None:
+        self._run_is_news = False
+        try:
+            self._run.save()
+        except BaseException:
+            self._run_is_news = True
+            raise
 
     def _beat(self) -> None:
         if self._run_is_news:
-            self._run_is_news = False
             with self._disk:
-                self._run.save()
+                self._save_run()
         self._run.beat(self._recorder.step)
 
     def _send(self) -> None:
@@ -249,8 +262,8 @@ class Writer:
             return
         rows = self._run.folder / TRUST_RATIOS.folder
         self._note_damage(supersede(TRUST_RATIOS, rows, old / TRUST_RATIOS.folder, rewind.first_step, rewind.layers))
-        if rewind.leading:
-            self._run.begin_attempt_at(rewind.first_step)
+        if rewind.attempt is not None:
+            self._run.begin_attempt_at(rewind.attempt)
             self._run.save()
 
     def _note_damage(self, moved: Sequence[Path]) -> None:

@@ -38,12 +38,25 @@ def test_metrics_of_a_model_that_is_trained_unseen_warn_once(tmp_path):
     assert connect(tmp_path).sql("SELECT count(*) FROM metrics").fetchall() == [(3,)]
 
 
-def test_so_do_metrics_at_steps_that_move_on(tmp_path):
+def test_so_do_metrics_at_many_steps_that_move_on(tmp_path):
     collector = Collector(Trainer().shown, tmp_path, name="r")
-    collector.log({"loss": 1.0}, step=1)
+
+    def log() -> None:
+        for step in range(2 * MANY):
+            collector.log({"loss": 1.0}, step=step)
+
     with pytest.warns(UserWarning, match=re.escape(UNSEEN)):
-        collector.log({"loss": 1.0}, step=2)
+        log()
     collector.close()
+
+
+def test_gradients_of_many_batches_that_are_accumulated_may_have_their_step_to_come(tmp_path):
+    trainer = Trainer()
+    with Collector(trainer.shown, tmp_path, name="r") as collector:
+        trainer.param.grad = torch.ones(3)
+        for batch in range(4 * MANY):
+            collector.log({"loss": 1.0}, step=64 * batch)
+        trainer.shown.step()
 
 
 def test_so_does_a_run_that_is_closed(tmp_path):
@@ -66,13 +79,42 @@ def test_what_is_measured_before_the_first_step_does_not_warn(tmp_path):
         trainer.shown.step()
 
 
-def test_of_several_optimizers_the_one_that_never_stepped_is_named(tmp_path):
-    param = torch.nn.Parameter(torch.ones(3))
-    param.grad = torch.ones(3)
-    stepping = torch.optim.Adam([("a", param)], lr=0.1)
-    idle = torch.optim.SGD([("b", torch.nn.Parameter(torch.ones(3)))], lr=0.1)
-    with pytest.warns(UserWarning, match="no step of SGD was seen"), Collector([stepping, idle], tmp_path, name="r"):
+def two_optimizers() -> tuple[torch.optim.Adam, torch.optim.SGD]:
+    params = [torch.nn.Parameter(torch.ones(3)) for _ in range(2)]
+    for param in params:
+        param.grad = torch.ones(3)
+    return torch.optim.Adam([("a", params[0])], lr=0.1), torch.optim.SGD([("b", params[1])], lr=0.1)
+
+
+def test_of_several_optimizers_the_one_whose_steps_were_not_seen_is_named(tmp_path):
+    stepping, shown = two_optimizers()
+    used = torch.optim.SGD(shown.param_groups[0]["params"], lr=0.1)
+    collector = Collector([stepping, shown], tmp_path, name="r")
+    for _ in range(5):
         stepping.step()
+        used.step()
+    with pytest.warns(UserWarning, match="no step of SGD was seen"):
+        collector.close()
+
+
+def test_one_that_rests_is_not(tmp_path):
+    stepping, resting = two_optimizers()
+    with Collector([stepping, resting], tmp_path, name="r"):
+        stepping.step()
+    with Collector([stepping, resting], tmp_path, name="r", resume=True) as collector:
+        stepping.step()
+        collector.log({"loss": 1.0})
+
+
+def test_a_run_that_is_resumed_to_be_evaluated_needs_no_step(tmp_path):
+    trainer = Trainer()
+    trainer.param.grad = torch.ones(3)
+    with Collector(trainer.shown, tmp_path, name="r"):
+        trainer.shown.step()
+    with Collector(trainer.shown, tmp_path, name="r", resume=True) as collector:
+        with torch.no_grad():
+            trainer.param.copy_(torch.zeros(3))  # a checkpoint is loaded
+        collector.log({"test/accuracy": 1.0})
 
 
 @pytest.mark.parametrize("kind", [LAMBC, LARS, torch.optim.AdamW, torch.optim.SGD])
@@ -103,6 +145,15 @@ def test_an_optimizer_that_another_took_the_place_of_is_named_by_its_last_step(t
     with pytest.warns(UserWarning, match="run 'r' has no rows after step 3, since its optimizer was not seen to step"):
         train_unseen()
     collector.close()
+
+
+def test_two_optimizers_that_train_in_turn_are_both_seen(tmp_path):
+    first, second = two_optimizers()
+    with Collector([first, second], tmp_path, name="r") as collector:
+        for optimizer in (first, second):
+            for _ in range(3 * MANY):
+                optimizer.step()
+                collector.log({"loss": 1.0})
 
 
 def test_weights_that_are_swapped_for_a_measurement_are_no_training(tmp_path):

@@ -1,0 +1,254 @@
+"""Where a run of several optimizers goes on after a resume, or once a state is loaded: each at its own step."""
+
+import json
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from collector import Collector, connect
+from lambc import LAMBC
+
+
+class Loop:
+    """Two layers, each trained by an optimizer of its own kind; `rests` says in which steps the first one rests."""
+
+    def __init__(self, first: type, second: type, rests: Callable[[int], bool] = lambda step: False) -> None:
+        self.model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+        self.kinds = first, second
+        self.rests = rests
+        self.start()
+
+    def start(self) -> None:
+        """Make the optimizers anew, as a script does that is started again."""
+        layers = ("0", self.model[0]), ("2", self.model[2])
+        self.optimizers = [
+            kind([(f"{name}.{key}", param) for key, param in layer.named_parameters()], lr=1e-3)
+            for kind, (name, layer) in zip(self.kinds, layers, strict=True)
+        ]
+
+    def train(self, collector: Collector, first: int, last: int, *, log: bool = True) -> None:
+        """Take the steps of the second optimizer from `first` to `last`, and log a loss at each."""
+        for step in range(first, last + 1):
+            self.model.zero_grad()
+            self.model(torch.randn(5, 3)).square().mean().backward()
+            for number, optimizer in enumerate(self.optimizers):
+                if number or not self.rests(step):
+                    optimizer.step()
+            if log:
+                collector.log({"loss": float(step)})
+
+    def saved(self) -> list[dict[str, Any]]:
+        return [deepcopy(optimizer.state_dict()) for optimizer in self.optimizers]
+
+    def load(self, saved: list[dict[str, Any]]) -> None:
+        for optimizer, state in zip(self.optimizers, saved, strict=True):
+            optimizer.load_state_dict(deepcopy(state))
+
+
+def steps_of(root: Path, layer: str) -> list[int]:
+    found = connect(root).execute("SELECT step FROM trust_ratios WHERE layer = ? ORDER BY step", [f"{layer}.weight"])
+    return [step for (step,) in found.fetchall()]
+
+
+def losses(root: Path, name: str = "loss") -> list[int]:
+    found = connect(root).execute("SELECT step FROM metrics WHERE name = ? ORDER BY step", [name]).fetchall()
+    return [step for (step,) in found]
+
+
+def up_to(last: int) -> list[int]:
+    return [*range(1, last + 1)]
+
+
+def early(step: int) -> bool:
+    return step <= 15
+
+
+AHEAD = [(torch.optim.AdamW, torch.optim.SGD), (LAMBC, torch.optim.SGD), (torch.optim.AdamW, LAMBC), (LAMBC, LAMBC)]
+
+
+@pytest.mark.parametrize(("first", "second"), AHEAD)
+@pytest.mark.parametrize("how", ["load, then collect", "collect, then load", "the same objects"])
+def test_an_optimizer_that_began_late_goes_on_at_its_own_step_and_the_others_at_theirs(tmp_path, first, second, how):
+    loop = Loop(first, second, early)
+    with Collector(loop.optimizers, tmp_path, name="r") as collector:
+        loop.train(collector, 1, 20)
+        saved = loop.saved()
+    if how != "the same objects":
+        loop.start()
+    if how == "load, then collect":
+        loop.load(saved)
+    with Collector(loop.optimizers, tmp_path, name="r", resume=True) as collector:
+        if how == "collect, then load":
+            loop.load(saved)
+        assert collector.step == 20
+        loop.train(collector, 21, 25)
+    assert steps_of(tmp_path, "0") == up_to(10)
+    assert steps_of(tmp_path, "2") == losses(tmp_path) == up_to(25)
+    assert not (tmp_path / "r" / "superseded").exists()
+
+
+@pytest.mark.parametrize(("first", "second"), AHEAD)
+@pytest.mark.parametrize("resumed", [False, True], ids=["on the way", "resumed"])
+def test_both_go_back_to_the_moment_of_their_states_and_with_them_one_that_rests(tmp_path, first, second, resumed):
+    """Also where nothing is logged from then on: what the attempt that was given up had logged moves aside."""
+    loop = Loop(first, second, lambda step: step > 10 and loop.resting)
+    loop.resting = False
+    with Collector(loop.optimizers, tmp_path, name="r") as collector:
+        loop.train(collector, 1, 10)
+        saved = loop.saved()
+        loop.train(collector, 11, 20)
+        loop.resting = True
+        if not resumed:
+            loop.load(saved)
+            loop.train(collector, 11, 14, log=False)
+    if resumed:
+        loop.start()
+        loop.load(saved)
+        with Collector(loop.optimizers, tmp_path, name="r", resume=True) as collector:
+            loop.train(collector, 11, 14, log=False)
+    assert steps_of(tmp_path, "0") == losses(tmp_path) == up_to(10)
+    assert steps_of(tmp_path, "2") == up_to(14)
+
+
+@pytest.mark.parametrize("kind", [torch.optim.AdamW, LAMBC])
+def test_metrics_stay_where_the_first_to_step_after_a_resume_is_behind(tmp_path, kind):
+    loop = Loop(kind, kind, early)
+    with Collector(loop.optimizers, tmp_path, name="r") as collector:
+        loop.train(collector, 1, 20)
+        saved = loop.saved()
+    loop.start()
+    loop.load(saved)
+    with Collector(loop.optimizers, tmp_path, name="r", resume=True) as collector:
+        collector.log({"evaluated": 1.0})
+        loop.model(torch.randn(5, 3)).square().mean().backward()
+        loop.optimizers[0].step()
+        collector.log({"between": 1.0})
+        loop.optimizers[1].step()
+        collector.log({"loss": 21.0})
+    assert losses(tmp_path) == up_to(21)
+    assert losses(tmp_path, "between") == losses(tmp_path, "evaluated") == [20]
+
+
+def test_of_one_that_is_loaded_alone_the_rows_go_back_and_the_metrics_stay(tmp_path):
+    loop = Loop(torch.optim.AdamW, torch.optim.AdamW)
+    with Collector(loop.optimizers, tmp_path, name="r") as collector:
+        loop.train(collector, 1, 3)
+        saved = loop.saved()
+        loop.train(collector, 4, 20)
+        loop.optimizers[0].load_state_dict(saved[0])
+        loop.train(collector, 21, 25)
+    assert steps_of(tmp_path, "0") == up_to(8)
+    assert steps_of(tmp_path, "2") == losses(tmp_path) == up_to(25)
+
+
+@pytest.mark.parametrize("kind", [torch.optim.AdamW, LAMBC])
+def test_a_state_of_the_beginning_takes_the_run_back_to_it(tmp_path, kind):
+    """As those that look for a learning rate do."""
+    loop = Loop(kind, kind)
+    with Collector(loop.optimizers, tmp_path, name="r") as collector:
+        saved = loop.saved()
+        loop.train(collector, 1, 20)
+        loop.load(saved)
+        assert collector.step == 0
+        loop.train(collector, 1, 5)
+    assert steps_of(tmp_path, "0") == steps_of(tmp_path, "2") == losses(tmp_path) == up_to(5)
+
+
+@pytest.mark.parametrize("kind", [torch.optim.AdamW, LAMBC])
+def test_what_is_logged_once_a_state_is_loaded_stands_at_its_step_and_stays(tmp_path, kind):
+    loop = Loop(kind, kind)
+    with Collector(loop.optimizers, tmp_path, name="r") as collector:
+        loop.train(collector, 1, 5)
+        saved = loop.saved()
+        loop.train(collector, 6, 10)
+        loop.load(saved)
+        collector.log({"evaluated": 1.0})
+        loop.train(collector, 6, 7)
+    assert losses(tmp_path, "evaluated") == [5]
+    assert losses(tmp_path) == up_to(7)
+
+
+def test_a_run_that_is_resumed_to_be_evaluated_logs_at_the_step_of_its_state(tmp_path):
+    loop = Loop(torch.optim.AdamW, torch.optim.AdamW)
+    with Collector(loop.optimizers, tmp_path, name="r") as collector:
+        loop.train(collector, 1, 5)
+        saved = loop.saved()
+        loop.train(collector, 6, 10)
+    loop.start()
+    loop.load(saved)
+    with Collector(loop.optimizers, tmp_path, name="r", resume=True) as collector:
+        collector.log({"evaluated": 1.0})
+    assert losses(tmp_path, "evaluated") == [5]
+    assert losses(tmp_path) == up_to(10)
+
+
+def test_counts_that_were_not_noted_are_as_far_from_the_nearest_moment_as_they_have_grown(tmp_path):
+    loop = Loop(torch.optim.AdamW, torch.optim.SGD, early)
+    with Collector(loop.optimizers, tmp_path, name="r") as collector:
+        loop.train(collector, 1, 20)
+    loop.train(collector, 21, 23, log=False)
+    with Collector(loop.optimizers, tmp_path, name="r", resume=True) as collector:
+        loop.train(collector, 24, 25)
+    assert steps_of(tmp_path, "0") == [*up_to(5), 9, 10]
+    assert steps_of(tmp_path, "2") == [*up_to(20), 24, 25]
+
+
+def test_one_that_has_not_begun_does_not_begin_again(tmp_path):
+    """Warnings are errors here."""
+    loop = Loop(torch.optim.AdamW, torch.optim.AdamW, early)
+    with Collector(loop.optimizers, tmp_path, name="r") as collector:
+        loop.train(collector, 1, 10)
+        saved = loop.saved()
+    loop.start()
+    loop.load(saved)
+    with Collector(loop.optimizers, tmp_path, name="r", resume=True) as collector:
+        loop.train(collector, 11, 20)
+    assert steps_of(tmp_path, "0") == up_to(5)
+    assert steps_of(tmp_path, "2") == up_to(20)
+
+
+def test_a_flush_holds_what_the_counts_were_when_a_state_was_taken(tmp_path):
+    loop = Loop(torch.optim.AdamW, torch.optim.SGD, early)
+    with Collector(loop.optimizers, tmp_path, name="r") as collector:
+        loop.train(collector, 1, 20)
+        loop.saved()
+        collector.flush()
+        moments = json.loads((collector.folder / "run.json").read_text())["moments"]
+    assert moments == [{"counts": [[5, 10], None], "steps": [5, 20]}]
+
+
+@pytest.mark.parametrize(
+    "damage", [None, 3, [3], [{"counts": [[1]], "steps": "x"}], [{"counts": [None], "steps": [1]}]]
+)
+def test_moments_that_make_no_sense_count_for_nothing(tmp_path, damage):
+    loop = Loop(torch.optim.AdamW, torch.optim.AdamW)
+    with Collector(loop.optimizers, tmp_path, name="r") as collector:
+        loop.train(collector, 1, 3)
+    path = tmp_path / "r" / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"moments": damage}))
+    with Collector(loop.optimizers, tmp_path, name="r", resume=True) as collector:
+        loop.train(collector, 4, 5)
+    assert steps_of(tmp_path, "0") == steps_of(tmp_path, "2") == up_to(5)
+
+
+def test_a_clip_for_several_optimizers_is_logged_once_the_last_of_them_has_stepped(tmp_path):
+    """The first is one step behind, as after a step that GradScaler left out."""
+    loop = Loop(torch.optim.AdamW, torch.optim.AdamW, lambda step: step == 3)
+    with Collector(loop.optimizers, tmp_path, name="r") as collector:
+        for step in up_to(6):
+            collector_clips(collector, loop)
+            for number, optimizer in enumerate(loop.optimizers):
+                if number or step != 3:
+                    optimizer.step()
+    assert losses(tmp_path, "grad_clip") == up_to(6)
+
+
+def collector_clips(collector: Collector, loop: Loop) -> None:
+    loop.model.zero_grad()
+    loop.model(torch.randn(5, 3)).square().mean().backward()
+    collector.clip_grad_norm_(loop.model.parameters(), 1.0)
