@@ -20,6 +20,9 @@ VALUES = {"nan": "NaN", "inf": "infinite", "zero norm": "0"}
 TABLE = "events"
 MOST_ROWS = 1000
 
+LAYER_SIGNS, LAYER_WIDTH = 36, 264
+"""Signs of a layer's name, and pixels in which these are read to the end, where most often what differs is."""
+
 AROUND = 30
 """Recorded steps before and after an event that the page Layers shows with it."""
 
@@ -47,12 +50,12 @@ def draw(state: queries.RunState) -> None:
             on_select="rerun",
             selection_mode="single-row",
             column_config={
-                "step": st.column_config.NumberColumn(format="localized", width=70),
-                "event": st.column_config.TextColumn(width=110),
+                "step": st.column_config.NumberColumn(format="localized", width=62),
+                "event": st.column_config.TextColumn(width=96),
                 "layers": st.column_config.NumberColumn(
                     format="localized", width=64, help="In so many at the same step"
                 ),
-                "layer": st.column_config.TextColumn("layer, or the worst of them", width=220),
+                "layer": st.column_config.TextColumn("layer, or the worst of them", width=LAYER_WIDTH),
                 "what": st.column_config.TextColumn("what happened", width=400),
             },
         )
@@ -99,7 +102,7 @@ def table(events: pd.DataFrame, last: int, stride: int = 1) -> pd.DataFrame:
             "step": events["step"],
             "event": events["kind"].map(KINDS),
             "layers": events["layers"],
-            "layer": [shorten(layer, 48) for layer in events["layer"]],
+            "layer": [shorten(layer, LAYER_SIGNS) for layer in events["layer"]],
             "what": [sentence(event, last, stride) for _, event in events.iterrows()],
         }
     )

@@ -170,6 +170,16 @@ def test_the_events_of_a_run_are_listed(open_page: OpenPage, unusual: Path):
     assert "1 × NaN, 4 × jump, 1 × zero norm in 800 layer-steps" in text(page)
 
 
+def test_of_a_long_layer_the_end_is_read_beside_what_happened(open_page: OpenPage, unusual: Path):
+    layers = [f"model.layers.{block}.block_sparse_moe.experts.17.w1.weight" for block in (3, 30)]
+    rows = [event(layer=layer, step=step) for step, layer in enumerate(layers, 5)]
+    shown = table(together(pd.DataFrame(rows)), last=100)["layer"]
+    assert list(shown) == ["model.layers.3.bl…perts.17.w1.weight", "model.layers.30.b…perts.17.w1.weight"]
+    config = json.loads(open_page("clipping", unusual, "unusual").dataframe[0].proto.columns)
+    assert config["layer"]["width"] > 7 * shown.str.len().max()  # a sign takes about seven pixels
+    assert sum(column["width"] for column in config.values()) < 910  # the page on a window of 1280
+
+
 def test_a_calm_run_has_nothing_unusual(open_page: OpenPage, unusual: Path):
     page = open_page("clipping", unusual, "calm")
     assert not page.exception
