@@ -75,4 +75,4 @@ def layer_ticks(layers: Sequence[str], height: int) -> dict[str, object]:
 def label_margin(layers: Sequence[str]) -> int:
     """Room for the layers' names beside the axis, in pixels."""
     longest = min(max(map(len, layers), default=0), LENGTH)
-    return max(76, 22 + round(5.2 * longest))
+    return max(76, 22 + round(5.5 * longest))
