@@ -60,10 +60,15 @@ def something_to_draw(chosen: Selection, states: dict[str, queries.RunState]) ->
     """Whether a chosen run has steps; if not, the page says what is missing."""
     if chosen.runs.empty:
         st.info("Choose one or several runs in the sidebar.", icon=":material/arrow_back:")
-    elif not states:
+    elif not states and chosen.runs["status"].eq("running").any():
         st.info(
             "The chosen runs have no steps on the disk yet. The first appear about ten seconds after training begins.",
             icon=":material/hourglass_empty:",
+        )
+    elif not states:
+        st.info(
+            "The chosen runs have no steps: they ended before the first was taken, or their files cannot be read.",
+            icon=":material/layers_clear:",
         )
     return bool(states)
 

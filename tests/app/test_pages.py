@@ -193,6 +193,23 @@ def test_a_run_without_steps_is_waited_for(open_page: OpenPage, tmp_path: Path, 
     assert [header.value.lower() for header in page.header] == [name]
 
 
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_run_without_steps_is_only_waited_for_while_it_goes_on(open_page: OpenPage, tmp_path: Path, ended: bool):
+    """A run that has ended may be in a folder of another name, so that its rows are left out."""
+    training = dashboard_log.Training(tmp_path, "made", 0.2)
+    training.steps(3 if ended else 0)
+    if ended:
+        training.collector.close()
+        (tmp_path / "made").rename(tmp_path / "renamed")
+    page = open_page("layers", tmp_path, "renamed" if ended else "made")
+    said = [info.value for info in page.info]
+    if not ended:
+        with pytest.warns(UserWarning, match="run 'made' has no layers"):
+            training.collector.close()
+    assert any("have no steps on the disk yet" in sentence for sentence in said) == (not ended)
+    assert any("ended before the first was taken, or their files cannot be read" in each for each in said) == ended
+
+
 def test_a_run_without_metrics_has_its_layers(open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     training = dashboard_log.Training(tmp_path, "silent", 0.2)
     monkeypatch.setattr(training.collector, "log", lambda *args, **kwargs: None)
