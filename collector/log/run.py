@@ -26,7 +26,7 @@ _YEARS = range(1970, 2262)
 
 _KEYS = {
     *("format", "run", "config", "environment", "layers", "attempts", "status", "started", "finished", "failure"),
-    *("every", "recorded", "own_axis", "lost_rows", "time", "step"),
+    *("every", "recorded", "moments", "own_axis", "lost_rows", "time", "step"),
 }
 """The keys beside the checksum. What has another, and no checksum, has lost it: a flipped bit may lie in its key."""
 

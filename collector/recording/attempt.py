@@ -4,7 +4,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ class Attempt:
         self.closed = True  # until all of it is there
         self.said: set[str] = set()
         self._unseen = UnseenTraining(optimizers)
+        self._noted_after = -1  # so many steps the last moment was noted
         self._gave_up: str | None = None  # why no step is recorded any more
         self._process = os.getpid()
         self._apart = Apart()
@@ -101,8 +102,8 @@ class Attempt:
         last = self._resumed_after = last_step_of(folder) if resumed else None
         names = LayerNames(options.models, self._optimizers)
         together = self._agreement is not None
-        moments = moments_before(folder) if resumed else []
-        self._counts = StepCounts(self._optimizers, last or 0, moments)
+        moments = moments_before(folder) if resumed else None
+        self._counts = StepCounts(self._optimizers, names.first(self._optimizers), last or 0, moments)
         self._sources = observers(self._optimizers, options, self._counts, names, self._give_up, together=together)
         self.recorder = Recorder(
             self._sources,
@@ -263,20 +264,19 @@ class Attempt:
             for each in self._sources
         ]
 
-    def _on_load(self, standing: list[int | None]) -> None:
+    def _on_load(self, standing: list[float | None]) -> None:
         if not self.closed and not self._forked:
             self._calls.make(self.recorder.stand, standing)
 
     def _on_save(self) -> None:
-        if not self.closed and not self._forked:
+        if not self.closed and not self._forked and self._noted_after != self.recorder.steps_seen:
             self._note_moment()
             self.writer.save_run_soon()
 
     def _note_moment(self) -> None:
-        try:
-            self._counts.note()
-        except OUR_ERRORS as error:
-            self._give_up(error)
+        self._noted_after = self.recorder.steps_seen
+        with suppress(*OUR_ERRORS):  # where this moment is missing, others tell how far it is from them
+            self._counts.note(self.recorder.standing)
         self._run.contents["moments"] = self._counts.said()
 
     def _say_what_was_not_proven(self) -> None:
@@ -311,8 +311,8 @@ class Attempt:
         self._say_once("is recorded no further, and training goes on", f": {self._gave_up}")
 
     def _record_step(self, number: int, record: Callable[[Any], None], said: Any) -> None:
-        unloaded = said.step <= 1 and not self.recorder.expects(number, said.step)
-        if self._resumed_after and unloaded and number in self.recorder.never_stepped:
+        anew = said.step <= 1 and self._counts.had_begun[number] and not self.recorder.expects(number, said.step)
+        if anew and self._resumed_after and number in self.recorder.never_stepped:
             self._say_once(begins_again(self._resumed_after, said.step))
         record(said)
         self._clips.see_step(number)

@@ -40,13 +40,12 @@ def _stride(folder: Path) -> int:
         return 1
 
 
-def moments_before(folder: Path) -> list[Any]:
-    """What `StepCounts` has said of the run so far, as run.json has it; none where that says nothing."""
+def moments_before(folder: Path) -> Any:
+    """What `StepCounts` has said of the run so far, as run.json has it; None where that says nothing."""
     try:
-        noted = read_run(folder).get("moments")
+        return read_run(folder).get("moments")
     except ValueError:  # Run.resume says what is wrong with it
-        return []
-    return noted if isinstance(noted, list) else []
+        return None
 
 
 def begins_again(last: int, step: int) -> str:

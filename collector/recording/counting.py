@@ -1,7 +1,8 @@
 """At which step the optimizers of a run are, where they say so imprecisely, or not at all."""
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
@@ -11,12 +12,18 @@ from lambc.counts import counts, state_counted
 MOST_MOMENTS = 1000
 """Of so many moments it is kept what was counted at them."""
 
+_MOST_STEPS = 2**62
+
+Key: TypeAlias = tuple[int, int] | None
+
 
 class StepCount:
     """The steps of one optimizer that is observed.
 
     step: the last that it took, as far as is known; without a count in its state, the log's last. is_unsure: whether
     the state is empty, so that it may not have been loaded yet, or be that of an optimizer that never counts.
+    has_stepped: whether a step was seen. in_step: whether one is being taken, so that the state may be ahead of `step`.
+    at_its_end: is called when that step has been taken.
     """
 
     def __init__(self, optimizer: Any, last_step: int = 0) -> None:
@@ -24,12 +31,21 @@ class StepCount:
         counted = _counted(optimizer)
         self.step = counted[0] if counted else last_step
         self.is_unsure = not counted and last_step > 0
+        self.has_stepped = self.in_step = False
+        self.at_its_end: Callable[[], None] | None = None
 
     def settle(self) -> None:
         """After a step: if the optimizer counts now, and had nothing to count from, it was its first."""
         if self.is_unsure and counts(self._optimizer):
             self.step = 0
-        self.is_unsure = False
+        self.is_unsure, self.has_stepped = False, True
+
+    def end_step(self) -> None:
+        """Take note that the optimizer is between two steps."""
+        self.in_step = False
+        if then := self.at_its_end:
+            self.at_its_end = None
+            then()
 
 
 class Moment(NamedTuple):
@@ -38,7 +54,7 @@ class Moment(NamedTuple):
     counts: the largest count in the state, and the sum of all; None without any. steps: None where it is not known.
     """
 
-    counts: tuple[tuple[int, int] | None, ...]
+    counts: tuple[Key, ...]
     steps: tuple[int | None, ...]
 
 
@@ -50,44 +66,58 @@ class StepCounts:
     So the counts and steps are noted whenever a state_dict is taken: counts that were noted are those of that moment,
     of several moments those of the last; others are as many steps from the nearest moment as the counts have grown.
 
-    of: the count of each optimizer that is observed; None for one that says itself which step it took. last_step: the
-    log's. noted: what `said` was of the run before. standing: at which step each is, None where nothing tells it.
+    layers: a layer of each optimizer, by which it is known again in another order. last_step: the log's. noted: what
+    `said` was of the run before.
+
+    of: the count of each optimizer that is observed; None for one that says itself which step it took. standing: at
+    which step each is, None where nothing tells it.
     """
 
-    def __init__(self, optimizers: Sequence[Any], last_step: int = 0, noted: Iterable[Any] = ()) -> None:
-        self._optimizers = optimizers
+    def __init__(self, optimizers: Sequence[Any], layers: Sequence[str], last_step: int = 0, noted: Any = None) -> None:
+        self._optimizers, self._layers = optimizers, layers
+        self._resumed = last_step > 0
         self._counted_before = [False] * len(optimizers)
         says = [hasattr(each, "register_trust_ratio_hook") for each in optimizers]
         self.of = [None if own else StepCount(each, last_step) for each, own in zip(optimizers, says, strict=True)]
-        beginning = Moment((None,) * len(optimizers), (0,) * len(optimizers))
-        self._moments = [beginning, *(each for each in map(_moment, noted) if each and len(each.steps) == len(says))]
+        self._moments = _moments(noted, layers)
+        last = self._moments[-1].steps if self._moments else None
+        self.had_begun = [last is None or bool(last[number]) for number in range(len(optimizers))]
         self.standing = self._standing()
         self._set(self.standing)
 
-    def watch(self, on_load: Callable[[list[int | None]], None], on_save: Callable[[], None]) -> list[RemovableHandle]:
+    def watch(
+        self, on_load: Callable[[list[float | None]], None], on_save: Callable[[], None]
+    ) -> list[RemovableHandle]:
         """Follow the states that are loaded and taken, until the handles are removed.
 
         on_load: is given where the optimizers stand once a state was loaded; None for those that it leaves where they
-        are. on_save: called when a state_dict is taken.
+        are, and infinity for one of which nobody can know. on_save: called when a state_dict was taken, between steps.
         """
+
+        def save() -> None:
+            stepping = [each for each in self.of if each and each.in_step]
+            for each in stepping[-1:]:
+                each.at_its_end = on_save
+            if not stepping:
+                on_save()
 
         def follow(number: int, optimizer: Optimizer) -> list[RemovableHandle]:
             def before(optimizer: Optimizer, state: Any) -> None:
-                self._counted_before[number] = bool(counts(optimizer))
+                self._counted_before[number] = bool(self._key(number))
 
             return [
                 optimizer.register_load_state_dict_pre_hook(before),
                 optimizer.register_load_state_dict_post_hook(lambda optimizer: on_load(self.loaded(number))),
-                optimizer.register_state_dict_pre_hook(lambda optimizer: on_save()),
+                optimizer.register_state_dict_pre_hook(lambda optimizer: save()),
             ]
 
         of_torch = [(number, each) for number, each in enumerate(self._optimizers) if isinstance(each, Optimizer)]
         return [handle for number, each in of_torch for handle in follow(number, each)]
 
-    def loaded(self, number: int) -> list[int | None]:
+    def loaded(self, number: int) -> list[float | None]:
         """Where the optimizer stands that has loaded a state, and those that keep no count and go along with it."""
-        is_counted = bool(_counted(self._optimizers[number]))
-        if not is_counted and not self._counted_before[number]:  # it keeps no count itself
+        is_counted = bool(self._key(number))
+        if not is_counted and not self._counted_before[number]:  # it keeps no count, or has not begun
             return [None] * len(self.of)
         standing = self._standing()
         if not is_counted:  # it is at its beginning
@@ -97,7 +127,8 @@ class StepCounts:
             if other != number and (self.of[other] is None or counts(optimizer)):
                 standing[other] = None
         self._set(standing)
-        return standing
+        unknown = [count is None and _said(each) is None for count, each in zip(self.of, self._optimizers, strict=True)]
+        return [math.inf if never else step for never, step in zip(unknown, standing, strict=True)]
 
     def _set(self, standing: Sequence[int | None]) -> None:
         for count, optimizer, step in zip(self.of, self._optimizers, standing, strict=True):
@@ -105,30 +136,29 @@ class StepCounts:
                 count.step = step
                 count.is_unsure &= not counts(optimizer)
 
+    def _key(self, number: int) -> Key:
+        if self.of[number] is not None:
+            return _counted(self._optimizers[number])
+        said = _said(self._optimizers[number])
+        return (said, said) if said else None
+
+    def _keys(self) -> tuple[Key, ...]:
+        """What is counted now. Waits for the device."""
+        return tuple(map(self._key, range(len(self.of))))
+
     def _standing(self) -> list[int | None]:
-        """By what is counted now. Waits for the device."""
-        counted = tuple(map(_counted, self._optimizers))
+        counted = self._keys()
         if not any(counted):
             return [None] * len(counted)
         for moment in reversed(self._moments):
             if moment.counts == counted:
                 return list(moment.steps)
-        alone = [self._alone(number, each) for number, each in enumerate(counted)]
-        furthest = max((step for step in alone if step is not None), default=None)
-        if furthest is None:
-            return alone
-        lead = alone.index(furthest)
-        nearest = min(reversed(self._moments), key=lambda moment: abs((moment.steps[lead] or 0) - furthest))
-        gone = furthest - (nearest.steps[lead] or 0)
-        along = [None if step is None else max(0, step + gone) for step in nearest.steps]
+        alone = [self._alone(number, each) if each else None for number, each in enumerate(counted)]
+        along = self._along(alone)
         return [own if own is not None else other for own, other in zip(alone, along, strict=True)]
 
-    def _alone(self, number: int, counted: tuple[int, int] | None) -> int | None:
+    def _alone(self, number: int, counted: tuple[int, int]) -> int:
         """The step at which one optimizer counts so."""
-        if self.of[number] is None:
-            return _said(self._optimizers[number]) or None  # at 0 it may not have been loaded yet
-        if counted is None:
-            return None
         largest, total = counted
         noted = [(each.counts[number], each.steps[number] or 0) for each in reversed(self._moments)]
         for before, step in noted:
@@ -139,21 +169,46 @@ class StepCounts:
                 return max(largest, step + max(1, largest - before[0]))
         return largest
 
-    def note(self) -> None:
-        """Note what is counted now, unless all say themselves which step they took. Waits for the device."""
-        counted = tuple(map(_counted, self._optimizers))
-        if any(self.of) and any(counted):
-            each_of = zip(self.of, self._optimizers, strict=True)
-            now = Moment(counted, tuple(count.step if count else _said(each) for count, each in each_of))
-            beginning, *others = self._moments
-            self._moments = [beginning, *[each for each in others if each != now][1 - MOST_MOMENTS :], now]
+    def _along(self, alone: Sequence[int | None]) -> list[int | None]:
+        """The steps of optimizers without a count: as far from the nearest moment as the furthest one that counts.
 
-    def said(self) -> list[dict[str, Any]]:
+        Without a moment, a run that begins with states of another one begins where these are.
+        """
+        furthest = max((step, number) for number, step in enumerate(alone) if step is not None)
+        step, lead = furthest
+        known = [(each.steps[lead], each.steps) for each in reversed(self._moments)]
+        near = [(abs(noted - step), noted, steps) for noted, steps in known if noted is not None]
+        if near:
+            _, noted, steps = min(near, key=lambda each: each[0])
+            return [None if each is None else max(0, each + step - noted) for each in steps]
+        begins = [not self._resumed and count is not None and not count.has_stepped for count in self.of]
+        return [step if each else None for each in begins]
+
+    def note(self, steps: Sequence[int | None]) -> None:
+        """Note what is counted now, unless all say themselves which step they took. Waits for the device.
+
+        steps: of those that do, as the log has them.
+        """
+        before = self._observed_steps()
+        counted = self._keys()
+        if not any(self.of) or self._observed_steps() != before:  # another thread takes a step
+            return
+        own = zip(self.of, steps, strict=True)
+        now = Moment(counted, tuple(count.step if count else step for count, step in own))
+        moments = [each for each in self._moments if each != now]
+        if len(moments) > 1 and _is_on_the_way(moments[-2], moments[-1], now):
+            moments.pop()
+        self._moments = [*moments[1 - MOST_MOMENTS :], now]
+
+    def _observed_steps(self) -> list[tuple[int, bool]]:
+        return [(each.step, each.in_step) for each in self.of if each]
+
+    def said(self) -> dict[str, Any]:
         """The moments that were noted, for run.json."""
-        return [each._asdict() for each in self._moments[1:]]
+        return {"layers": list(self._layers), "noted": [each._asdict() for each in self._moments]}
 
 
-def _counted(optimizer: Any) -> tuple[int, int] | None:
+def _counted(optimizer: Any) -> Key:
     """The largest count of an optimizer and the sum of all; None if it has none, or took no step."""
     found = state_counted(optimizer)
     return found if found and any(found) else None
@@ -165,11 +220,36 @@ def _said(optimizer: Any) -> int | None:
     return max((int(each) for each in counted if each is not None), default=None)
 
 
-def _moment(said: Any) -> Moment | None:
-    """A moment as run.json has it; None for anything else."""
+def _is_on_the_way(first: Moment, middle: Moment, last: Moment) -> bool:
+    """Whether the same counts and steps grew alike between the moments, so that the middle one tells nothing."""
+    before, after = _growth(first, middle), _growth(middle, last)
+    alike = {(0, 0), (max(before), max(after))}
+    return all(each in alike for each in zip(before, after, strict=True))
+
+
+def _growth(first: Moment, last: Moment) -> list[int]:
+    """By how much the steps and the largest counts have grown; what is not known, or not counted, is 0."""
+    then, now = ([*each.steps, *(key and key[0] for key in each.counts)] for each in (first, last))
+    return [(other or 0) - (one or 0) for one, other in zip(then, now, strict=True)]
+
+
+def _moments(noted: Any, layers: Sequence[str]) -> list[Moment]:
+    """Moments as run.json has them, for the optimizers of these layers; what makes no sense counts for nothing."""
     try:
-        counted = tuple(each and (int(each[0]), int(each[1])) for each in said["counts"])
-        steps = tuple(None if each is None else int(each) for each in said["steps"])
-    except (TypeError, ValueError, LookupError):
-        return None
-    return Moment(counted, steps) if len(counted) == len(steps) else None
+        places = [noted["layers"].index(layer) if layer in noted["layers"] else None for layer in layers]
+        return [_moment(each, places) for each in noted["noted"]]
+    except (TypeError, ValueError, LookupError, AttributeError):
+        return []
+
+
+def _moment(said: Mapping[str, Any], places: Sequence[int | None]) -> Moment:
+    every = [None if place is None else said["counts"][place] for place in places]
+    steps = [None if place is None else said["steps"][place] for place in places]
+    counted = [each and (int(each[0]), int(each[1])) for each in every]
+    numbers = [
+        *(int(each) for each in steps if each is not None),
+        *(number for each in counted if each for number in each),
+    ]
+    if not all(0 <= number < _MOST_STEPS for number in numbers):
+        raise ValueError(f"{said!r} is no moment of a run")
+    return Moment(tuple(counted), tuple(steps))

@@ -39,11 +39,11 @@ class Elsewhere:
         self.epoch = 0
         self._handles: list[Any] = []
         if agreement:
-            counts = StepCounts(optimizers, *agreement.reach())
-            self._handles += counts.watch(lambda standing: None, counts.note)
+            names = LayerNames(options.models, optimizers)
+            counts = StepCounts(optimizers, names.first(self._optimizers), *agreement.reach())
+            self._handles += counts.watch(lambda standing: None, lambda: counts.note([None] * len(optimizers)))
             # What they measure, or ask for, takes part in the same collective operations as on rank 0.
             asked = options.selection.has_step if options.gradients else None
-            names = LayerNames(options.models, optimizers)
             for each in observers(optimizers, options, counts, names, together=True):
                 if isinstance(each, Observer) or asked:
                     self._handles.append(register(each, lambda record: None, asked))

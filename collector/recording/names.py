@@ -70,6 +70,11 @@ class LayerNames:
         self._last[number] = asked, names
         return names
 
+    def first(self, optimizers: Sequence[Any]) -> tuple[str, ...]:
+        """Returns the name of the first layer of each optimizer, "" where it has none."""
+        groups = [each.param_groups for each in optimizers]
+        return tuple("".join(self.of(number, each, layer_names(each))[:1]) for number, each in enumerate(groups))
+
     def _places(self, number: int, param_groups: Sequence[Mapping[str, Any]], layers: Sequence[str]) -> list["_Place"]:
         """The place of each layer, all different: where its parameter was seen first."""
         named = []

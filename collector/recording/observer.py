@@ -116,6 +116,7 @@ class Observer:
         @torch.compiler.disable
         def before(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
             if is_outermost(optimizer):
+                self.count.in_step = True
                 may_compute = any(each is not None for each in (*args[1:], *kwargs.values()))
                 self._try(self._before_step, may_compute_gradients=may_compute)
 
@@ -123,6 +124,7 @@ class Observer:
         def after(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
             if is_outermost(optimizer):
                 self._try(self._after_step, hook)
+                self._try(self.count.end_step)
 
         return Handle(
             self._optimizer.register_step_pre_hook(before),

@@ -53,9 +53,7 @@ class Agreement:
         }
         self.reached = False
 
-    def reach(
-        self, *, last_step: int = 0, moments: Sequence[Any] = (), error: BaseException | None = None
-    ) -> tuple[int, Sequence[Any]]:
+    def reach(self, *, last_step: int = 0, moments: Any = None, error: BaseException | None = None) -> tuple[int, Any]:
         """Returns the last step of the log and the moments that run.json has, which rank 0 knows.
 
         last_step, moments: where this is rank 0, these. error: why it could not begin the run.

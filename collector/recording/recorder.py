@@ -69,12 +69,23 @@ class Recorder:
         steps = [int(source.last_step) for source in self._sources if source.stands_somewhere]
         return max(steps, default=self._resumed_after)
 
-    def stand(self, steps: Sequence[int | None]) -> None:
-        """Take note of where the optimizers stand since a state was loaded; None for one that stays where it is."""
+    def stand(self, steps: Sequence[float | None]) -> None:
+        """Take note of where the optimizers stand since a state was loaded.
+
+        None for one that stays where it is; infinity for one of which nobody can know, where others have gone back.
+        """
         with self._lock:
             for source, step in zip(self._sources, steps, strict=True):
-                if step is not None:
-                    source.stand_at(step)
+                if step is not None and step != math.inf:
+                    source.stand_at(int(step))
+            for source, step in zip(self._sources, steps, strict=True):
+                if step == math.inf and any(each.goes_back for each in self._sources):
+                    source.expect_any_step()
+
+    @property
+    def standing(self) -> list[int | None]:
+        """The last step of each optimizer; None where it is not known."""
+        return [int(each.last_step) if each.stands_somewhere else None for each in self._sources]
 
     def expects(self, number: int, step: int) -> bool:
         """Whether it is known that `step` comes next of the optimizer at place `number`."""
@@ -209,7 +220,7 @@ class Recorder:
                 self._lose(len(source.record.layers), f"step {step}", error)
                 source.kept, source.layers = (), None
         self._steps_seen += 1
-        if source.goes_back or step <= source.last_step:
+        if step <= source.last_step or any(each.goes_back for each in self._sources):
             self._rewind(source, step)
         source.last_step = step
         if not (source.kept and recorded):

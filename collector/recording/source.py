@@ -41,6 +41,8 @@ class Source:
 
     def stand_at(self, step: int) -> None:
         """Take note of the step at which the optimizer stands since a state was loaded."""
+        if self.was_replayed:
+            self._counted = step
         self._reached = self._reached if self.goes_back else self.last_step
         self.last_step = step
         self.goes_back = step < self._reached

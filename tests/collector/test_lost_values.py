@@ -95,7 +95,7 @@ def test_values_that_never_arrive_are_lost_and_the_numbers_beside_them_are_not(e
             HostCopy(torch.zeros(1), LostDevice()),
         )
         recorder = collector._attempt.recorder
-        recorder._take_entries()
+        recorder._metrics.take()
         recorder._backlog.append(late)
         collector.log({"number": 3.0})
         collector.flush()

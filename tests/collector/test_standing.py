@@ -11,13 +11,13 @@ import torch
 from torch import nn
 
 from collector import Collector, connect
-from lambc import LAMBC
+from lambc import LAMBC, over
 
 
 class Loop:
     """Two layers, each trained by an optimizer of its own kind; `rests` says in which steps the first one rests."""
 
-    def __init__(self, first: type, second: type, rests: Callable[[int], bool] = lambda step: False) -> None:
+    def __init__(self, first: Callable, second: Callable, rests: Callable[[int], bool] = lambda step: False) -> None:
         self.model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
         self.kinds = first, second
         self.rests = rests
@@ -62,6 +62,10 @@ def losses(root: Path, name: str = "loss") -> list[int]:
 
 def up_to(last: int) -> list[int]:
     return [*range(1, last + 1)]
+
+
+def overlaid(params, lr: float) -> torch.optim.SGD:
+    return over(torch.optim.SGD(params, lr=lr))
 
 
 def early(step: int) -> bool:
@@ -198,9 +202,11 @@ def test_counts_that_were_not_noted_are_as_far_from_the_nearest_moment_as_they_h
     assert steps_of(tmp_path, "2") == [*up_to(20), 24, 25]
 
 
-def test_one_that_has_not_begun_does_not_begin_again(tmp_path):
+@pytest.mark.parametrize("first", [torch.optim.AdamW, LAMBC])
+@pytest.mark.parametrize("second", [torch.optim.AdamW, torch.optim.SGD])
+def test_one_that_has_not_begun_does_not_begin_again(tmp_path, first, second):
     """Warnings are errors here."""
-    loop = Loop(torch.optim.AdamW, torch.optim.AdamW, early)
+    loop = Loop(first, second, early)
     with Collector(loop.optimizers, tmp_path, name="r") as collector:
         loop.train(collector, 1, 10)
         saved = loop.saved()
@@ -219,21 +225,98 @@ def test_a_flush_holds_what_the_counts_were_when_a_state_was_taken(tmp_path):
         loop.saved()
         collector.flush()
         moments = json.loads((collector.folder / "run.json").read_text())["moments"]
-    assert moments == [{"counts": [[5, 10], None], "steps": [5, 20]}]
+    assert moments == {"layers": ["0.weight", "2.weight"], "noted": [{"counts": [[5, 10], None], "steps": [5, 20]}]}
 
 
 @pytest.mark.parametrize(
-    "damage", [None, 3, [3], [{"counts": [[1]], "steps": "x"}], [{"counts": [None], "steps": [1]}]]
+    "noted", [None, 3, [3], [{"counts": [[1]], "steps": "x"}], [{"counts": [[3, 6], [3, 6]], "steps": [2**70, -1]}]]
 )
-def test_moments_that_make_no_sense_count_for_nothing(tmp_path, damage):
+def test_moments_that_make_no_sense_count_for_nothing(tmp_path, noted):
     loop = Loop(torch.optim.AdamW, torch.optim.AdamW)
     with Collector(loop.optimizers, tmp_path, name="r") as collector:
         loop.train(collector, 1, 3)
     path = tmp_path / "r" / "run.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"moments": damage}))
+    damaged = {"moments": {"layers": ["0.weight", "2.weight"], "noted": noted}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | damaged))
     with Collector(loop.optimizers, tmp_path, name="r", resume=True) as collector:
         loop.train(collector, 4, 5)
     assert steps_of(tmp_path, "0") == steps_of(tmp_path, "2") == up_to(5)
+
+
+@pytest.mark.parametrize("first", [torch.optim.AdamW, LAMBC, overlaid], ids=["AdamW", "LAMBC", "over"])
+@pytest.mark.parametrize(
+    "second", [torch.optim.AdamW, torch.optim.SGD, LAMBC, overlaid], ids=lambda kind: kind.__name__
+)
+@pytest.mark.parametrize("turned", [False, True], ids=["in order", "the other way around"])
+def test_whichever_steps_first_after_all_were_loaded_no_step_stays_twice(tmp_path, first, second, turned):
+    loop = Loop(first, second)
+    with Collector(loop.optimizers, tmp_path, name="r") as collector:
+        loop.train(collector, 1, 5)
+        saved = loop.saved()
+        loop.train(collector, 6, 10)
+        loop.load(saved)
+        if turned:
+            loop.optimizers.reverse()
+        loop.train(collector, 6, 8)
+    assert steps_of(tmp_path, "0") == steps_of(tmp_path, "2") == losses(tmp_path) == up_to(8)
+
+
+@pytest.mark.parametrize("kind", [LAMBC, overlaid], ids=["LAMBC", "over"])
+def test_the_state_of_one_that_has_not_begun_takes_nothing_back(tmp_path, kind):
+    loop = Loop(kind, torch.optim.SGD, lambda step: True)
+    with Collector(loop.optimizers, tmp_path, name="r") as collector:
+        loop.train(collector, 1, 10)
+        loop.load(loop.saved())
+        assert collector.step == 10
+        loop.train(collector, 11, 12)
+    assert steps_of(tmp_path, "2") == losses(tmp_path) == up_to(12)
+
+
+@pytest.mark.parametrize("second", [torch.optim.AdamW, torch.optim.SGD])
+def test_a_state_that_is_taken_within_a_step_is_that_of_its_end(tmp_path, second):
+    loop = Loop(torch.optim.AdamW, second)
+    taken = []
+    loop.optimizers[1].register_step_post_hook(lambda optimizer, args, kwargs: taken.append(loop.saved()))
+    with Collector(loop.optimizers, tmp_path, name="r") as collector:
+        loop.train(collector, 1, 10)
+        loop.load(taken[4])
+        loop.train(collector, 6, 8)
+    assert steps_of(tmp_path, "0") == steps_of(tmp_path, "2") == losses(tmp_path) == up_to(8)
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["without moments", "in another order"])
+def test_an_optimizer_that_keeps_no_count_goes_on_after_the_logs_last_step_where_nothing_else_is_known(tmp_path, known):
+    """A run of an earlier version has no moments; of optimizers in another order each is known by its first layer."""
+    loop = Loop(torch.optim.AdamW, torch.optim.SGD, early)
+    with Collector(loop.optimizers, tmp_path, name="r") as collector:
+        loop.train(collector, 1, 20)
+    path = tmp_path / "r" / "run.json"
+    if not known:
+        path.write_text(
+            json.dumps({key: each for key, each in json.loads(path.read_text()).items() if key != "moments"})
+        )
+    given = loop.optimizers[::-1] if known else loop.optimizers
+    with Collector(given, tmp_path, name="r", resume=True) as collector:
+        loop.train(collector, 21, 23)
+    assert steps_of(tmp_path, "0") == up_to(8)
+    assert steps_of(tmp_path, "2") == losses(tmp_path) == up_to(23)
+
+
+def test_moments_that_tell_nothing_new_are_not_kept(tmp_path):
+    """Of a state_dict at each of 30 steps: the first, the last in which the other optimizer rested, and the last."""
+    loop = Loop(torch.optim.AdamW, torch.optim.SGD, lambda step: step <= 5)
+    with Collector(loop.optimizers, tmp_path, name="r") as collector:
+        taken = []
+        for step in up_to(30):
+            loop.train(collector, step, step)
+            taken.append(loop.saved())
+    assert len(json.loads((tmp_path / "r" / "run.json").read_text())["moments"]["noted"]) == 3
+    loop.start()
+    loop.load(taken[19])
+    with Collector(loop.optimizers, tmp_path, name="r", resume=True) as collector:
+        loop.train(collector, 21, 22)
+    assert steps_of(tmp_path, "0") == up_to(17)
+    assert steps_of(tmp_path, "2") == losses(tmp_path) == up_to(22)
 
 
 def test_a_clip_for_several_optimizers_is_logged_once_the_last_of_them_has_stepped(tmp_path):
