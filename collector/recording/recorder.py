@@ -288,8 +288,8 @@ class Recorder:
             self._backlog.append(Rewind(int(each.last_step) + 1, each.names if several else None, attempt))
         if leading:
             self._metrics.go_back(to_the_end=to_the_end)
-        if not unknown:
-            self._metrics.rewind(first)
+            if not unknown:
+                self._metrics.rewind(first)
 
     def _take_steps(self, source: Source) -> None:
         if rows := source.rows:

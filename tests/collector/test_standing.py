@@ -261,6 +261,30 @@ def test_whichever_steps_first_after_all_were_loaded_no_step_stays_twice(tmp_pat
     assert steps_of(tmp_path, "0") == steps_of(tmp_path, "2") == losses(tmp_path) == up_to(8)
 
 
+@pytest.mark.parametrize("turned", [False, True], ids=["AdamW first", "the other first"])
+def test_one_that_loads_no_state_itself_goes_back_with_the_others(tmp_path, new_emitter, turned):
+    param = nn.Parameter(torch.ones(3))
+    param.grad = torch.ones(3)
+    adam, other = torch.optim.AdamW([("0.weight", param)]), new_emitter(["2.weight"])
+
+    def train(collector: Collector, first: int, last: int) -> None:
+        for step in range(first, last + 1):
+            if turned:
+                other.say(step)
+            adam.step()
+            if not turned:
+                other.say(step)
+            collector.log({"loss": float(step)})
+
+    with Collector([adam, other], tmp_path, name="r") as collector:
+        train(collector, 1, 5)
+        saved = deepcopy(adam.state_dict())
+        train(collector, 6, 10)
+        adam.load_state_dict(saved)
+        train(collector, 6, 8)
+    assert steps_of(tmp_path, "0") == steps_of(tmp_path, "2") == losses(tmp_path) == up_to(8)
+
+
 @pytest.mark.parametrize("kind", [LAMBC, overlaid], ids=["LAMBC", "over"])
 def test_the_state_of_one_that_has_not_begun_takes_nothing_back(tmp_path, kind):
     loop = Loop(kind, torch.optim.SGD, lambda step: True)
