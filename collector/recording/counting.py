@@ -70,7 +70,7 @@ class StepCounts:
     `said` was of the run before.
 
     of: the count of each optimizer that is observed; None for one that says itself which step it took. standing: at
-    which step each is, None where nothing tells it.
+    which step each is, None where nothing tells it. had_begun: whether each may have taken steps before.
     """
 
     def __init__(self, optimizers: Sequence[Any], layers: Sequence[str], last_step: int = 0, noted: Any = None) -> None:
