@@ -30,14 +30,17 @@ def shortest(bound: float, end: float) -> float:
 
 def clip(side: Side, bound: float, other: float | None) -> Clip:
     """A bound on one side; on the other side the run's own, unless it has none or one that contradicts."""
+    kept = other if not contradicts(side, bound, other) else None
     if side == "upper":
-        return (other, bound) if other and other <= bound else bound
-    return bound, other if other and other >= bound else inf
+        return (kept, bound) if kept else bound
+    return bound, kept or inf
 
 
 def contradicts(side: Side, bound: float, other: float | None) -> bool:
-    """Whether the run's own bound on the other side is left out by `clip`, as no ratio lies within both."""
-    return other is not None and other != 0 and (other > bound if side == "upper" else other < bound)
+    """Whether no ratio lies within a bound on one side and the run's own, if it has one, on the other."""
+    if not other:
+        return False
+    return not (other <= bound if side == "upper" else other >= bound)
 
 
 def left_out(side: Side, bound: float, other: float | None) -> str:
