@@ -265,6 +265,18 @@ def not_finite(state: RunState) -> pd.DataFrame:
     )
 
 
+def constant_since(state: RunState) -> tuple[int, list[str]]:
+    """The layers of a run whose ratio stood still in its second half, and the step at which that begins."""
+    middle = max(1, state.steps // 2)
+    asked = of_run(
+        state,
+        """SELECT layer FROM constant_ratios($run, $first, $last) ORDER BY "position" NULLS LAST, layer""",
+        first=middle,
+        last=state.steps,
+    )
+    return middle, list(asked["layer"])
+
+
 def hit_rates_over_time(state: RunState, last: int | None = None, least_width: int = 1) -> pd.DataFrame:
     """How often the layers of a run were clipped, as it went on.
 

@@ -143,7 +143,7 @@ def _not_finite(state: queries.RunState) -> str:
 
 
 def _constant(state: queries.RunState) -> str:
-    since, layers = questions.constant_since(state)
+    since, layers = queries.constant_since(state)
     if not layers:
         return ""
     return (

@@ -28,18 +28,6 @@ def recorded_at(state: RunState, step: int) -> int | None:
     return None
 
 
-def constant_since(state: RunState) -> tuple[int, list[str]]:
-    """The layers of a run whose ratio stood still in its second half, and the step at which that begins."""
-    middle = max(1, state.steps // 2)
-    asked = queries.of_run(
-        state,
-        """SELECT layer FROM constant_ratios($run, $first, $last) ORDER BY "position" NULLS LAST, layer""",
-        first=middle,
-        last=state.steps,
-    )
-    return middle, list(asked["layer"])
-
-
 def resumed_at(state: RunState) -> list[int]:
     """The first steps of a run's attempts but the first."""
     asked = queries.of_run(

@@ -6,7 +6,6 @@ import streamlit as st
 from app import queries, words
 from app.charts.sparkline import sparkline
 from app.charts.text import shorten
-from app.layers.questions import constant_since
 from app.results import CELLS, thinned
 from app.runs import health
 from app.shell import notices
@@ -79,7 +78,7 @@ def _verdict(
 
 def _standing_still(state: queries.RunState, rates: pd.DataFrame) -> tuple[int, list[str]]:
     """Since when, and which layers do, of those that are adapted: other ratios are not looked at."""
-    since, layers = constant_since(state)
+    since, layers = queries.constant_since(state)
     adapted = set(rates["layer"][~queries.not_adapted(rates)])
     return since, [layer for layer in layers if layer in adapted]
 
