@@ -34,8 +34,10 @@ def counts(optimizer: Any) -> list[Real | Tensor]:
     """The counts of steps in an optimizer's state, which may hold anything beside them, and in its groups."""
     kept = [*getattr(optimizer, "state", {}).values(), *optimizer.param_groups]
     found = [each["step"] for each in kept if isinstance(each, Mapping) and "step" in each]
-    return [each for each in found if isinstance(each, Real) or _is_number(each)]
+    return [each for each in found if _is_number(each)]
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.numel() == 1 and not value.is_meta
+    if isinstance(value, Tensor):
+        return value.numel() == 1 and not value.is_meta
+    return isinstance(value, Real)

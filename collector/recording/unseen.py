@@ -1,6 +1,6 @@
 """Training whose steps are not seen."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch.nn.parameter import is_lazy
@@ -61,13 +61,15 @@ class UnseenTraining:
         return [version for each in self._optimizers for version in _versions(each)]
 
     def _has_gradient(self) -> bool:
-        groups = (group for each in self._optimizers for group in each.param_groups)
-        return any(param.grad is not None for group in groups for param in group["params"])
+        return any(param.grad is not None for each in self._optimizers for param in _params(each))
 
 
 def _versions(optimizer: Any) -> list[int]:
-    params = (param for group in optimizer.param_groups for param in group["params"])
-    return [param._version for param in params if not (is_lazy(param) or param.is_inference())]
+    return [param._version for param in _params(optimizer) if not (is_lazy(param) or param.is_inference())]
+
+
+def _params(optimizer: Any) -> Iterator[Any]:
+    return (param for group in optimizer.param_groups for param in group["params"])
 
 
 def no_step_was_seen(never: Sequence[Any], optimizers: Sequence[Any], given: Any) -> str:

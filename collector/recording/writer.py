@@ -23,7 +23,9 @@ from collector.recording.blocks import Block, MetricBlock, MetricRewind, Rewind,
 from collector.recording.recorder import Recorder
 
 _HEARTBEAT_SECONDS = 5.0
+
 _LEAST_SECONDS = 1.0
+"""run.json is not asked for more often than that: state_dicts may be taken at each step."""
 
 _PART_BYTES = 32 * 2**20
 """As much is made rows of at a time, which takes some times the memory, however much has waited for the disk."""
@@ -60,7 +62,7 @@ class Writer:
         self._layers: Sequence[Layer] = ()
         self._disk = threading.Lock()  # the thread, flush() and close() may all save
         self._run_is_news = False
-        self._asked = -math.inf  # when it was last
+        self._asked_at = -math.inf  # when run.json was last asked for
         self._stopping = False
         self._closing: Work | None = None
         self._ending: tuple[str, str | None] | None = None
@@ -97,8 +99,8 @@ class Writer:
     def save_run_soon(self) -> None:
         """Have run.json written, for what it says has changed: now, or with the next heartbeat if it was just saved."""
         self._run_is_news = True
-        if time.monotonic() - self._asked > _LEAST_SECONDS:
-            self._asked = time.monotonic()
+        if time.monotonic() - self._asked_at > _LEAST_SECONDS:
+            self._asked_at = time.monotonic()
             self._recorder.filled.ring()
 
     def _save_run(self) -> None:
