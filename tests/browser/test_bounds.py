@@ -62,5 +62,6 @@ def test_hostile_names_stay_text(open_page: OpenPage, address: str):
     assert page.locator("img[src=x], [onclick]").count() == 0
     assert page.locator(".lambc-chart .ytick text").first.is_visible()
     expect(page.get_by_test_id("stCode").last).to_contain_text("<b onclick=")
+    expect(page.get_by_test_id("stCode").last).to_be_visible()
     expect(page.locator("[data-testid=stException], [data-testid=stAlertContentError]")).to_have_text([])
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
