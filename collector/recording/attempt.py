@@ -114,8 +114,7 @@ class Attempt:
             memory_limit=options.memory_limit,
             waits=options.when_full == "wait",
         )
-        if resumed:
-            self.recorder.stand(self._counts.standing)
+        self.recorder.stand(self._counts.standing)
         self._clips = Clips(partial(self.recorder.log, step=None, epoch=None), self._optimizers)
         where = environment(self._optimizers)  # what goes wrong here is not the folder's fault
         with writable(folder):

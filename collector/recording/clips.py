@@ -22,7 +22,7 @@ _MOST_WAITING = 64
 
 @dataclass
 class _Clip:
-    """What was logged of one, the places of the optimizers whose step it waits for, and whether one has stepped."""
+    """What was logged of one, the places of the optimizers whose step it waits for, and whether any step came since."""
 
     values: dict[str, float | Tensor]
     optimizers: set[int]
@@ -61,7 +61,7 @@ class Clips:
     def see_step(self, optimizer: int) -> None:
         """Log what waits for the step of the optimizer at this place, and for no other's any more."""
         for clip in self._waiting:
-            clip.begun |= optimizer in clip.optimizers
+            clip.begun = True
             clip.optimizers.discard(optimizer)
         ready = [clip for clip in self._waiting if not clip.optimizers]
         self._waiting = [clip for clip in self._waiting if clip.optimizers]

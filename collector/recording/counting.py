@@ -123,8 +123,8 @@ class StepCounts:
         if not is_counted:  # it is at its beginning
             standing = standing if any(standing) else [0] * len(standing)
             standing[number] = 0
-        for other, optimizer in enumerate(self._optimizers):
-            if other != number and (self.of[other] is None or counts(optimizer)):
+        for other in range(len(standing)):
+            if other != number and self._key(other):
                 standing[other] = None
         self._set(standing)
         unknown = [count is None and _said(each) is None for count, each in zip(self.of, self._optimizers, strict=True)]
@@ -147,40 +147,30 @@ class StepCounts:
         return tuple(map(self._key, range(len(self.of))))
 
     def _standing(self) -> list[int | None]:
-        counted = self._keys()
+        return self._steps_at(self._keys(), self._moments)
+
+    def _steps_at(self, counted: tuple[Key, ...], moments: Sequence[Moment]) -> list[int | None]:
+        """Where the optimizers stand that count so, as far as these moments tell."""
         if not any(counted):
             return [None] * len(counted)
-        for moment in reversed(self._moments):
+        for moment in reversed(moments):
             if moment.counts == counted:
                 return list(moment.steps)
-        alone = [self._alone(number, each) if each else None for number, each in enumerate(counted)]
-        along = self._along(alone)
+        alone = [_alone(number, each, moments) if each else None for number, each in enumerate(counted)]
+        along = self._along(alone, moments)
         return [own if own is not None else other for own, other in zip(alone, along, strict=True)]
 
-    def _alone(self, number: int, counted: tuple[int, int]) -> int:
-        """The step at which one optimizer counts so."""
-        largest, total = counted
-        noted = [(each.counts[number], each.steps[number] or 0) for each in reversed(self._moments)]
-        for before, step in noted:
-            if before == counted:
-                return step
-        for before, step in noted:
-            if before and before[0] <= largest and before[1] < total:
-                return max(largest, step + max(1, largest - before[0]))
-        return largest
-
-    def _along(self, alone: Sequence[int | None]) -> list[int | None]:
+    def _along(self, alone: Sequence[int | None], moments: Sequence[Moment]) -> list[int | None]:
         """The steps of optimizers without a count: as far from the nearest moment as the furthest one that counts.
 
         Without a moment, a run that begins with states of another one begins where these are.
         """
-        furthest = max((step, number) for number, step in enumerate(alone) if step is not None)
-        step, lead = furthest
-        known = [(each.steps[lead], each.steps) for each in reversed(self._moments)]
-        near = [(abs(noted - step), noted, steps) for noted, steps in known if noted is not None]
-        if near:
-            _, noted, steps = min(near, key=lambda each: each[0])
-            return [None if each is None else max(0, each + step - noted) for each in steps]
+        step, lead = max((step, number) for number, step in enumerate(alone) if step is not None)
+        known = [(noted, each.steps) for each in moments if (noted := each.steps[lead]) is not None]
+        if known:
+            before = max((each for each in known if each[0] <= step), key=lambda each: each[0], default=None)
+            after = min((each for each in known if each[0] >= step), key=lambda each: each[0], default=None)
+            return [_between(number, step, before, after) for number in range(len(alone))]
         begins = [not self._resumed and count is not None and not count.has_stepped for count in self.of]
         return [step if each else None for each in begins]
 
@@ -196,8 +186,10 @@ class StepCounts:
         own = zip(self.of, steps, strict=True)
         now = Moment(counted, tuple(count.step if count else step for count, step in own))
         moments = [each for each in self._moments if each != now]
-        if len(moments) > 1 and _is_on_the_way(moments[-2], moments[-1], now):
-            moments.pop()
+        if len(moments) > 1 and _go_alike(moments[-2], moments[-1]) and _go_alike(moments[-1], now):
+            middle = moments.pop()
+            if self._steps_at(middle.counts, [*moments, now]) != list(middle.steps):
+                moments.append(middle)
         self._moments = [*moments[1 - MOST_MOMENTS :], now]
 
     def _observed_steps(self) -> list[tuple[int, bool]]:
@@ -220,17 +212,41 @@ def _said(optimizer: Any) -> int | None:
     return max((int(each) for each in counted if each is not None), default=None)
 
 
-def _is_on_the_way(first: Moment, middle: Moment, last: Moment) -> bool:
-    """Whether the same counts and steps grew alike between the moments, so that the middle one tells nothing."""
-    before, after = _growth(first, middle), _growth(middle, last)
-    alike = {(0, 0), (max(before), max(after))}
-    return all(each in alike for each in zip(before, after, strict=True))
+def _alone(number: int, counted: tuple[int, int], moments: Sequence[Moment]) -> int:
+    """The step at which the optimizer at this place counts so."""
+    largest, total = counted
+    noted = [(each.counts[number], each.steps[number] or 0) for each in reversed(moments)]
+    for before, step in noted:
+        if before == counted:
+            return step
+    for before, step in noted:
+        if before and before[0] <= largest and before[1] < total:
+            return max(largest, step + max(1, largest - before[0]))
+    return largest
 
 
-def _growth(first: Moment, last: Moment) -> list[int]:
-    """By how much the steps and the largest counts have grown; what is not known, or not counted, is 0."""
-    then, now = ([*each.steps, *(key and key[0] for key in each.counts)] for each in (first, last))
-    return [(other or 0) - (one or 0) for one, other in zip(then, now, strict=True)]
+_Known: TypeAlias = tuple[int, Sequence[int | None]] | None
+"""The step of one optimizer at a moment, and those of all."""
+
+
+def _between(number: int, step: int, before: _Known, after: _Known) -> int | None:
+    """The step of an optimizer where another one is at `step`: alike from the nearer moment on, and within both."""
+    near = min((each for each in (before, after) if each), key=lambda each: abs(each[0] - step))
+    least, most = (each and each[1][number] for each in (before, after))
+    own = near[1][number]
+    if own is None:
+        return None
+    own = max(own + step - near[0], least or 0)
+    return own if most is None else min(own, most)
+
+
+def _go_alike(first: Moment, last: Moment) -> bool:
+    """Whether all steps and counts have grown by the same, so that what lies between is told by either moment."""
+    pairs = [*zip(first.steps, last.steps, strict=True)]
+    pairs += [(then[0], now[0]) for then, now in zip(first.counts, last.counts, strict=True) if then and now]
+    begun = [bool(then) == bool(now) for then, now in zip(first.counts, last.counts, strict=True)]
+    grown = {None if then is None or now is None else now - then for then, now in pairs}
+    return all(begun) and len(grown) == 1 and None not in grown
 
 
 def _moments(noted: Any, layers: Sequence[str]) -> list[Moment]:

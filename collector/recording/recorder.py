@@ -85,7 +85,7 @@ class Recorder:
     @property
     def standing(self) -> list[int | None]:
         """The last step of each optimizer; None where it is not known."""
-        return [int(each.last_step) if each.stands_somewhere else None for each in self._sources]
+        return [None if each.last_step == math.inf else int(max(0, each.last_step)) for each in self._sources]
 
     def expects(self, number: int, step: int) -> bool:
         """Whether it is known that `step` comes next of the optimizer at place `number`."""

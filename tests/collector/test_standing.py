@@ -308,6 +308,82 @@ def test_a_state_that_is_taken_within_a_step_is_that_of_its_end(tmp_path, second
     assert steps_of(tmp_path, "0") == steps_of(tmp_path, "2") == losses(tmp_path) == up_to(8)
 
 
+@pytest.mark.parametrize("state", range(1, 7))
+def test_each_state_of_a_training_in_phases_is_taken_for_its_own_step(tmp_path, state):
+    """The first layer is trained for 30 steps, then the second: the state's largest count stands still meanwhile."""
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    optimizer = torch.optim.AdamW(model.named_parameters())
+
+    def train(collector: Collector, first: int, last: int) -> None:
+        for step in range(first, last + 1):
+            optimizer.zero_grad()
+            for layer in model:
+                layer.requires_grad_(layer is model[step > 30])
+            model(torch.randn(5, 3)).square().mean().backward()
+            optimizer.step()
+            collector.log({"loss": float(step)})
+
+    taken = []
+    with Collector(optimizer, tmp_path, name="r") as collector:
+        for done in range(10, 61, 10):
+            train(collector, done - 9, done)
+            taken.append(deepcopy(optimizer.state_dict()))
+        train(collector, 61, 65)
+    optimizer.load_state_dict(taken[state - 1])
+    with Collector(optimizer, tmp_path, name="r", resume=True) as collector:
+        train(collector, 10 * state + 1, 10 * state + 3)
+    assert losses(tmp_path) == up_to(10 * state + 3)
+    assert steps_of(tmp_path, "0") + steps_of(tmp_path, "1") == up_to(10 * state + 3)
+
+
+@pytest.mark.parametrize("state", range(3))
+def test_one_without_a_count_that_rests_is_where_it_was_at_each_state(tmp_path, state):
+    loop = Loop(torch.optim.SGD, torch.optim.AdamW, lambda step: 5 < step < 40)
+    taken = []
+    with Collector(loop.optimizers, tmp_path, name="r") as collector:
+        for done in (10, 20, 30):
+            loop.train(collector, done - 9, done)
+            taken.append(loop.saved())
+        loop.train(collector, 31, 35)
+        loop.load(taken[state])
+        loop.rests = lambda step: False
+        loop.train(collector, 10 * state + 11, 10 * state + 11)
+    assert steps_of(tmp_path, "0") == up_to(6)
+    assert steps_of(tmp_path, "2") == losses(tmp_path) == up_to(10 * state + 11)
+
+
+@pytest.mark.parametrize(
+    "first", [torch.optim.AdamW, LAMBC, overlaid, torch.optim.Adagrad], ids=lambda kind: kind.__name__
+)
+@pytest.mark.parametrize("later", [False, True], ids=["load, then collect", "collect, then load"])
+def test_one_that_had_not_begun_at_a_state_has_no_rows_once_it_is_loaded(tmp_path, first, later):
+    loop = Loop(first, torch.optim.AdamW, lambda step: step <= 10)
+    with Collector(loop.optimizers, tmp_path, name="r") as collector:
+        loop.train(collector, 1, 5)
+        saved = loop.saved()
+        loop.train(collector, 6, 16)
+    loop.start()
+    if not later:
+        loop.load(saved)
+    with Collector(loop.optimizers, tmp_path, name="r", resume=True) as collector:
+        if later:
+            loop.load(saved)
+        loop.train(collector, 6, 9)
+    assert steps_of(tmp_path, "0") == []
+    assert steps_of(tmp_path, "2") == losses(tmp_path) == up_to(9)
+
+
+def test_what_is_logged_before_the_first_step_of_a_new_run_stands_where_its_optimizer_does(tmp_path):
+    loop = Loop(torch.optim.AdamW, LAMBC)
+    with Collector(loop.optimizers, tmp_path / "other", name="r") as collector:
+        loop.train(collector, 1, 5)
+    with Collector(loop.optimizers, tmp_path / "new", name="r") as collector:
+        collector.log({"evaluated": 1.0})
+        loop.train(collector, 6, 7)
+    assert losses(tmp_path / "new", "evaluated") == [5]
+    assert steps_of(tmp_path / "new", "0") == losses(tmp_path / "new") == [6, 7]
+
+
 @pytest.mark.parametrize("known", [False, True], ids=["without moments", "in another order"])
 def test_an_optimizer_that_keeps_no_count_goes_on_after_the_logs_last_step_where_nothing_else_is_known(tmp_path, known):
     """A run of an earlier version has no moments; of optimizers in another order each is known by its first layer."""
@@ -327,14 +403,14 @@ def test_an_optimizer_that_keeps_no_count_goes_on_after_the_logs_last_step_where
 
 
 def test_moments_that_tell_nothing_new_are_not_kept(tmp_path):
-    """Of a state_dict at each of 30 steps: the first, the last in which the other optimizer rested, and the last."""
+    """Of a state_dict at each of 30 steps: those in which the first optimizer rested, the next, and the last."""
     loop = Loop(torch.optim.AdamW, torch.optim.SGD, lambda step: step <= 5)
     with Collector(loop.optimizers, tmp_path, name="r") as collector:
         taken = []
         for step in up_to(30):
             loop.train(collector, step, step)
             taken.append(loop.saved())
-    assert len(json.loads((tmp_path / "r" / "run.json").read_text())["moments"]["noted"]) == 3
+    assert len(json.loads((tmp_path / "r" / "run.json").read_text())["moments"]["noted"]) == 7
     loop.start()
     loop.load(taken[19])
     with Collector(loop.optimizers, tmp_path, name="r", resume=True) as collector:
@@ -353,6 +429,20 @@ def test_a_clip_for_several_optimizers_is_logged_once_the_last_of_them_has_stepp
                 if number or step != 3:
                     optimizer.step()
     assert losses(tmp_path, "grad_clip") == up_to(6)
+
+
+def test_clips_of_an_optimizer_whose_steps_are_left_out_stand_at_the_steps_that_were_taken(tmp_path):
+    """At most one step late: it is only seen that a step was left out when the next clip comes."""
+    loop = Loop(torch.optim.AdamW, torch.optim.AdamW)
+    with Collector(loop.optimizers, tmp_path, name="r") as collector:
+        for step in up_to(6):
+            loop.model.zero_grad()
+            loop.model(torch.randn(5, 3)).square().mean().backward()
+            for layer in (loop.model[0], loop.model[2]):
+                collector.clip_grad_norm_(layer.parameters(), 1.0)
+            for optimizer in loop.optimizers[: 1 if 2 < step < 6 else 2]:
+                optimizer.step()
+    assert losses(tmp_path, "grad_clip") == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6]
 
 
 def collector_clips(collector: Collector, loop: Loop) -> None:
