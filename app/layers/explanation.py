@@ -38,13 +38,11 @@ def _outcome(row: pd.Series) -> str:
     ratio, used = float(row["trust_ratio"]), float(row["clipped_ratio"])
     match row["outcome"]:
         case "upper":
-            return (
-                f", above the upper bound {ratio_text(row['upper'])}: the step was shortened {_changed(ratio / used)}"
-            )
+            changed = _changed(ratio / used, 1 - used / ratio)
+            return f", above the upper bound {ratio_text(row['upper'])}: the step was shortened {changed}"
         case "lower":
-            return (
-                f", below the lower bound {ratio_text(row['lower'])}: the step was lengthened {_changed(used / ratio)}"
-            )
+            changed = _changed(used / ratio, used / ratio - 1)
+            return f", below the lower bound {ratio_text(row['lower'])}: the step was lengthened {changed}"
         case "exempt":
             return "; the layer is not adapted, its step used 1"
         case "free":
@@ -74,11 +72,11 @@ def _family(at_step: pd.DataFrame, row: pd.Series) -> str:
     return f"Of its family, {words.plain(row['family'])}, {clipped} of {len(family)} were clipped in that step."
 
 
-def _changed(factor: float) -> str:
-    """How much a step was shortened or lengthened, where 1× would say not at all."""
+def _changed(factor: float, share: float) -> str:
+    """How much a step was shortened or lengthened, where 1× would say not at all: by a share of what it was."""
     if factor >= 1.1:
         return _times(factor)
-    return "by less than 1 %" if factor < 1.01 else f"by {100 * (factor - 1):.0f} %"
+    return "by less than 1 %" if share < 0.01 else f"by {100 * share:.0f} %"
 
 
 def _times(factor: float) -> str:

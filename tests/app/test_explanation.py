@@ -32,12 +32,19 @@ def test_norms_ratio_bound_and_family_are_told():
 
 
 @pytest.mark.parametrize(
-    ("ratio", "part"), [(1.0004, "by less than 1 %"), (1.04, "by 4 %"), (1.1, "1.1×"), (1200.0, "1,200×")]
+    ("ratio", "part"),
+    [(1.0004, "by less than 1 %"), (1.04, "by 4 %"), (1.1, "1.1×"), (1200.0, "1,200×")],
 )
 def test_a_step_is_not_said_to_be_shortened_1_times(ratio, part):
     assert f"above the upper bound 1: the step was shortened {part}." in said(trust_ratio=ratio)
     lower = {"outcome": "lower", "trust_ratio": 0.5 / ratio, "clipped_ratio": 0.5, "lower": 0.5}
     assert f"below the lower bound 0.5: the step was lengthened {part}." in said(**lower)
+
+
+def test_a_step_is_shortened_or_lengthened_by_a_share_of_what_it_was():
+    assert "the step was shortened by 8 %." in said(trust_ratio=1.09)
+    lower = {"outcome": "lower", "trust_ratio": 0.5 / 1.09, "clipped_ratio": 0.5, "lower": 0.5}
+    assert "the step was lengthened by 9 %." in said(**lower)
 
 
 def test_what_is_usual_is_said_where_the_ratio_is_far_from_it():
