@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
-from math import inf, isfinite
+from math import inf, isclose, isfinite
 from typing import TypeAlias
 
 from app.charts.layers import Side
@@ -38,7 +38,7 @@ def clip(side: Side, bound: float, other: float | None) -> Clip:
 
 def contradicts(side: Side, bound: float, other: float | None) -> bool:
     """Whether no ratio lies within a bound on one side and the run's own, if it has one, on the other."""
-    if not other:
+    if not other or isclose(other, bound, rel_tol=1e-6):  # the log has float32
         return False
     return not (other <= bound if side == "upper" else other >= bound)
 

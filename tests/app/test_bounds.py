@@ -163,6 +163,7 @@ def test_a_bound_of_the_run_that_contradicts_is_left_out():
     assert bound_code.clip("upper", 0.5, 1.0) == 0.5
     assert bound_code.clip("lower", 2.0, 1.0) == (2.0, np.inf)
     assert bound_code.clip("upper", 1.0, 0.0) == 1.0
+    assert bound_code.left_out("upper", 0.1, float(np.float32(0.1))) == ""  # as the log has it
 
 
 @pytest.mark.parametrize(
