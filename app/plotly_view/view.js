@@ -307,6 +307,10 @@ function listen(view, Plotly) {
     align(view);
   });
   view.sizes.observe(view.chart);
+  // What stands above the chart may take its height after the chart was drawn.
+  view.page = new ResizeObserver(() => view.chart.isConnected && align(view));
+  const page = view.chart.closest("[data-testid=stMainBlockContainer]");
+  if (page) view.page.observe(page);
 }
 
 export default function (component) {
@@ -343,6 +347,7 @@ export default function (component) {
   return () => {
     view.gone = true;
     view.sizes?.disconnect();
+    view.page?.disconnect();
     if (view.listening) window.Plotly.purge(view.chart);
     views.delete(parentElement);
   };
