@@ -52,7 +52,7 @@ def test_a_step_in_which_no_layer_moved_leaves_no_part(emitter, tmp_path):
 def test_the_step_is_the_optimizers(training, tmp_path):
     training.steps(3)
     with Collector(training.optimizer, tmp_path, name="r") as collector:
-        assert collector.step == 0
+        assert collector.step == 3
         training.steps()
         assert collector.step == 4
         assert collector.run == "r"
