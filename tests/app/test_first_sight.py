@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import http.client
+import random
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -141,6 +142,36 @@ def test_a_script_that_its_browser_left_is_not_kept_in_part():
         cut, *whole = thread.submit(asyncio.run, answers()).result()
     assert cut == b"const"
     assert [gzip.decompress(each) for each in whole] == [b"const a = 1;"] * 2
+
+
+def test_a_large_script_is_sent_smaller_once_there_was_time():
+    drawn = random.Random(0)
+    script = b"".join(b"const v%d = %d;" % (drawn.randrange(10**6), drawn.randrange(10**6)) for _ in range(2**16))
+
+    async def serve_script(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-type", b"text/javascript"), (b"content-length", str(len(script)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": script})
+
+    async def answers() -> list[bytes]:
+        """What is sent until it is another."""
+        bodies: list[bytes] = []
+
+        async def send(message: Message) -> None:
+            if "body" in message:
+                bodies.append(message["body"])
+
+        compressed = Compressed(serve_script, later=0.0)
+        scope = {"type": "http", "method": "GET", "path": "/a.js", "headers": [(b"accept-encoding", b"br")]}
+        while bodies[-1:] == bodies[:1] and len(bodies) < 2400:
+            await compressed(scope, lambda: asyncio.sleep(0), send)
+            await asyncio.sleep(0.05)
+        return bodies
+
+    with ThreadPoolExecutor(1) as thread:
+        first, *_, last = thread.submit(asyncio.run, answers()).result()
+    assert len(last) < len(first)
+    assert [pa.Codec("brotli").decompress(each, len(script), asbytes=True) for each in (first, last)] == [script] * 2
 
 
 def test_a_script_that_is_not_there_is_answered_as_streamlit_does(address: str):
