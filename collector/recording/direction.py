@@ -139,12 +139,9 @@ def _sums(layers: list[Layer], moments: list[_Moments]) -> Tensor:
         for tensors in zip(*(_flats(layer, moment) for layer, moment in zip(layers, moments, strict=True)), strict=True)
     )
 
-    def spread(values: Tensor) -> Tensor:
-        return values.repeat_interleave(lengths, output_size=len(w))
-
-    correction1, correction2 = _corrections(layers, moments)
-    eps, decay = _options(layers, device)
-    u = (m / spread(correction1)) / ((v / spread(correction2)).sqrt() + spread(eps)) + spread(decay) * w
+    by_layer = torch.cat([_corrections(layers, moments), _options(layers, device)])
+    correction1, correction2, eps, decay = by_layer.repeat_interleave(lengths, dim=1, output_size=len(w))
+    u = (m / correction1) / ((v / correction2).sqrt() + eps) + decay * w
     moved = w - after
     products = torch.stack([u * moved, u * u, moved * moved, w * w, after * after], dim=1)
     return torch.segment_reduce(products, "sum", lengths=lengths, axis=0, unsafe=True).T
