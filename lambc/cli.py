@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from lambc.commands import asking, keeping, reproducing, serving, training
+from lambc.commands import asking, demo, keeping, reproducing, serving, training
 from lambc.commands.needs import refuse_hidden
 from lambc.commands.terminal import fail, out, write_any_sign
 
@@ -70,7 +70,7 @@ def main(
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "train": training.train,
-    "demo": training.demo,
+    "demo": demo.demo,
     "reproduce": reproducing.reproduce,
     "runs": asking.list_runs,
     "sql": asking.sql,
