@@ -1,5 +1,5 @@
 -- A row is an attempt of a run: the first is the run's start, each further one a resume. first_step is NULL if it took no
--- step; a later attempt that begins at an earlier step has taken its rows back.
+-- step; a later attempt that begins at an earlier step replaced its rows.
 --   SELECT attempt, first_step FROM attempts WHERE run = 'demo' ORDER BY attempt;
 CREATE TABLE attempts AS
 SELECT

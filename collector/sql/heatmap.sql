@@ -1,9 +1,9 @@
--- A row is a cell: a layer of a run over `width` steps, the first of them `step`. A ratio is the one furthest from 1 in
--- these steps, a norm the largest, a relative step the largest, so that a spike of one step is seen at every width; where
--- runs are compared the geometric means of the ratios tell, since the furthest of two runs may lie on either side of 1.
--- hit_rate is as in clip_hits. At most `columns` cells a layer, of whole cells from that of the first step to that of the
--- last, none narrower than the run's stride (run_stride) or than `least_width`, if that is given; last_step is the last that
--- was recorded in it. position is NULL where run.json has no such layer.
+-- A row is a cell: a layer of a run over `width` steps, the first of them `step`. Ratios are the ones furthest from 1
+-- in these steps; norms and relative steps are the largest, so a one-step spike shows at every width. To compare runs,
+-- use the geometric means: the furthest ratios of two runs may lie on opposite sides of 1. hit_rate is as in clip_hits.
+-- At most `columns` cells a layer, of whole cells from that of the first step to that of the last, none narrower than
+-- the run's stride (run_stride) or than `least_width`, if that is given; last_step is the last that was recorded in it.
+-- position is NULL where run.json has no such layer.
 --   SELECT layer, step, trust_ratio FROM heatmap('demo', 1, 1000, 4) ORDER BY "position", step;
 CREATE MACRO heatmap(run, first_step, last_step, columns, least_width := 1) AS TABLE
 WITH cells AS (

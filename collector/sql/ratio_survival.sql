@@ -1,7 +1,7 @@
--- A row is a bound and a layer of a run: in which share of the layer's steps, of those that could be clipped, between two
--- steps, the ratio was above it; so this is what an upper bound there would clip, to a first order, since a run that is
--- clipped goes another way. Bounds are eighths of an octave, and the counts exact there. Averaged over layers by their
--- steps it is the run's curve.
+-- A row is a bound and a layer of a run: the share of the layer's steps that could be clipped, in the given range, in
+-- which the ratio was above the bound. To first order, an upper bound there would clip that share; a run that is
+-- clipped takes another course. Bounds are eighths of an octave, and the counts exact there. Averaged over layers by
+-- their steps it is the run's curve.
 --   SELECT bound, sum(above) / sum(steps) AS share FROM ratio_survival('demo', 1, 1000) WHERE bound IN (1, 2, 4, 8, 16)
 --   GROUP BY bound ORDER BY bound;
 CREATE MACRO ratio_survival(run, first_step, last_step) AS TABLE
