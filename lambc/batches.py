@@ -15,8 +15,8 @@ from lambc.steps import Layers
 class Batch:
     """Parameters of one group, device and dtype that have a gradient.
 
-    rows: their places in the group. first_row: that of the group's first parameter in the record. in_parts: whether one
-    is a DTensor. grads: what of their gradients lies on this process.
+    rows: their indices in the group. first_row: the index in the record of the group's first parameter. in_parts:
+    whether any is a DTensor. grads: the local parts of their gradients.
     """
 
     group: dict[str, Any]
@@ -53,6 +53,6 @@ class BatchStep:
 def batch_of(group: dict[str, Any], rows: list[int], first_row: int) -> Batch:
     """Returns the parameters of a group in these rows, and what of their gradients lies on this process."""
     params = [group["params"][row] for row in rows]
-    some_in_parts = any(map(in_parts, params))  # asked once a step: that a tensor has no attribute is slow to find out
+    some_in_parts = any(map(in_parts, params))  # once per step: a failing hasattr on a tensor is slow
     grads = [local_grad(param) for param in params] if some_in_parts else [param.grad for param in params]
     return Batch(group, rows, first_row, params, some_in_parts, grads)

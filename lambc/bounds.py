@@ -97,11 +97,11 @@ class Fixed:
         _check_limits(self.lower, self.upper, f"clip=({self.lower}, {self.upper})")
 
     def limits(self, state: Mapping[str, Tensor]) -> tuple[float, float]:
-        """The two limits, whatever was seen."""
+        """Returns the two limits."""
         return self.lower, self.upper
 
     def learn(self, state: Mapping[str, Tensor], ratio: Tensor, usable: Tensor) -> Mapping[str, Tensor]:
-        """Nothing."""
+        """Returns no state."""
         return {}
 
 
@@ -151,7 +151,7 @@ class Scheduled:
         return self.lower, self.start + (self.end - self.start) * progress
 
     def learn(self, state: Mapping[str, Tensor], ratio: Tensor, usable: Tensor) -> Mapping[str, Tensor]:
-        """That a step has gone by."""
+        """Returns `age`, raised by 1."""
         return {"age": state["age"] + 1}
 
 
@@ -179,7 +179,7 @@ class DynamicBound:
         return self.final * (1 - 1 / (reach + 1)), self.final * (1 + 1 / reach)
 
     def learn(self, state: Mapping[str, Tensor], ratio: Tensor, usable: Tensor) -> Mapping[str, Tensor]:
-        """That a step has gone by."""
+        """Returns `age`, raised by 1."""
         return {"age": state["age"] + 1}
 
 
@@ -187,8 +187,8 @@ class DynamicBound:
 class Deviation:
     """`n` standard deviations around the running mean of a layer's ratio (§5, its reference 18).
 
-    Mean and deviation are exponential averages with decay `beta`, plain ones until 1/(1 - beta) ratios were seen; up to
-    then nothing is clipped. With `per_layer=False` the layers of a group (of one device and dtype) share them.
+    Mean and deviation are exponential moving averages with decay `beta`, and arithmetic ones over the first
+    1/(1 - beta) ratios, which are not clipped. `per_layer=False`: a group's layers of one device and dtype share them.
     """
 
     n: float = 2.0
@@ -213,7 +213,7 @@ class Deviation:
         )
 
     def learn(self, state: Mapping[str, Tensor], ratio: Tensor, usable: Tensor) -> Mapping[str, Tensor]:
-        """The ratio, unclipped."""
+        """Returns the updated statistics."""
         if not self.per_layer:
             ratio = torch.where(usable, ratio, 0.0).sum() / usable.sum().clamp(min=1)
             usable = usable.any().expand_as(usable)
@@ -253,7 +253,7 @@ class Quantile:
         return 0.0, state["level"]
 
     def learn(self, state: Mapping[str, Tensor], ratio: Tensor, usable: Tensor) -> Mapping[str, Tensor]:
-        """On which side of the limit the ratio fell."""
+        """Returns the updated level."""
         level = state["level"]
         moved = level * torch.exp(self.rate * (self.q - (ratio <= level).float()))
         return {"level": torch.where(usable, torch.where(level == math.inf, ratio, moved), level)}
@@ -295,7 +295,7 @@ def to_plain(clip: Clip) -> Any:
 
 
 def from_plain(plain: Any, current: Clip) -> Clip:
-    """The inverse of `to_plain`, for a group whose bound is `current` now: one of the user's own stays what it is.
+    """The inverse of `to_plain`; a bound of the user's own is not saved, so `current`, the group's bound, is kept.
 
     Raises ValueError where the saved bound is of a kind that is neither ours nor that of `current`.
     """

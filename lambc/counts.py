@@ -11,16 +11,16 @@ from torch import Tensor
 def steps_taken(optimizer: Any) -> int | None:
     """Returns how many steps an optimizer says it took; None if it keeps no count, or took none.
 
-    Waits for the device if the count is there. Where a group counts and the state is begun anew, the group's is right.
+    Waits for the device if the count is on one. If the state was cleared, the count of a group still holds.
     """
     numbers = _numbers(optimizer)
     return int(max(numbers)) if numbers else None
 
 
 def state_counted(optimizer: Any) -> tuple[int, int] | None:
-    """The largest count of an optimizer and the sum of all: with each step one of them grows. None if it has none.
+    """Returns an optimizer's largest count and the sum of all, one of which grows at each step; None if it has none.
 
-    The largest alone stands still while layers are trained that were frozen before. Waits for the device.
+    While only newly unfrozen layers are trained, the largest does not grow. Waits for the device.
     """
     numbers = _numbers(optimizer)
     return (int(max(numbers)), int(sum(numbers))) if numbers else None

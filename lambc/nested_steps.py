@@ -9,9 +9,9 @@ _HOOKED_STEP = Optimizer.profile_hook_step(lambda optimizer: None).__code__
 
 
 def is_outermost(optimizer: Optimizer) -> bool:
-    """Whether the hook that asks this is of the step that the user called, and not of a parent's within it.
+    """Returns whether the calling hook belongs to the outermost `step`, not to a parent's within it.
 
-    Asked of the stack, since a step that raises calls no second hook, by which a count of calls would go wrong.
+    Inspects the stack: counting calls would fail, since a step that raises skips its post hook.
     """
     frame, found = sys._getframe(1), 0
     while frame is not None:

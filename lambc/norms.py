@@ -17,7 +17,7 @@ def layer_norms(tensors: Sequence[Tensor], dtype: torch.dtype | None = None) -> 
     The tensors lie on one device and are float32 or float64, of any shapes. The answer has their dtype and the shape
     [len(tensors)], on their device; nothing waits for the device.
 
-    dtype: of the answer and of the sums, where the tensors are of others, as of half precision; no copy is made.
+    dtype: of the result and the sums, if not the tensors' own (half precision, say); makes no copy.
     """
     if tensors[0].device.type == "cpu":
         tensors = [_few_norms(tensor, dtype) for tensor in tensors]

@@ -69,9 +69,9 @@ class LayerwiseOptimizer(Reports, Optimizer):
     def register_trust_ratio_hook(self, hook: TrustRatioHook, *, gradients: Gradients = False) -> RemovableHandle:
         """Have `hook(record)` called after each step with its `TrustRatios`, until the returned handle removes it.
 
-        gradients: whether the record is to have the norms of the gradients; or of which steps, as a function of a
-            step's number. It takes a pass over them, 10 to 20 % of a step; with `max_grad_norm` it takes none, and they
-            are there whoever asks. Of sharded layers (DTensor) every rank must ask for the same.
+        gradients: whether the record includes the gradient norms, or a function that returns this for a step's
+            number. They cost one pass over the gradients, 10 to 20 % of a step; with `max_grad_norm` they are always
+            included, at no cost. For sharded layers (DTensor) every rank must give the same.
         """
         return self._hooks.add(hook, gradients=gradients)
 
@@ -86,8 +86,8 @@ class LayerwiseOptimizer(Reports, Optimizer):
                 "FullyShardedDataParallel (FSDP1) lays layers end to end and cuts where it likes, so their norms are "
                 "lost: shard the model with torch.distributed.fsdp.fully_shard (FSDP2)"
             )
-        # The count of steps lies in the groups, which a state_dict holds; every group has the same. The state still has
-        # it where all groups were taken out and others put in.
+        # The step count is kept in the groups, the same in each, so that a state_dict includes it. If all groups were
+        # replaced, the state still has it.
         first = self.param_groups[0]
         self.param_groups[-1]["step"] = first["step"] if "step" in first else steps_taken(self) or 0
 
@@ -149,8 +149,8 @@ class LayerwiseOptimizer(Reports, Optimizer):
     def _step(self) -> None:
         for group in self.param_groups:  # schedulers write to them
             make_plain(group)
-        batches = self._batches()  # which refuses before anything has moved
-        if not batches:  # a call that moves nothing is no step
+        batches = self._batches()  # raises before any weight changes
+        if not batches:  # without gradients it is not a step
             return
         limits = any(group["max_grad_norm"] is not None for group in self.param_groups)
         asked = self._hooks.ask_gradients(self.param_groups[0]["step"] + 1)
@@ -228,7 +228,7 @@ class LayerwiseOptimizer(Reports, Optimizer):
             state if names <= (state := self.state[param]).keys() else self._new_state(group, param, bound)
             for param in params
         ]
-        if not keeps_masters:  # what an earlier step kept would be out of date when it is asked for again
+        if not keeps_masters:  # a master of an earlier step would be stale when the option is set again
             for state in states:
                 state.pop("master", None)
         if batch.in_parts:
@@ -239,8 +239,8 @@ class LayerwiseOptimizer(Reports, Optimizer):
         found_inf = self._amp("found_inf", device)
         steps = layers.state("step")
         if found_inf is not None:
-            torch._foreach_add_(steps, 1 - found_inf, alpha=1)  # which without alpha is made a number, after a wait
-        elif steps[0].is_cpu:  # where a number would be made a tensor for each; without alpha torch makes it a number
+            torch._foreach_add_(steps, 1 - found_inf, alpha=1)  # without alpha torch calls item(), which waits
+        elif steps[0].is_cpu:  # a number would become a tensor for each count; alpha picks the overload for tensors
             torch._foreach_add_(steps, torch.ones((), dtype=torch.float32, device="cpu"), alpha=1)
         else:
             torch._foreach_add_(steps, 1)

@@ -31,8 +31,8 @@ def over(optimizer: Base, clip: Clip = None, *, coefficient: float = 1.0, decay:
         ρ = clip(η ‖w‖ / ‖u‖, lower, upper),   u = -Δ / lr
 
     A zero or non-finite norm gives the ratio 1, before clipping. With ρ = 1 the step stays what it is, bit for bit.
-    Schedulers, GradScaler, closures, wrappers and checkpoints see the optimizer that they saw; it has the hook
-    `register_trust_ratio_hook`, which a Collector records by, made after this call.
+    Schedulers, GradScaler, closures, wrappers and checkpoints see the same optimizer. It gains the method
+    `register_trust_ratio_hook`, which a Collector uses if it is made after this call.
 
         optimizer = lambc.over(torch.optim.Muon(weights, lr=2e-2), clip=(1, math.inf), coefficient=0.35)
 
@@ -77,7 +77,7 @@ class _Step(NamedTuple):
     grad_norm: Tensor | None
 
     def with_gradient(self) -> "_Step":
-        """Those that have one, be it that a closure computed it."""
+        """Returns the step of only those parameters that have a gradient by now."""
         kept = [had or param.grad is not None for had, param in zip(self.had_gradient, self.params, strict=True)]
         rows, params, before = list(compress(self.rows, kept)), compress(self.params, kept), compress(self.before, kept)
         return self._replace(rows=rows, params=list(params), before=list(before))
@@ -162,7 +162,7 @@ class _Overlay:
     def _after_step(self, optimizer: Optimizer) -> None:
         steps, self._steps = self._steps or [], None
         steps = [step for step in (each.with_gradient() for each in steps) if step.rows]
-        if not steps:  # a call that moves nothing is no step
+        if not steps:  # without gradients it is not a step
             return
         self._look_for_copies(optimizer, steps)
         if self.hooks:
@@ -209,7 +209,7 @@ class _Overlay:
             self.hooks.write(rows, torch.stack([weight_norm, update_norm, ratio, used]), lower, upper, rate, *rest)
 
     def _look_for_copies(self, optimizer: Optimizer, steps: list[_Step]) -> None:
-        """Refuse, once, an optimizer that goes on from a copy of the weights of its own: it would not see the ratio."""
+        """Raises RuntimeError, at the first step, if the state holds a copy of the weights, which lacks the ratio."""
         if self._looked_for_copies:
             return
         self._looked_for_copies = True
@@ -226,9 +226,9 @@ class _Overlay:
 
 
 def _measure(step: _Step) -> tuple[Tensor, list[Tensor]]:
-    """‖w‖ before the step, how far it went, and ‖g‖ if that is known, of the parts that lie here; and the way.
+    """Returns ‖w‖ before the step, ‖Δ‖ and, if known, ‖g‖ of the local parts; and the step Δ itself.
 
-    The norms are [2 or 3, layers], the way lies where the copies were.
+    The norms are [2 or 3, layers]; Δ overwrites `step.before`.
     """
     weight_norms = layer_norms(step.before)
     if step.group["trust_decay"] == "apart" and step.group["weight_decay"]:
@@ -250,7 +250,7 @@ def _grad_norms(optimizer: Optimizer, params: list[Tensor]) -> Tensor:
 
 
 def _bound_states(optimizer: Optimizer, params: list[Tensor], bound: Bound) -> list[dict[str, Tensor]]:
-    """What a bound keeps for each layer, made after a step: an optimizer takes a state with entries for its own."""
+    """Returns each layer's bound state, made after a step: an optimizer takes any non-empty state to be its own."""
     states = [optimizer.state[param] for param in params]
     for param, state in zip(params, states, strict=True):
         for name, value in bound.state.items():

@@ -22,8 +22,8 @@ _METRICS = {
 class Reports:
     """The methods by which Composer's OptimizerMonitor logs the trust ratio of each layer, without further code.
 
-    The first report is empty: only from then on is kept what each step did. OptimizerMonitor waits for the device for
-    each value that it logs, and these methods do not.
+    The first report is empty: it starts the recording. OptimizerMonitor waits for the device for each value that it
+    logs; these methods do not.
     """
 
     param_groups: list[dict[str, Any]]

@@ -95,9 +95,9 @@ def _say_what_came_along(optimizer: "LayerwiseOptimizer", saved_groups: list[dic
     options = [name for name in optimizer.defaults if name in found and name not in _HOW]
     left = sorted({f"{name}={group[name]}" for group in saved_groups for name in _LEFT_BEHIND if _acts(name, group)})
     warnings.warn(
-        f"the state_dict is of another optimizer, from whose moments {type(optimizer).__name__} goes on: "
-        f"{', '.join(options)} come from it, clip={optimizer.param_groups[0]['clip']} is this one's"
-        + (f", and {', '.join(left)} is left behind" if left else ""),
+        f"the state_dict is another optimizer's; {type(optimizer).__name__} continues from its moments: "
+        f"{', '.join(options)} are taken from it, clip={optimizer.param_groups[0]['clip']} is kept"
+        + (f", and {', '.join(left)} is ignored" if left else ""),
         stacklevel=6,
     )
 

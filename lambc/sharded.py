@@ -24,12 +24,12 @@ def is_flattened(param: Tensor) -> bool:
 
 
 def local(tensor: Any) -> Tensor:
-    """What of it lies on this process: all of an ordinary tensor."""
+    """Returns the local part of a DTensor, or an ordinary tensor itself."""
     return tensor.to_local() if in_parts(tensor) else tensor
 
 
 def local_grad(param: Any) -> Tensor:
-    """What of a parameter's gradient belongs to what of the parameter lies on this process.
+    """Returns the part of a parameter's gradient that matches the local part of the parameter.
 
     A replicated weight under sequence parallelism has a gradient that is still to be summed (Partial): it is, by a
     collective operation of its own, as in torch's optimizers.
@@ -67,7 +67,7 @@ class Meshes:
     def _totals(
         self, tables: list[Tensor], params: list[list[Any]], summand: Callable[[Tensor], Tensor]
     ) -> Iterator[tuple[list["_Run"], list[Tensor]]]:
-        """The columns that lie in parts, those of one mesh together, and what their summands come to in all."""
+        """Yields, for each mesh, its runs of sharded columns and their totals over all processes."""
         for (mesh, _), runs in _runs_by_mesh(tables, params).items():
             dims = tuple(sorted(set[int]().union(*(run.sharded for run in runs))))
             coordinate = mesh.get_coordinate()

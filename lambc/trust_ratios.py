@@ -23,10 +23,10 @@ class TrustRatios:
     step: the first is 1; it goes on counting from a loaded state_dict.
     layers: the layers' names, one for each parameter tensor, groups in order; the same tuple until a name changes.
     table: float32 of shape [7, layers], on the first accelerator that holds a parameter, else on the CPU. Its rows, in
-        the order of `FIELDS`, are what the properties below name, each of shape [layers]. There is an eighth, the norms
-        of the gradients, in a step of which a hook has asked for it, or where `max_grad_norm` takes them anyway.
+        the order of `FIELDS`, are the properties below, each of shape [layers]. An eighth row, the gradient norms, is
+        added in steps for which a hook asks for it, or with `max_grad_norm`.
 
-    The table is written anew at each step: a hook copies what it keeps. A layer that had no gradient in this step has
+    Each step overwrites the table: a hook must copy what it keeps. A layer that had no gradient in this step has
     NaN in every field.
     """
 
@@ -41,7 +41,7 @@ class TrustRatios:
 
     @property
     def update_norm(self) -> Tensor:
-        """‖update‖ under the ratio: of r + λw for LAMB, before the learning rate."""
+        """‖update‖, the ratio's denominator: ‖r + λw‖ for LAMB, before the learning rate."""
         return self.table[1]
 
     @property
@@ -96,8 +96,8 @@ class TrustRatioHooks:
     def add(self, hook: TrustRatioHook, *, gradients: Gradients = False) -> RemovableHandle:
         """Have `hook` called after each step, until the handle that is returned removes it.
 
-        gradients: whether its records are to have `grad_norm`, which takes a pass over the gradients; or of which
-            steps: a function of a step's number. In a step that is compiled or captured it is taken always.
+        gradients: whether its records include `grad_norm`, which costs a pass over the gradients, or a function that
+            returns this for a step's number. A compiled or captured step always includes it.
         """
         handle = RemovableHandle(self._hooks, extra_dict=self._gradients)
         self._hooks[handle.id] = hook

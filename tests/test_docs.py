@@ -83,7 +83,7 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/collector.md", "docs/optimizers.md"])
-@pytest.mark.filterwarnings("ignore:the state_dict is of another optimizer")  # which the page speaks of
+@pytest.mark.filterwarnings("ignore:the state_dict is another optimizer's")  # which the page speaks of
 def test_the_python_of_a_page_runs_and_prints_what_the_page_says(page, folder):
     run_blocks(page, given())
 

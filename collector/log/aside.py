@@ -65,7 +65,7 @@ def finish_moving_aside(folder: Path) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Remove a run, in one motion for its readers."""
+    """Remove a run, atomically for its readers."""
     folder.rename(_removed(folder))
     finish_removing(folder)
 

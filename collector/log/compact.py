@@ -4,7 +4,7 @@ Flushing every few seconds makes a new row visible soon, but a part of a hundred
 needed, since a part's name says which parts it stands for (collector.log.parts). A merge
 
 1. writes the rows of the smaller parts beside them, layer by layer, under a name that no reader lists,
-2. gives that file its name, in one motion: from now on readers pass the smaller parts over,
+2. renames that file atomically: from now on readers skip the smaller parts,
 3. moves the smaller parts to a folder beside theirs, where a query that has them on its list still finds them,
 4. removes them from there ten minutes later, or when the run ends.
 
@@ -45,7 +45,7 @@ written three times at most, however long the run. Parts above the last are left
 and a query of a few steps would have to look for them in ever larger ones."""
 
 ENOUGH = 16
-"""As many parts of a tier are merged while a run goes on."""
+"""The fewest parts of a tier to merge while a run goes on."""
 
 KEPT_SECONDS = 600.0
 """How long a replaced part can still be read; a query that takes longer lists the files again."""

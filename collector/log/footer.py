@@ -1,4 +1,4 @@
-"""What a Parquet file of the log says of itself in its footer."""
+"""The summary of a Parquet file of the log in its footer."""
 
 import io
 import os
@@ -17,7 +17,7 @@ _MOST_STEPS = 2**53  # what a double still counts, and far above any count of to
 
 
 class Footer(NamedTuple):
-    """What a Parquet file says of itself. problem: why it can't be used, or ''. runs: the runs its rows name.
+    """A summary of a Parquet file. problem: why it can't be used, or ''. runs: the runs its rows name.
 
     rows: how many it has; of a rollup, how many its part had. complete: whether all of this stands in its footer.
     older: whether it lacks columns that were added to the log since it was written.
@@ -66,9 +66,9 @@ def rows_in(metadata: pq.FileMetaData) -> int:
 
 
 def as_meant(metadata: pq.FileMetaData, table: LogTable) -> tuple[Footer, int]:
-    """What the footer of a file that was written just now says, and its checksum, from memory.
+    """Returns the footer of a file that was just written, from memory, and its checksum.
 
-    One from a disk must not come here: a flipped bit in its statistics can end the process, in pyarrow.
+    Not for metadata read from a disk: a flipped bit in its statistics can crash pyarrow.
     """
     written = io.BytesIO()
     metadata.write_metadata_file(written)

@@ -1,7 +1,7 @@
-"""The index of a run: what each of its Parquet files says of itself, for a quick first look at thousands of runs.
+"""The index of a run: the footers of its Parquet files, for a quick first look at thousands of runs.
 
-A cache, kept by whoever writes a run or compacts it, and never believed over the files: what it says of one counts
-only while that has the size, the time and, byte for byte, the footer that it had then, all of which a reader looks at.
+A cache that writers and compaction maintain. The files take precedence: a reader uses an entry only while its file
+has the size, the modification time and the footer checksum noted in it.
 A file that is not in it, or has changed, is read. So it may be missing or old at any time: a writer that changes a
 file, or is killed, owes it nothing.
 
@@ -33,7 +33,7 @@ _COLUMNS = zlib.crc32(
 
 
 class Mark(NamedTuple):
-    """By what a version of a file is known: its size, its time and the checksum of its footer."""
+    """Identifies a version of a file by its size, modification time and footer checksum."""
 
     size: int
     time: int
@@ -41,7 +41,7 @@ class Mark(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """What a version of a file says of itself."""
+    """The footer of a version of a file."""
 
     mark: Mark
     footer: Footer
@@ -98,7 +98,7 @@ def _read(folder: Path) -> Index:
         text = read_small(folder / INDEX, _MOST_BYTES, links=False)
         contents = json.loads(text)
         if text != sealed(contents):
-            raise ValueError("its checksum is another")
+            raise ValueError("its checksum is wrong")
         if contents["columns"] != _COLUMNS:
             return {}
         return {name: _of_json(*values) for name, values in contents["files"].items() if _is_name(name)}

@@ -28,7 +28,7 @@ def lock(folder: Path) -> FileLock:
             raise
         warnings.warn(
             f"the file system of {folder} has no locks ({error.strerror}), so nothing keeps a second process from "
-            f"writing into run {folder.name!r}: see to it that there is one",
+            f"writing to run {folder.name!r}: make sure that only one writes",
             stacklevel=5,
         )
     return held

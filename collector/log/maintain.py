@@ -17,7 +17,7 @@ from collector.log.run import SILENT, Run, read_heartbeat, read_run
 from collector.log.schema import LOG_TABLES, ROLLUPS, TRUST_RATIOS, LogTable
 
 ReadFooters: TypeAlias = Callable[[Sequence[Path], LogTable], Sequence[Footer]]
-"""Reads what files of a table say of themselves, as `collector.store.footers.footers`."""
+"""Reads the footers of a table's files, as `collector.store.footers.footers`."""
 
 
 @contextmanager
@@ -74,7 +74,7 @@ def compact_run(folder: Path, read_footers: ReadFooters | None = None) -> tuple[
 
 
 def _entries(folder: Path, read_footers: ReadFooters) -> index.Index:
-    """What the files of a run say of themselves."""
+    """Returns the index entries of a run's files."""
     found: dict[str, index.Entry] = {}
     for table in (*LOG_TABLES, ROLLUPS):
         marks = {path: mark for path in list_files(folder / table.folder) if (mark := index.mark(path))}
@@ -85,7 +85,7 @@ def _entries(folder: Path, read_footers: ReadFooters) -> index.Index:
 
 
 def remove_run(folder: Path) -> None:
-    """Remove a run, in one motion for its readers, and one that it took the place of.
+    """Remove a run, atomically for its readers, and a run that it overwrote.
 
     Raises ValueError for one that is being written to.
     """

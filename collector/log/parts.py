@@ -3,7 +3,7 @@
 `step-000000000001-part-000007.parquet` is the seventh part that was flushed, and its first row is of step 1. A part
 that was merged of others carries the numbers of the first and the last of them (`…-part-000001-000016.parquet`), so
 what it stands for is known from its name alone: if a merge was cut short, the smaller parts that are still there are
-passed over, and each row is read once.
+skipped, and each row is read once.
 """
 
 import os
@@ -99,14 +99,14 @@ def first_step_of(part: Part) -> int:
 
 
 def replace_part(rows: pa.Table, table: LogTable, path: Path) -> None:
-    """Write `rows` under `path`, in one motion, whether or not there is such a file."""
+    """Write `rows` to `path` atomically, whether or not there is such a file."""
     with writing(table, path) as writer:
         writer.write_table(table.complete(rows), row_group_size=ROW_GROUP)
 
 
 @contextmanager
 def writing(table: LogTable, path: Path) -> Iterator[pq.ParquetWriter]:
-    """A writer of the rows of `path`, which is there when the block ends well, and as it was when it does not."""
+    """Yields a Parquet writer for `path`, which is written or replaced only if the block does not raise."""
     written = atomic.temporary(path)
     try:
         with pq.ParquetWriter(written, table.full, **_parquet_options(table)) as writer:
@@ -142,7 +142,7 @@ def _parquet_options(table: LogTable) -> dict:
                 if pa.types.is_list(column.type)
             },
         },
-        # Only where they let a reader pass over rows: they cost as much as a hundred rows each.
+        # Only where they let a reader skip rows: each costs as much as a hundred rows.
         "write_statistics": ["run", "step", table.series, *table.pruned_by],
         "write_page_checksum": True,
         "store_schema": False,  # Arrow's own copy of the schema; Parquet's says all that ours needs
@@ -161,7 +161,7 @@ def _split(files: Iterable[Path]) -> tuple[list[Part], list[Path]]:
         if match := _NAME.fullmatch(path.name):
             first, last = match.groups()
             found.append(Part(path, int(first), int(last or first)))
-    # Wider first, so that a part that is stood for comes after the one that stands for it.
+    # Wider first, so that a merged part comes before the parts that it replaces.
     found.sort(key=lambda part: (part.first, -part.last))
     parts: list[Part] = []
     replaced: list[Path] = []

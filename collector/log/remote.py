@@ -117,7 +117,7 @@ def fetch(url: str) -> Path:
 def fingerprint(url: str) -> str:
     """A token that changes when the log at `url` does; reads no file there. Raises as `fetch`.
 
-    A heartbeat changes it twice a minute: what is looked at is a copy, whose run would seem to stand still.
+    Heartbeats change it twice a minute: the copy of a live run would otherwise look stalled.
     """
     with in_words(url):
         found = _of_log(open_place(url), url)
@@ -173,7 +173,7 @@ def _copy(source: Place, target: Place, path: str, version: tuple[int, int]) -> 
 
 
 def download(source: Place, path: Path, name: str, version: tuple[int, int]) -> None:
-    """A file's copy has its time, by which the next `versions` knows that it is the same."""
+    """Download a file and keep its mtime, so that `versions` sees it as unchanged."""
     path.parent.mkdir(parents=True, exist_ok=True)
     written = atomic.temporary(path)
     for _ in range(_TRIES):
@@ -265,7 +265,7 @@ def open_place(url: str) -> Place:
 
 @lru_cache
 def _s3(endpoint: str | None, scheme: str | None, region: str | None) -> fs.S3FileSystem:
-    """A client, which fails within about ten seconds where there is nobody, and not after a minute."""
+    """Returns a client that fails after about ten seconds, not a minute, if no server answers."""
     return fs.S3FileSystem(
         endpoint_override=endpoint,
         scheme=scheme,
@@ -278,7 +278,7 @@ def _s3(endpoint: str | None, scheme: str | None, region: str | None) -> fs.S3Fi
 
 
 def cache_folder(purpose: str, place: Place) -> Path:
-    """A folder of the user's for what lies at a place, called as it is there."""
+    """Returns the user's cache folder for a place, with that place's folder name."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     key = hashlib.sha256(f"{place.endpoint} {place.folder}".encode()).hexdigest()[:12]
     return Path(home, "lambc", purpose, key, place.folder.rpartition("/")[2]).expanduser().absolute()
@@ -286,7 +286,7 @@ def cache_folder(purpose: str, place: Place) -> Path:
 
 @contextmanager
 def in_words(url: str) -> Iterator[Any]:
-    """Errors of the remote side as sentences; those of the local disk say what they are."""
+    """Turn remote errors into RemoteError, in a sentence; leave those of the local disk."""
     try:
         yield
     except (OSError, pa.ArrowException) as error:

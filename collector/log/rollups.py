@@ -26,7 +26,7 @@ FINEST, COARSEST = 6, 22
 """Levels: from the finest up to the first, the top, at which the part is at most two cells a layer."""
 
 ANY = 62
-"""The last level of a top: there is no wider cell of this part."""
+"""`last_level` of a top-level cell: the part has no wider one."""
 
 BINNED = 12
 """The finest level whose cells have a histogram; a top has one, too."""
@@ -38,7 +38,7 @@ Columns: TypeAlias = dict[str, np.ndarray]
 """A table by its columns; `layer` is a number here, and what ends in _mean is still a sum."""
 
 Counts: TypeAlias = tuple[np.ndarray, np.ndarray]
-"""Histograms of cells: for each bin that is not empty a key, in order, of the cell's number and the bin; its rows."""
+"""Histograms of cells: the sorted keys (cell number and bin) of the non-empty bins, and their row counts."""
 
 _DTYPES = {pa.int32(): np.int32, pa.int64(): np.int64, pa.float32(): np.float32}
 _BIN_BITS, _BIN_ZERO = 14, 2**13
@@ -111,7 +111,7 @@ def _finest(path: Path, names: dict[str, int]) -> tuple[Columns, Counts]:
             keys.append(counts[0] + (before << _BIN_BITS))
             rows.append(counts[1])
             before += len(cells["step"])
-    # A cell that two row groups have a share of comes out of both, one after the other.
+    # A cell that spans two row groups comes twice, one after the other.
     columns = {name: np.concatenate([each[name] for each in found]) for name in found[0]}
     return _grouped(columns, (np.concatenate(keys), np.concatenate(rows)), FINEST)
 

@@ -28,7 +28,7 @@ _KEYS = {
     *("format", "run", "config", "environment", "layers", "attempts", "status", "started", "finished", "failure"),
     *("every", "recorded", "moments", "own_axis", "lost_rows", "time", "step"),
 }
-"""The keys beside the checksum. What has another, and no checksum, has lost it: a flipped bit may lie in its key."""
+"""All keys but the checksum's. With another key and no checksum, a flipped bit may have changed that key."""
 
 STATUSES = ("running", "finished", "failed", "interrupted")
 
@@ -119,7 +119,7 @@ class Run:
         self.save()
 
     def save(self) -> None:
-        """Rewrite run.json in one motion."""
+        """Rewrite run.json atomically."""
         atomic.write_text(self.folder / "run.json", sealed(self.contents))
 
     @property

@@ -5,18 +5,17 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 FORMAT = 1
-"""What run.json says under "format"; it changes when a reader of today could not read the log of tomorrow."""
+"""`format` in run.json; it changes when existing readers could not read new logs."""
 
 
 @dataclass(frozen=True)
 class LogTable:
     """A table of the log: the files `<run>/<folder>/*.parquet`, all of one schema.
 
-    schema: the columns that every file has. added: those that files lack which are older than they, and whose values
-    may be null.
+    schema: the columns that every file has. added: columns that older files lack; their values may be null.
     series: the column that names a series; the rows of a file are sorted by series, then by step.
     measured: the columns with measured values that are never null.
-    pruned_by: columns, beside the run, the series and the step, by which a reader passes over row groups.
+    pruned_by: columns, besides the run, the series and the step, by which a reader skips row groups.
     """
 
     folder: str
@@ -82,7 +81,7 @@ METRICS = LogTable(
 """A row is a value that was logged."""
 
 LOG_TABLES = (TRUST_RATIOS, METRICS)
-"""What is recorded, and nowhere else to be had."""
+"""The recorded tables, which cannot be rebuilt."""
 
 _MEASURED_IN_CELLS = (
     "weight_norm_min",

@@ -19,7 +19,7 @@ class NoSmallFileError(ValueError):
 def read_small(path: Path, most: int, *, links: bool = True) -> str:
     """The text of a file of at most so many bytes.
 
-    links: whether a link to one will do.
+    links: whether to follow a link.
 
     Raises NoSmallFileError, also for a pipe, which is not waited for, and OSError.
     """

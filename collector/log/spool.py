@@ -76,7 +76,7 @@ class Spool:
             self.folder.parent.rmdir()
 
     def _as_sent(self, there: Versions) -> Versions:
-        """What is there, with the times that it has here, by which the next change is known.
+        """Returns the remote versions, with the local mtimes of unchanged parts.
 
         A part is the same if its size is: its name is its own, and where it loses rows it gets smaller.
         """
@@ -85,7 +85,7 @@ class Spool:
         return there | {path: here[path] for path in same if path.endswith(".parquet")}
 
     def _fetch(self, there: Versions) -> None:
-        """In one motion: half a run would be taken for all of it, and sent."""
+        """Fetch the run atomically: half a run would be taken for all of it, and sent."""
         folder = Path(self._here.folder)
         part = folder.with_name(f".{folder.name}.tmp")
         shutil.rmtree(part, ignore_errors=True)
@@ -95,7 +95,7 @@ class Spool:
         part.rename(folder)
 
     def _check_is_ahead(self) -> None:
-        """What was left here by an attempt that ended without a word goes on, unless others went on without it."""
+        """Raises FileExistsError if the run went on elsewhere since an attempt left its files here."""
         folder = Path(self._here.folder)
         with self._there.files.open_input_stream(f"{self._there.folder}/run.json") as file:
             theirs = json.loads(file.read())["attempts"]

@@ -19,7 +19,7 @@ from collector.log.arrays import to_numpy
 _END = 2**62
 _VERSIONS_KEPT = 2**12
 _MOST_GROUPS = 256
-"""Of a larger file so many row groups are read, evenly spread: some 8 million rows."""
+"""The most row groups read of a file, evenly spread: some 8 million rows."""
 
 
 class Part(NamedTuple):
@@ -77,7 +77,7 @@ def _starts(contents: dict[str, Any]) -> list[int]:
 
 
 def _stride(parts: Sequence[Part], first: int, last: int, layers: int, noted: int | None) -> int | None:
-    """How far apart most recorded steps between two are; None where there are none."""
+    """Returns the most frequent gap between recorded steps; None if there are none."""
     within = sorted((part for part in parts if part.first_step <= last and part.last_step >= first), key=_place)
     if not within:
         return None
@@ -103,7 +103,7 @@ def _place(part: Part) -> tuple[int, int]:
 
 
 def _steps(first: int, last: int, stride: int) -> int:
-    """How many steps from `first` to `last`, themselves recorded, are; 0 if they cannot be."""
+    """Returns how many steps are recorded from `first` to `last`; 0 if these two cannot be."""
     on_grid = last % stride == 0 or last == 1
     if not on_grid or (first % stride and first != 1):
         return 0

@@ -29,7 +29,7 @@ def supersede(
 
     series: the layers, or the metrics, whose rows move; None for all. but: those whose rows stay.
 
-    The rows that stay are rewritten in one motion, after those that go were written. Killed in between, a row is still
+    The rows that stay are rewritten atomically, after those that go were written. Killed in between, a row is still
     in the log, once, and the next resume moves it. The newest go first, so that what is left then has no gap.
 
     A part that cannot be read moves whole, since its rows would else be there beside those that come anew. Returns

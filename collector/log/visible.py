@@ -1,4 +1,4 @@
-"""Text from a log as a terminal may show it: who names a layer must not move the cursor of who lists it."""
+"""Escapes text from a log for a terminal, so that a layer's name cannot move the cursor."""
 
 import re
 

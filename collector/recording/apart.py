@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 _MOST_INTERRUPTS = 3
-"""So many Ctrl-C end the waiting for work that must not be cut off: the disk may hang."""
+"""How many Ctrl-C end the wait for work that must not be cut off: the disk may hang."""
 
 _LOOK_SECONDS = 0.1
 _START_SECONDS = 2.0

@@ -57,7 +57,7 @@ class Attempt:
         self.closed = True  # until all of it is there
         self.said: set[str] = set()
         self._unseen = UnseenTraining(optimizers)
-        self._noted_after = -1  # so many steps the last moment was noted
+        self._noted_after = -1  # the steps seen when a moment was last noted
         self._gave_up: str | None = None  # why no step is recorded any more
         self._process = os.getpid()
         self._apart = Apart()
@@ -274,7 +274,7 @@ class Attempt:
 
     def _note_moment(self) -> None:
         self._noted_after = self.recorder.steps_seen
-        with suppress(*OUR_ERRORS):  # where this moment is missing, others tell how far it is from them
+        with suppress(*OUR_ERRORS):  # without it, steps are counted from the nearest other moment
             self._counts.note(self.recorder.standing)
         self._run.contents["moments"] = self._counts.said()
 
@@ -321,7 +321,7 @@ class Attempt:
         """Warn once of each trouble: on the training thread, where the user's filters hold."""
         writer = self.writer
         if writer.ended:
-            self._say_once(f"is written by no thread any more, so its rows wait for flush() or close(): {writer.ended}")
+            self._say_once(f"has lost its writer thread, so its rows wait for flush() or close(): {writer.ended}")
         elif trouble := writer.trouble:
             where = self.folder if self._spool and self._spool.behind else "memory"
             self._say_once("cannot be written", f", so its rows wait in {where} for the next try: {trouble}")
@@ -337,8 +337,8 @@ class Attempt:
 
     @property
     def _fullness(self) -> str:
-        then = "training waits with them" if self._options.when_full == "wait" else "the oldest are lost"
-        return f"as many rows wait for the disk as may (memory_limit={self._options.memory_limit} bytes), so {then}"
+        then = "training waits, too" if self._options.when_full == "wait" else "the oldest are lost"
+        return f"the rows that wait for the disk reached memory_limit={self._options.memory_limit} bytes, so {then}"
 
     def _say_once(self, what: str, why: str = "") -> None:
         if what not in self.said:

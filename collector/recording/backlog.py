@@ -7,7 +7,7 @@ from collections.abc import Callable
 from collector.recording.blocks import Block, MetricRewind, Rewind
 
 PATIENCE_SECONDS = 60.0
-"""How long training waits for a writer that brings nothing to the disk; from then on the oldest rows go."""
+"""How long training waits for a writer that writes nothing; then the oldest rows are dropped."""
 
 _ASK_SECONDS = 1.0
 
@@ -18,7 +18,7 @@ class Backlog:
     lock: what every caller of a method holds. limit: the most bytes that are kept; the newest block stays whatever its
     size. waits: whether the thread that records waits for the writer when there are more; else the oldest go.
 
-    lost_rows: how many rows went. full: whether it was ever at its limit.
+    lost_rows: how many were dropped. full: whether it ever hit the limit.
     """
 
     def __init__(self, lock: threading.Lock, limit: int, *, waits: bool) -> None:

@@ -13,7 +13,7 @@ from collector.recording.ring import HostCopy
 
 @dataclass(eq=False)
 class Rewind:
-    """The count of steps went back: rows from `first_step` on are about to come anew.
+    """The step count went back: rows from `first_step` on will be recorded again.
 
     layers: whose rows those are; None for all. attempt: the step at which an attempt of the run begins with it; None if
     it belongs to one that has begun.

@@ -43,7 +43,7 @@ class Clips:
     def note(self, values: dict[str, float | Tensor], params: Sequence[Tensor], *, at_once: bool) -> None:
         """Log values once each optimizer of `params` has stepped, or at once where no step will be seen.
 
-        Of a step that GradScaler leaves out nothing is seen: what waits for it when the next clip comes is logged then.
+        A step that GradScaler skips is not seen: the clip that waits for it is logged with the next one at the latest.
         """
         if any(clip.begun for clip in self._waiting):
             self.log()

@@ -56,9 +56,9 @@ class Collector:
         clip, without GradScaler's scale. It takes one pass over the gradients on recorded steps, 10 to 20 % of a step
         of LAMBC, a third of one of fused AdamW. LAMBC with `max_grad_norm` takes these norms anyway: they are recorded
         whatever is given here.
-    flush_seconds: about how long a row may wait in memory; what `kill -9` costs.
+    flush_seconds: about how long a row may stay in memory, where `kill -9` loses it.
     memory_limit: how many bytes of rows may wait on the host for the disk; the newest few MiB may always.
-    when_full: what happens at that limit. "drop": the oldest rows go, and run.json counts them as `lost_rows`. "wait":
+    when_full: what happens at that limit. "drop": drop the oldest rows; run.json counts them as `lost_rows`. "wait":
         training waits for the writer thread, as long as that brings something to the disk; once nothing has come there
         for a minute, or the thread has ended, it is as with "drop" until the disk takes rows again.
 
@@ -83,12 +83,12 @@ class Collector:
         them records. By default all processes.
 
     As a context manager it notes how the run ended: 'finished' (also by `sys.exit(0)`), 'interrupted'
-    (KeyboardInterrupt) or 'failed' (any other exception). Exceptions go on their way. Without `close()`, a process that
+    (KeyboardInterrupt) or 'failed' (any other exception). Exceptions propagate. Without `close()`, a process that
     ends notes 'interrupted', and so does one that gets SIGTERM, unless it has a handler of its own for that. What could
     not be sent to a URL stays on this machine, and a warning says where. Every method may be called from a signal
     handler: in the middle of another call it is made when that one has ended.
 
-    A run of whose optimizer no step was ever seen says so by a warning, as soon as its metrics show that it is trained.
+    If no step of the optimizer is ever seen, a warning says so once the metrics show that training goes on.
 
     Raises TypeError for what is no optimizer or no config, ValueError for a name that cannot be a folder's, for a
     pattern that matches no layer or for a run that cannot be resumed, FileExistsError for a run that is there already,
@@ -252,7 +252,7 @@ class Collector:
     def end(self, status: str, failure: str | None = None, *, then: Callable[[], None] | None = None) -> None:
         """As `close`, with another status: 'finished', 'interrupted' or 'failed'.
 
-        failure: why, in a sentence. then: called when all is done, which a signal handler cannot wait for.
+        failure: why, in a sentence. then: called when all is done; in a signal handler `end` may return earlier.
         """
         self._calls.make(self._end, status, failure, then)
 

@@ -10,7 +10,7 @@ from torch.utils.hooks import RemovableHandle
 from lambc.counts import counts, state_counted
 
 MOST_MOMENTS = 1000
-"""Of so many moments it is kept what was counted at them."""
+"""The most moments whose counts are kept."""
 
 _MOST_STEPS = 2**62
 
@@ -63,8 +63,8 @@ class StepCounts:
 
     `step` in an optimizer's state is another number than that of the steps it took where no layer took part in all of
     them, where the state was cleared, and where GradScaler had fused steps taken in vain; SGD and Muon count nothing.
-    So the counts and steps are noted whenever a state_dict is taken: counts that were noted are those of that moment,
-    of several moments those of the last; others are as many steps from the nearest moment as the counts have grown.
+    So counts and steps are noted whenever a state_dict is taken. Counts equal to those of a moment (the latest, of
+    several) have its steps; other counts are as many steps from the nearest moment as they have grown.
 
     layers: a layer of each optimizer, by which it is known again in another order. last_step: the log's. noted: what
     `said` was of the run before.
@@ -230,7 +230,7 @@ _Known: TypeAlias = tuple[int, Sequence[int | None]] | None
 
 
 def _between(number: int, step: int, before: _Known, after: _Known) -> int | None:
-    """The step of an optimizer where another one is at `step`: alike from the nearer moment on, and within both."""
+    """Returns an optimizer's step when another is at `step`: as far from the nearer moment, clamped to both."""
     near = min((each for each in (before, after) if each), key=lambda each: abs(each[0] - step))
     least, most = (each and each[1][number] for each in (before, after))
     own = near[1][number]

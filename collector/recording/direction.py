@@ -81,7 +81,7 @@ def sample_sums(layers: Sequence[Layer]) -> Tensor:
 def used_ratios(sums: Tensor, rates: Sequence[float | Tensor], dtypes: Sequence[torch.dtype]) -> Used:
     """The ratios that the steps of layers used, by their `sample_sums`, lrs and dtypes. No wait for the device.
 
-    A sample's step along u is fitted by least squares; proven it is if nothing of it lies aside but rounding.
+    A sample's step along u is fitted by least squares; it is proven if the residual is only rounding.
     """
     along, uu, squared, before, after = sums
     taken = along / uu
@@ -191,6 +191,6 @@ def _numbers(values: Sequence[Any], device: torch.device) -> Tensor:
 def not_proven(optimizer: str, layers: Sequence[str]) -> str:
     """What is to be known of a run in which these layers moved otherwise than the optimizer's state says."""
     return (
-        f"has {layers[0]} as the first of {len(layers)} that {optimizer} moved, in most steps, otherwise than along "
-        "the direction in its state: there update_norm is how far they moved, and the ratio that was used is not known"
+        f"has {len(layers)} layers, the first {layers[0]}, that {optimizer} in most steps did not move along the "
+        "direction in its state: their update_norm is how far they moved, and the ratio that was used is not known"
     )

@@ -19,7 +19,7 @@ from lambc.counts import steps_taken
 class Elsewhere:
     """Takes every call of a collector and records nothing: another rank does.
 
-    Raises nothing but from `folder`, so that no rank of a job ends where the others go on.
+    Only `folder` raises, so that no rank of a job stops while the others go on.
 
     agreement: of layers that each rank holds a part of, and that are observed on all of them; None where there are
         none. What it raises, the constructor does.

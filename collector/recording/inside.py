@@ -23,10 +23,10 @@ def optimizers_inside(given: Any) -> list[Any]:
 
     A wrapper (Accelerate's `AcceleratedOptimizer`, Lightning's `LightningOptimizer`, timm's `Lookahead`) counts, skips
     and repeats steps by rules of its own, and hides the hooks of what it holds, so what it holds is taken. A container
-    (a list, torchtitan's `OptimizersContainer`) stands for all that it holds. A wrapper that holds only a part of its
-    parameters' optimizer, as `ZeroRedundancyOptimizer`, is taken itself.
+    (a list, torchtitan's `OptimizersContainer`) stands for all that it holds. A wrapper whose optimizer has only
+    some of its parameters, as `ZeroRedundancyOptimizer`, is taken itself.
 
-    Raises TypeError for what is no optimizer and holds none, and for optimizers that have no layers.
+    Raises TypeError for what is not an optimizer and holds none, and for optimizers that have no layers.
     """
     found = {id(each): each for each in _inside(given, seen={})}
     if not found:

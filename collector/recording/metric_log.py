@@ -38,7 +38,7 @@ class MetricLog:
         self._goes_back = False
         self._entries: list[MetricRow] = []
         self._scalars = Scalars()
-        self._early: list[tuple[int, MetricBlock]] = []  # on the disk before anybody knew at which step, and where
+        self._early: list[tuple[int, MetricBlock]] = []  # (assumed step, values) written before the step was known
 
     def add(self, values: Mapping[str, float | Tensor], step: int | None, epoch: int) -> None:
         """Take values at a step of their own axis, or at the optimizer's.

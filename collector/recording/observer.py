@@ -39,8 +39,8 @@ class Record(NamedTuple):
 class Observer:
     """Gives an optimizer that knows nothing of trust ratios the hook that a collector records by.
 
-    A row says what the step was in LAMB's terms. weight_norm: ‖w‖ before it. update_norm: ‖u‖, of which the layer moved
-    lr · clipped_ratio times. trust_ratio: their quotient, 1 where one is zero or not finite. lr: the group's; 1 if it
+    A row gives the step in LAMB's terms. weight_norm: ‖w‖ before it. update_norm: ‖u‖; the layer moved by
+    lr · clipped_ratio · ‖u‖. trust_ratio: their quotient, 1 where one is zero or not finite. lr: the group's; 1 if it
     has none. grad_norm: with `gradients`, ‖g‖ as the step was given it, or as its closure computed it.
 
     Of an optimizer whose rule may be Adam's (torch's Adam and AdamW, timm's and apex's LAMB) u is the direction that
@@ -51,8 +51,8 @@ class Observer:
     'exempt'.
 
     A parameter without a gradient has NaN in every field, and so has one whose shape the step changed. A call of `step`
-    in which no parameter has a gradient is no step. One that GradScaler lets a fused optimizer take in vain has NaN as
-    its lr, so it gets no row, but a number; one that GradScaler leaves out gets neither. Steps are counted by `count`.
+    in which no parameter has a gradient is not a step. A fused step that `found_inf` cancels has NaN as its lr: it is
+    counted, but has no row; a step that GradScaler skips is not counted. Steps are counted by `count`.
 
     Cost of a recorded step: a float32 copy of the weights that have a gradient (of all, if `step` is given a closure),
     which is kept on a CPU and let go after the step on a device, four passes over them, and some 60 µs a layer for the
@@ -61,8 +61,8 @@ class Observer:
 
     optimizer: any torch.optim.Optimizer. selection: which steps and layers are looked at. count: knows which step the
     optimizer took last; by default, what its state says. names: gives the layers' names in the log, from `param_groups`
-    and what they are called there. on_error: is given what goes wrong in a step, instead of the optimizer's caller;
-    nothing is looked at from then on. gradients: whether to take the norms of the gradients, in one pass over them, a
+    and what they are called there. on_error: is given an error in a step, which is then not raised;
+    nothing is observed from then on. gradients: whether to take the norms of the gradients, in one pass over them, a
     third of AdamW's fused step.
 
     Of a sharded layer (DTensor) each process looks at its part, and one all-reduce a recorded step makes the sums
@@ -109,7 +109,7 @@ class Observer:
     def register_trust_ratio_hook(self, hook: Callable[[Record], None], *, gradients: Any = None) -> "Handle":
         """Have `hook`, one at a time, called after each step with a `Record`, until the handle removes it.
 
-        gradients: is not looked at: the observer knows of which steps their norms are taken.
+        gradients: ignored; the observer itself knows for which steps to take the norms.
         """
 
         # What torch.compile makes of a step can't look at it from outside.

@@ -45,7 +45,7 @@ def take_over(folder: Path, *, allowed: bool) -> None:
 
 
 def taken_back_at_exit(apart: Apart) -> ExitStack:
-    """Returns a stack for what takes back a run that is being made, should two Ctrl-C keep that from being done."""
+    """Returns a stack of clean-ups for a run that is being made; they run at exit if two Ctrl-C skip them."""
     global _process
     if _process != os.getpid():
         _open.clear()
@@ -86,7 +86,7 @@ def remove(collector: "Collector") -> None:
 def _close_all() -> None:
     try:
         _close_each()
-    except KeyboardInterrupt:  # a further Ctrl-C is no reason to lose what the first has kept
+    except KeyboardInterrupt:  # after another Ctrl-C, still close the rest
         _close_each()
 
 

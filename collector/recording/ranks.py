@@ -29,7 +29,7 @@ def share_layers(optimizers: Sequence[Any], *, gradients: bool) -> bool:
 
 
 def asked_alone(optimizer: Any, asked: Callable[[int], bool], say: Callable[[str, str], None], step: int) -> bool:
-    """Whether the gradients of a step are measured by this process alone: not where it holds parts of them."""
+    """Returns whether to measure a step's gradients in this process alone; False if it holds only parts."""
     if not asked(step):
         return False
     if sharded := share_layers([optimizer], gradients=True):
@@ -38,7 +38,7 @@ def asked_alone(optimizer: Any, asked: Callable[[int], bool], say: Callable[[str
 
 
 class Agreement:
-    """What this rank says to the others when its collector is made, once, and what they must say alike.
+    """Exchanges options between the ranks, once, when the collectors are made; they must be equal.
 
     process_group: those that train the run; None for all.
     """
@@ -56,7 +56,7 @@ class Agreement:
     def reach(self, *, last_step: int = 0, moments: Any = None, error: BaseException | None = None) -> tuple[int, Any]:
         """Returns the last step of the log and the moments that run.json has, which rank 0 knows.
 
-        last_step, moments: where this is rank 0, these. error: why it could not begin the run.
+        last_step, moments: rank 0's; unused on other ranks. error: why rank 0 could not begin the run.
 
         Raises RuntimeError if a rank does not come, or if rank 0 could not begin; ValueError if their options differ.
         """

@@ -113,7 +113,7 @@ class Recorder:
 
     @property
     def full(self) -> bool:
-        """Whether as much as may wait for the writer ever did."""
+        """Whether the backlog ever reached its limit."""
         return self._backlog.full
 
     def hooks(self) -> Iterator[tuple[Any, Callable[[Any], None], Callable[[int], bool]]]:

@@ -109,7 +109,7 @@ class Source:
 
 
 def differ(params: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
-    """Whether two lists hold different tensors, at each step: 1 µs for 62, and their ids would take three."""
+    """Whether two lists hold different tensors; cheap, as each step asks: 1 µs for 62; ids take 3 µs."""
     return len(params) != len(others) or any(map(operator.is_not, params, others))
 
 

@@ -9,7 +9,7 @@ MANY = 20
 """Values between which parameters changed and no step was seen: weights are also swapped, as for a measurement."""
 
 MOST_WRITES = 3
-"""So often, at most, a parameter is written to where a checkpoint is loaded, or another initialised."""
+"""The most writes to a parameter that loading a checkpoint or an initialisation makes."""
 
 
 class UnseenTraining:

@@ -28,7 +28,7 @@ _LEAST_SECONDS = 1.0
 """run.json is not asked for more often than that: state_dicts may be taken at each step."""
 
 _PART_BYTES = 32 * 2**20
-"""As much is made rows of at a time, which takes some times the memory, however much has waited for the disk."""
+"""The most to convert to rows at a time, whatever waits: rows take several times the memory."""
 
 
 class Writer:
@@ -270,7 +270,7 @@ class Writer:
 
     def _note_damage(self, moved: Sequence[Path]) -> None:
         for path in moved:
-            self.damage = self.damage or f"{path} was moved there with earlier rows too; restore it from a copy"
+            self.damage = self.damage or f"it is now {path}, with its earlier rows; restore it from a copy"
 
     @contextmanager
     def _passing_over_damage(self) -> Iterator[None]:

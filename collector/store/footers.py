@@ -1,4 +1,4 @@
-"""What Parquet files say of themselves, as both readers have it: a file that either refuses is left out, alone.
+"""The footers of Parquet files, as both readers have them: a file that either refuses is left out, alone.
 
 pyarrow reads the schema, DuckDB the statistics: in pyarrow a flipped bit there can end the process (a C++ exception
 that Cython does not catch). Then DuckDB opens the files as a query about some other run does, since one file that it
@@ -53,12 +53,12 @@ _changing = Lock()
 
 
 def footer(path: Path, table: LogTable) -> Footer:
-    """What the file at `path` says of itself."""
+    """Returns the footer of the file at `path`."""
     return footers([path], table)[0]
 
 
 def footers(paths: Sequence[Path], table: LogTable, indexes: Mapping[Path, Index] | None = None) -> list[Footer]:
-    """What each file of one table says of itself. They need not lie in one run: together they are read faster.
+    """Returns the footers of files of one table. They need not lie in one run: together they are read faster.
 
     indexes: of runs, by their folders: what one says of a file that is as it was then is not read. A run that is not
         among them has its files read.
@@ -141,7 +141,7 @@ def _version(path: Path) -> str:
 
 
 def _read(paths: Sequence[Path], table: LogTable) -> list[Footer]:
-    """What files that were never read say of themselves."""
+    """Returns the footers of files that were never read."""
     if not paths:
         return []
     schemas: dict[str, Footer] = {}

@@ -38,7 +38,7 @@ def confine(readable: Iterable[str | os.PathLike[str]]) -> bool:
 
     No file is written, made, removed or executed; from kernel 6.7 on there is no TCP, and from 6.12 on no signal to
     other processes. What folders hold can be listed everywhere: DuckDB looks for a pattern from the root downwards.
-    Paths that are not there are passed over. Returns False, and confines nothing, where the system is not Linux or the
+    Paths that are not there are skipped. Returns False, and confines nothing, where the system is not Linux or the
     kernel has no Landlock. Raises OSError if it has, and refuses.
     """
     if sys.platform != "linux":  # where these numbers may be those of other system calls

@@ -54,7 +54,7 @@ class State:
         self.averaged.update_parameters(self.model)
 
     def save(self, path: Path) -> None:
-        """Write all of it to `path`, in one motion. Waits for the device. Raises OSError as `tensor_file.write`."""
+        """Write all of it to `path` atomically. Waits for the device. Raises OSError as `tensor_file.write`."""
         counts = {"epoch": self.epoch, "batch": self.batch, "step": self.step, "test_accuracy": self.test_accuracy}
         tensor_file.write(
             path,

@@ -22,9 +22,9 @@ class TrustRatioTracker(EndsRun, GeneralTracker):
                 tracker.epoch = epoch  # before the first step of the epoch
                 ...
 
-    After this module was imported, `Accelerator(log_with="lambc")` makes a tracker, too, whose run is called as the
-    project; its options are `init_kwargs={"lambc": {"root": "runs"}}`. Of several processes Accelerate makes it on the
-    first alone, where `accelerator.get_tracker("lambc")` has it: `watch` is called there alone, then.
+    Once this module is imported, `Accelerator(log_with="lambc")` also makes a tracker, whose run is named after the
+    project; its options are `init_kwargs={"lambc": {"root": "runs"}}`. Accelerate makes it on the main process only:
+    get it there with `accelerator.get_tracker("lambc")`, and call `watch` only there.
 
     run: the run's name, `name` in Collector; that of a run that exists gets a number (`run-2`).
     root, options: as in Collector. `config` is what `init_trackers` is given.

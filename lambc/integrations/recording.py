@@ -105,7 +105,7 @@ def _is_number(value: Any) -> bool:
 
 
 def training_goes_on(what: str) -> Callable[[_Method], _Method]:
-    """Returns a decorator by which an error in a method becomes a warning that `what` not recorded, one for each run.
+    """Returns a decorator that turns a method's error into a warning, "{what} not recorded", once for each run.
 
     The method's object has its Recording as `recording`; `what` is, say, "metrics are".
     """
@@ -128,7 +128,7 @@ def training_goes_on(what: str) -> Callable[[_Method], _Method]:
 
 
 class EndsRun:
-    """The end of the run of what has a Recording as `recording`: as a context manager it notes how training ended."""
+    """A mixin for classes with a Recording as `recording`: as a context manager it notes how training ended."""
 
     recording: Recording
 

@@ -59,14 +59,14 @@ def test_the_oldest_rows_go_and_are_counted_while_the_run_goes_on(emitter, tmp_p
     until(lambda: collector._attempt.recorder._backlog._taken)  # the writer is at the disk with steps 1 to 4
     say(emitter, 5, 12)
     with pytest.warns(
-        UserWarning, match=rf"run 'r' falls behind: .*memory_limit={3 * BLOCK} bytes\), so the oldest"
+        UserWarning, match=rf"run 'r' falls behind: .*memory_limit={3 * BLOCK} bytes, so the oldest"
     ) as said:
         say(emitter, 13, 20)
     assert len(said) == 1
     slow_disk.set()
     until(lambda: "lost_rows" in run_json(collector))
     assert run_json(collector)["status"] == "running"
-    with pytest.warns(UserWarning, match="run 'r': 16 rows were lost; as many rows wait for the disk as may"):
+    with pytest.warns(UserWarning, match="run .r.: 16 rows were lost; the rows that wait for the disk reached"):
         collector.close()
     assert steps_of(collector.folder) == [*range(1, 5), *range(13, 21)]
     assert run_json(collector)["lost_rows"] == 16
@@ -76,7 +76,7 @@ def test_training_waits_for_the_writer_and_nothing_is_lost(emitter, tmp_path, mo
     write_part = writer.write_part
     monkeypatch.setattr("collector.recording.writer.write_part", lambda *args: time.sleep(0.02) or write_part(*args))
     with Collector(emitter, tmp_path, name="r", memory_limit=BLOCK, when_full="wait", flush_seconds=3600) as collector:
-        with pytest.warns(UserWarning, match="run 'r' falls behind: .* so training waits with them") as said:
+        with pytest.warns(UserWarning, match="run 'r' falls behind: .* so training waits, too") as said:
             say(emitter, 1, 100)
         assert len(said) == 1
     assert steps_of(collector.folder) == list(range(1, 101))
@@ -123,7 +123,7 @@ def test_training_waits_no_longer_for_a_thread_that_ended(emitter, tmp_path, mon
         assert not collector._attempt.recorder._backlog._gave_up  # as it does after a minute
     messages = {str(each.message) for each in said}
     assert (
-        "run 'r' is written by no thread any more, so its rows wait for flush() or close(): SystemExit: out of luck"
+        "run 'r' has lost its writer thread, so its rows wait for flush() or close(): SystemExit: out of luck"
         in messages
     )
     with pytest.warns(UserWarning, match="rows were lost"):

@@ -199,7 +199,7 @@ def test_a_writer_thread_that_ends_is_told_once_and_close_saves_all(emitter, tmp
         patch.setattr("collector.recording.writer.write_part", end_by(error))
         emitter.say(1)
         collector._attempt.writer._thread.join(10)
-    what = f"run 'r' is written by no thread any more, .*: {type(error).__name__}: out of luck"
+    what = f"run 'r' has lost its writer thread, .*: {type(error).__name__}: out of luck"
     with pytest.warns(UserWarning, match=what) as said:
         emitter.say(2)
     assert len(said) == 1
@@ -219,7 +219,7 @@ def test_so_is_one_that_is_ended_from_outside_while_it_sleeps(emitter, tmp_path,
     thread = collector._attempt.writer._thread
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
     thread.join(10)
-    with pytest.warns(UserWarning, match="is written by no thread any more"):
+    with pytest.warns(UserWarning, match="has lost its writer thread"):
         emitter.say(1)
     collector.close()
     assert steps_of(collector.folder) == [1]

@@ -55,18 +55,18 @@ MOVES = {
         {"adapt": False},
         "lr, betas, eps, weight_decay",
     ),
-    "adam": (lambda params: Adam(params, lr=1e-3), {"adapt": False}, "come from it, clip=None is this one's$"),
+    "adam": (lambda params: Adam(params, lr=1e-3), {"adapt": False}, "are taken from it, clip=None is kept$"),
     "timm": (
         lambda params: timm.optim.Lamb(params, lr=1e-3, weight_decay=0.05, max_grad_norm=0.5),
         {},
-        "bias_correction, max_grad_norm come from it",
+        "bias_correction, max_grad_norm are taken from it",
     ),
     "timm-trust-clip": (
         lambda params: timm.optim.Lamb(params, lr=1e-3, trust_clip=True),
         {"clip": 1.0},
-        "clip=1.0 is this one's, and trust_clip=True is left behind",
+        "clip=1.0 is kept, and trust_clip=True is ignored",
     ),
-    "apex": (lambda params: ApexLayout(params, 0.05, 0.5), {}, "bias_correction, max_grad_norm come from it"),
+    "apex": (lambda params: ApexLayout(params, 0.05, 0.5), {}, "bias_correction, max_grad_norm are taken from it"),
 }
 
 
@@ -94,12 +94,12 @@ def test_a_training_goes_on_as_if_it_had_stayed(move):
 @pytest.mark.parametrize(
     ("make", "left"),
     [
-        (lambda params: Adam(params, amsgrad=True), "amsgrad=True is left behind"),
-        (lambda params: Adam(params, weight_decay=0.1), "decoupled_weight_decay=False is left behind"),
-        (lambda params: timm.optim.Lamb(params, caution=True), "caution=True is left behind"),
-        (lambda params: timm.optim.Lamb(params, weight_decay=0), "always_adapt=False is left behind"),
-        (lambda params: timm.optim.Lamb(params, grad_averaging=False), "grad_averaging=False is left behind"),
-        (lambda params: timm.optim.Lamb(params, decoupled_decay=True), "decoupled_decay=True is left behind"),
+        (lambda params: Adam(params, amsgrad=True), "amsgrad=True is ignored"),
+        (lambda params: Adam(params, weight_decay=0.1), "decoupled_weight_decay=False is ignored"),
+        (lambda params: timm.optim.Lamb(params, caution=True), "caution=True is ignored"),
+        (lambda params: timm.optim.Lamb(params, weight_decay=0), "always_adapt=False is ignored"),
+        (lambda params: timm.optim.Lamb(params, grad_averaging=False), "grad_averaging=False is ignored"),
+        (lambda params: timm.optim.Lamb(params, decoupled_decay=True), "decoupled_decay=True is ignored"),
     ],
 )
 def test_what_has_no_counterpart_is_said(make, left):
@@ -128,6 +128,6 @@ def test_how_the_other_optimizer_computed_its_steps_is_left_behind(how):
     state["param_groups"][0][how] = True
     optimizer = LAMBC(params)
     before = optimizer.param_groups[0].get(how)
-    with pytest.warns(UserWarning, match="the state_dict is of another optimizer"):
+    with pytest.warns(UserWarning, match="the state_dict is another optimizer's"):
         optimizer.load_state_dict(state)
     assert optimizer.param_groups[0].get(how) == before
