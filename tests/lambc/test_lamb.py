@@ -261,7 +261,7 @@ def test_a_state_dict_that_does_not_fit_is_refused_before_anything_changes(other
     assert all(torch.equal(after["state"][0][name], before["state"][0][name]) for name in before["state"][0])
 
 
-@pytest.mark.filterwarnings("ignore:the state_dict is of another optimizer")  # tests/lambc/test_moving.py
+@pytest.mark.filterwarnings("ignore:the state_dict is another optimizer's")  # tests/lambc/test_moving.py
 def test_options_that_a_state_dict_does_not_have_stay_what_they_are():
     model = make_model()
     optimizer = LAMBC(parameter_groups(model, weight_decay=0.1), clip=0.5, phi=(0.1, 2.0))
@@ -271,7 +271,7 @@ def test_options_that_a_state_dict_does_not_have_stay_what_they_are():
     assert kept == [[True, 0.5, (0.1, 2.0), 0.2], [False, 0.5, (0.1, 2.0), 0.2]]
 
 
-@pytest.mark.filterwarnings("ignore:the state_dict is of another optimizer")  # tests/lambc/test_moving.py
+@pytest.mark.filterwarnings("ignore:the state_dict is another optimizer's")  # tests/lambc/test_moving.py
 def test_steps_that_were_counted_in_the_group_are_taken_over_and_none_at_all_are_refused():
     param = torch.nn.Parameter(torch.ones(3))
     optimizer = LAMBC([param])
@@ -310,7 +310,7 @@ def test_an_lr_that_is_differentiated_can_be_copied_and_loaded():
     copy.deepcopy(optimizer).load_state_dict(optimizer.state_dict())
 
 
-@pytest.mark.filterwarnings("ignore:the state_dict is of another optimizer")  # tests/lambc/test_moving.py
+@pytest.mark.filterwarnings("ignore:the state_dict is another optimizer's")  # tests/lambc/test_moving.py
 @pytest.mark.parametrize("saves", ["tensors", "numbers"])
 def test_training_goes_on_from_adams_state(saves):
     model = make_model()
