@@ -17,7 +17,7 @@ def steps_taken(optimizer: Any) -> int | None:
     return int(max(numbers)) if numbers else None
 
 
-def state_counted(optimizer: Any) -> tuple[int, int] | None:
+def largest_and_total_count(optimizer: Any) -> tuple[int, int] | None:
     """Returns an optimizer's largest count and the sum of all, one of which grows at each step; None if it has none.
 
     While only newly unfrozen layers are trained, the largest does not grow. Waits for the device.

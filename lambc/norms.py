@@ -20,7 +20,7 @@ def layer_norms(tensors: Sequence[Tensor], dtype: torch.dtype | None = None) -> 
     dtype: of the result and the sums, if not the tensors' own (half precision, say); makes no copy.
     """
     if tensors[0].device.type == "cpu":
-        tensors = [_few_norms(tensor, dtype) for tensor in tensors]
+        tensors = [_reduced(tensor, dtype) for tensor in tensors]
     return torch.stack(torch._foreach_norm(list(tensors), 2, dtype))
 
 
@@ -39,7 +39,7 @@ def _real(grad: Tensor) -> Tensor:
     return torch.view_as_real(grad.resolve_conj()) if grad.is_complex() else grad
 
 
-def _few_norms(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+def _reduced(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
     """The tensor, or at most `ROW` norms whose own norm is the tensor's."""
     while tensor.numel() > ROW:
         tensor = _row_norms(tensor, dtype)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lambc.optimizer import LayerwiseOptimizer
 
 
-_LEFT_BEHIND = {
+_NEUTRAL = {
     "amsgrad": False,
     "trust_clip": False,
     "caution": False,
@@ -26,10 +26,10 @@ _LEFT_BEHIND = {
 }
 """Options of torch's Adam, timm's Lamb and apex's FusedLAMB that are not ours, and the value that changes nothing."""
 
-_HOW = ("foreach", "fused", "capturable", "differentiable")
+_IMPLEMENTATIONS = ("foreach", "fused", "capturable", "differentiable")
 """Options that say how a step is computed, and not what it is: another optimizer's would choose a path for this one."""
 
-_OF_DECAY = {"decoupled_decay", "corrected_weight_decay", "decoupled_weight_decay"}
+_DECAY_OPTIONS = {"decoupled_decay", "corrected_weight_decay", "decoupled_weight_decay"}
 
 
 def check(optimizer: "LayerwiseOptimizer", state_dict: dict[str, Any]) -> None:
@@ -69,12 +69,12 @@ def restore(optimizer: "LayerwiseOptimizer", state_dict: dict[str, Any], before:
     steps = [0]
     for group, saved_group, old in zip(optimizer.param_groups, state_dict["param_groups"], before, strict=True):
         foreign = "clip" not in saved_group
-        kept = _HOW if foreign else ()
+        kept = _IMPLEMENTATIONS if foreign else ()
         group |= {option: value for option, value in old.items() if option in kept or option not in saved_group}
         group["clip"] = from_plain(group["clip"], old["clip"])
         make_plain(group)
         group["step"] = int(group["step"])
-        for option in _LEFT_BEHIND:
+        for option in _NEUTRAL:
             group.pop(option, None)
         for param, saved_id in zip(group["params"], saved_group["params"], strict=True):
             saved = state_dict["state"].get(saved_id)
@@ -92,8 +92,8 @@ def restore(optimizer: "LayerwiseOptimizer", state_dict: dict[str, Any], before:
 def _say_what_came_along(optimizer: "LayerwiseOptimizer", saved_groups: list[dict[str, Any]]) -> None:
     """Warn that the state is another optimizer's: which of its options hold now, and which have no counterpart."""
     found = {name for group in saved_groups for name in group}
-    options = [name for name in optimizer.defaults if name in found and name not in _HOW]
-    left = sorted({f"{name}={group[name]}" for group in saved_groups for name in _LEFT_BEHIND if _acts(name, group)})
+    options = [name for name in optimizer.defaults if name in found and name not in _IMPLEMENTATIONS]
+    left = sorted({f"{name}={group[name]}" for group in saved_groups for name in _NEUTRAL if _acts(name, group)})
     warnings.warn(
         f"the state_dict is another optimizer's; {type(optimizer).__name__} continues from its moments: "
         f"{', '.join(options)} are taken from it, clip={optimizer.param_groups[0]['clip']} is kept"
@@ -104,11 +104,11 @@ def _say_what_came_along(optimizer: "LayerwiseOptimizer", saved_groups: list[dic
 
 def _acts(name: str, group: dict[str, Any]) -> bool:
     """Whether an option of another optimizer did something there that is not done here."""
-    if name not in group or bool(group[name]) == _LEFT_BEHIND[name]:
+    if name not in group or bool(group[name]) == _NEUTRAL[name]:
         return False
     if name == "always_adapt":  # without decay timm's Lamb has no ratio
         return not group["weight_decay"]
-    return bool(group["weight_decay"]) if name in _OF_DECAY else True
+    return bool(group["weight_decay"]) if name in _DECAY_OPTIONS else True
 
 
 def _restored(

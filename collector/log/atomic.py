@@ -4,7 +4,7 @@ import errno
 import os
 from pathlib import Path
 
-_NO_FOLDERS = {
+_FOLDER_SYNC_UNSUPPORTED = {
     *(errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS),
     *(errno.EBADF, errno.EPERM, errno.EACCES, errno.EISDIR),
 }
@@ -41,7 +41,7 @@ def _sync_folder(folder: Path) -> None:
     try:
         _sync(folder)
     except OSError as error:
-        if error.errno not in _NO_FOLDERS:
+        if error.errno not in _FOLDER_SYNC_UNSUPPORTED:
             raise
 
 

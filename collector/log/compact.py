@@ -44,7 +44,7 @@ TIERS = (0, 2**17, 2**21)
 written three times at most, however long the run. Parts above the last are left as they are: they are sorted by layer,
 and a query of a few steps would have to look for them in ever larger ones."""
 
-ENOUGH = 16
+MIN_PARTS = 16
 """The fewest parts of a tier to merge while a run goes on."""
 
 KEPT_SECONDS = 600.0
@@ -56,13 +56,13 @@ _Place: TypeAlias = Callable[[str], tuple[int, str]]
 
 
 def merge_small(table: LogTable, folder: Path, layers: Sequence[str]) -> None:
-    """Merge the newest parts of each tier where there are `ENOUGH` of them."""
+    """Merge the newest parts of each tier where there are `MIN_PARTS` of them."""
     for lower, upper in pairwise(TIERS):
         parts = list_parts(folder)
         while parts and parts[-1].rows < lower:
             parts.pop()
         newest = _newest(parts, upper)
-        if len(newest) >= ENOUGH:
+        if len(newest) >= MIN_PARTS:
             _merge(newest, table, folder, layers)
 
 

@@ -65,7 +65,7 @@ def rows_in(metadata: pq.FileMetaData) -> int:
     return int(metadata.metadata[ROWS])
 
 
-def as_meant(metadata: pq.FileMetaData, table: LogTable) -> tuple[Footer, int]:
+def footer_of_written(metadata: pq.FileMetaData, table: LogTable) -> tuple[Footer, int]:
     """Returns the footer of a file that was just written, from memory, and its checksum.
 
     Not for metadata read from a disk: a flipped bit in its statistics can crash pyarrow.

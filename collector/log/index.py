@@ -20,9 +20,9 @@ from typing import Any, NamedTuple, TypeAlias
 import pyarrow.parquet as pq
 
 from collector.log import atomic
-from collector.log.footer import Footer, as_meant, checksum, read_end
+from collector.log.footer import Footer, checksum, footer_of_written, read_end
 from collector.log.schema import LOG_TABLES, ROLLUPS, LogTable
-from collector.log.small_files import NoSmallFileError, read_small, sealed, what_is_wrong
+from collector.log.small_files import UnusableFileError, read_small, sealed, what_is_wrong
 
 INDEX = "index.json"
 _MOST_BYTES = 2**22  # a run of 100 million rows has some 20 kB
@@ -57,7 +57,7 @@ _written: dict[Path, dict[str, tuple[int, Footer]]] = {}
 
 def note(path: Path, table: LogTable, metadata: pq.FileMetaData) -> None:
     """Keep what is known of a file that was written just now; some file systems give it its time only later."""
-    footer, check = as_meant(metadata, table)
+    footer, check = footer_of_written(metadata, table)
     _written.setdefault(path.parent.parent, {})[name_of(path)] = check, footer
 
 
@@ -102,7 +102,7 @@ def _read(folder: Path) -> Index:
         if contents["columns"] != _COLUMNS:
             return {}
         return {name: _of_json(*values) for name, values in contents["files"].items() if _is_name(name)}
-    except NoSmallFileError:
+    except UnusableFileError:
         raise
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise ValueError(f"it is not what was written ({error})") from error

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
+_LOCKS_UNSUPPORTED = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
 def lock(folder: Path) -> FileLock:
@@ -24,7 +24,7 @@ def lock(folder: Path) -> FileLock:
             "closed, or begin a run of another name"
         ) from None
     except OSError as error:
-        if error.errno not in _NO_LOCKS:
+        if error.errno not in _LOCKS_UNSUPPORTED:
             raise
         warnings.warn(
             f"the file system of {folder} has no locks ({error.strerror}), so nothing keeps a second process from "

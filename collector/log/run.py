@@ -13,7 +13,7 @@ from collector.log import atomic
 from collector.log.config import plain_config, plain_text
 from collector.log.run_folder import claim, claim_next
 from collector.log.schema import FORMAT, LOG_TABLES
-from collector.log.small_files import CHECKSUM, NoSmallFileError, read_small, sealed, what_is_wrong
+from collector.log.small_files import CHECKSUM, UnusableFileError, read_small, sealed, what_is_wrong
 
 SILENT = timedelta(seconds=60)
 """Without a heartbeat for so long, a run that did not end is taken for dead ('stalled')."""
@@ -170,7 +170,7 @@ def read_run(folder: Path) -> dict[str, Any]:
         contents = json.loads(_text(folder / "run.json"), parse_constant=str, parse_float=_finite)
     except OSError as error:
         raise ValueError(f"it cannot be read ({error.strerror})") from error
-    except NoSmallFileError:
+    except UnusableFileError:
         raise
     except (ValueError, RecursionError) as error:
         raise ValueError(f"it is no JSON ({error})") from error

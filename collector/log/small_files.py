@@ -12,7 +12,7 @@ CHECKSUM = "checksum"
 """The key of the checksum, as Parquet's pages have them; old files have none."""
 
 
-class NoSmallFileError(ValueError):
+class UnusableFileError(ValueError):
     """It is no file, or larger than any that a run writes."""
 
 
@@ -21,16 +21,16 @@ def read_small(path: Path, most: int, *, links: bool = True) -> str:
 
     links: whether to follow a link.
 
-    Raises NoSmallFileError, also for a pipe, which is not waited for, and OSError.
+    Raises UnusableFileError, also for a pipe, which is not waited for, and OSError.
     """
     # The one that is opened is the one that is looked at, whatever takes its place meanwhile.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if links else os.O_NOFOLLOW))
     with open(descriptor, encoding="utf-8") as file:
         status = os.fstat(descriptor)
         if not S_ISREG(status.st_mode):
-            raise NoSmallFileError("it is no file")
+            raise UnusableFileError("it is no file")
         if status.st_size > most:
-            raise NoSmallFileError(f"it has {status.st_size:,} bytes, which no run writes")
+            raise UnusableFileError(f"it has {status.st_size:,} bytes, which no run writes")
         return file.read()
 
 

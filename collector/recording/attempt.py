@@ -75,7 +75,7 @@ class Attempt:
             open_runs.take_over(runs / name, allowed=options.resume or options.overwrite)
         if self._spool:
             self._spool.begin(name, resume=options.resume)
-        undo = open_runs.taken_back_at_exit(self._apart)
+        undo = open_runs.cleanup_at_exit(self._apart)
         try:
             self._make(runs / name, undo)
         except BaseException:  # no folder, no lock, no thread and no hook is left

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from lambc.counts import counts, state_counted
+from lambc.counts import counts, largest_and_total_count
 
 MOST_MOMENTS = 1000
 """The most moments whose counts are kept."""
@@ -202,7 +202,7 @@ class StepCounts:
 
 def _counted(optimizer: Any) -> Key:
     """The largest count of an optimizer and the sum of all; None if it has none, or took no step."""
-    found = state_counted(optimizer)
+    found = largest_and_total_count(optimizer)
     return found if found and any(found) else None
 
 

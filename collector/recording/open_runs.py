@@ -44,7 +44,7 @@ def take_over(folder: Path, *, allowed: bool) -> None:
             other.end("interrupted", "the run was opened again by the same process")
 
 
-def taken_back_at_exit(apart: Apart) -> ExitStack:
+def cleanup_at_exit(apart: Apart) -> ExitStack:
     """Returns a stack of clean-ups for a run that is being made; they run at exit if two Ctrl-C skip them."""
     global _process
     if _process != os.getpid():

@@ -66,7 +66,7 @@ class Recorder:
     @property
     def step(self) -> int:
         """The last step of the optimizer that is furthest; where none is known, the last that the log holds."""
-        steps = [int(source.last_step) for source in self._sources if source.stands_somewhere]
+        steps = [int(source.last_step) for source in self._sources if source.step_is_known]
         return max(steps, default=self._resumed_after)
 
     def stand(self, steps: Sequence[float | None]) -> None:
@@ -77,7 +77,7 @@ class Recorder:
         with self._lock:
             for source, step in zip(self._sources, steps, strict=True):
                 if step is not None and step != math.inf:
-                    source.stand_at(int(step))
+                    source.set_step(int(step))
             for source, step in zip(self._sources, steps, strict=True):
                 if step == math.inf and any(each.goes_back for each in self._sources):
                     source.expect_any_step()

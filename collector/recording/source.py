@@ -39,7 +39,7 @@ class Source:
         """Take the next step, whichever it is, for one that comes anew: another optimizer of the run has gone back."""
         self.last_step = math.inf
 
-    def stand_at(self, step: int) -> None:
+    def set_step(self, step: int) -> None:
         """Take note of the step at which the optimizer stands since a state was loaded."""
         if self.was_replayed:
             self._counted = step
@@ -48,7 +48,7 @@ class Source:
         self.goes_back = step < self._reached
 
     @property
-    def stands_somewhere(self) -> bool:
+    def step_is_known(self) -> bool:
         """Whether it is known which step comes next."""
         return math.isfinite(self.last_step)
 

@@ -30,7 +30,7 @@ def train(root: Path, *, until: int, compact_first: bool, begun: memoryview | No
     from collector.log.schema import TRUST_RATIOS
     from tests.collector.emitter import Emitter
 
-    compact.TIERS, compact.ENOUGH = (0, 60, 240), 3
+    compact.TIERS, compact.MIN_PARTS = (0, 60, 240), 3
     folder = root / "r" / TRUST_RATIOS.folder
     if compact_first and folder.is_dir():
         compact.finish_merge(folder)
@@ -119,7 +119,7 @@ def test_kills_at_any_moment_leave_the_log_of_an_undisturbed_run(tmp_path, monke
 
     from collector.log import compact
 
-    for name in ("TIERS", "ENOUGH"):  # which `train` sets: for this test alone
+    for name in ("TIERS", "MIN_PARTS"):  # which `train` sets: for this test alone
         monkeypatch.setattr(compact, name, getattr(compact, name))
 
     done = subprocess.run(

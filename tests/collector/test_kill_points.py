@@ -201,7 +201,7 @@ def drive(root: Path, name: str, each: int) -> None:
 
     torch.set_num_threads(1)
     os.fsync = lambda descriptor: None  # nobody cuts the power
-    merging.TIERS, merging.ENOUGH = (0, 60, 240), 3
+    merging.TIERS, merging.MIN_PARTS = (0, 60, 240), 3
     before = root / "before"
     before.mkdir()
     if name != "new":

@@ -17,7 +17,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from collector import Collector, connect
-from collector.log.compact import ENOUGH, clear_replaced, finish_merge, merge_all, merge_small, merge_tail, read_part
+from collector.log.compact import MIN_PARTS, clear_replaced, finish_merge, merge_all, merge_small, merge_tail, read_part
 from collector.log.parts import in_order, list_files, list_parts, replaced_folder, write_part
 from collector.log.schema import METRICS, TRUST_RATIOS
 from collector.log.visible import all_visible
@@ -128,18 +128,18 @@ def test_names_of_parts_sort_by_first_step_and_no_part_is_overwritten(tmp_path):
 
 
 def test_small_parts_become_one(tmp_path):
-    for number in range(1, ENOUGH):
+    for number in range(1, MIN_PARTS):
         write_part(trust_ratios([number], ["a", "b"]), TRUST_RATIOS, tmp_path, number)
     merge_small(TRUST_RATIOS, tmp_path, ["a", "b"])
-    assert len(list_parts(tmp_path)) == ENOUGH - 1
-    write_part(trust_ratios([ENOUGH], ["a", "b"]), TRUST_RATIOS, tmp_path, ENOUGH)
+    assert len(list_parts(tmp_path)) == MIN_PARTS - 1
+    write_part(trust_ratios([MIN_PARTS], ["a", "b"]), TRUST_RATIOS, tmp_path, MIN_PARTS)
     merge_small(TRUST_RATIOS, tmp_path, ["b", "a"])
     (merged,) = tmp_path.iterdir()
-    assert len(list(replaced_folder(tmp_path).iterdir())) == ENOUGH
-    assert [(part.first, part.last) for part in list_parts(tmp_path)] == [(1, ENOUGH)]
+    assert len(list(replaced_folder(tmp_path).iterdir())) == MIN_PARTS
+    assert [(part.first, part.last) for part in list_parts(tmp_path)] == [(1, MIN_PARTS)]
     rows = pq.read_table(merged)
-    assert rows["layer"].to_pylist() == ["b"] * ENOUGH + ["a"] * ENOUGH
-    assert rows["step"].to_pylist() == list(range(1, ENOUGH + 1)) * 2
+    assert rows["layer"].to_pylist() == ["b"] * MIN_PARTS + ["a"] * MIN_PARTS
+    assert rows["step"].to_pylist() == list(range(1, MIN_PARTS + 1)) * 2
 
 
 def test_replaced_parts_are_kept_for_a_while(tmp_path):
@@ -170,14 +170,14 @@ def test_a_part_that_is_large_is_left_alone_when_a_run_ends(tmp_path, monkeypatc
 
 def test_a_row_is_merged_with_its_tier_alone(tmp_path, monkeypatch):
     """16 small parts become one of the next tier, and 16 of those one of the last, which stays."""
-    monkeypatch.setattr("collector.log.compact.TIERS", (0, ENOUGH, ENOUGH**2))
+    monkeypatch.setattr("collector.log.compact.TIERS", (0, MIN_PARTS, MIN_PARTS**2))
     folder = tmp_path / "trust_ratios"
     folder.mkdir()
-    for step in range(1, 2 * ENOUGH**2 + ENOUGH + 2):
+    for step in range(1, 2 * MIN_PARTS**2 + MIN_PARTS + 2):
         parts = list_parts(folder)
         write_part(trust_ratios([step], ["a"]), TRUST_RATIOS, folder, parts[-1].last + 1 if parts else 1)
         merge_small(TRUST_RATIOS, folder, ["a"])
-    assert [part.rows for part in list_parts(folder)] == [ENOUGH**2, ENOUGH**2, ENOUGH, 1]
+    assert [part.rows for part in list_parts(folder)] == [MIN_PARTS**2, MIN_PARTS**2, MIN_PARTS, 1]
     assert rows_in(folder) == [(number, "a") for number in range(1, step + 1)]
     written = sum(pq.read_metadata(path).num_rows for path in tmp_path.glob("*/*.parquet"))  # the replaced ones, too
     assert written <= 3 * step
@@ -214,7 +214,7 @@ def test_merging_changes_no_row_wherever_it_is_cut_short(sizes, enough, data):
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         folder = Path(name)
         patch.setattr("collector.log.compact.TIERS", (0, 60, 120))
-        patch.setattr("collector.log.compact.ENOUGH", enough)
+        patch.setattr("collector.log.compact.MIN_PARTS", enough)
         expected = []
         for step, size in enumerate(sizes, start=1):
             layers = [f"l{number}" for number in range(size)]

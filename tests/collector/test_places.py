@@ -114,7 +114,7 @@ def test_a_home_that_is_not_there_and_a_url_that_was_made_a_path_are_refused(hom
     assert list(Path().iterdir()) == []
 
 
-@pytest.mark.parametrize("code", sorted(atomic._NO_FOLDERS), ids=errno.errorcode.get)
+@pytest.mark.parametrize("code", sorted(atomic._FOLDER_SYNC_UNSUPPORTED), ids=errno.errorcode.get)
 def test_a_disk_that_syncs_no_folders_takes_a_run(tmp_path, monkeypatch, code):
     synced = []
 

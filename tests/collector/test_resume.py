@@ -44,7 +44,7 @@ def test_a_resumed_run_replaces_what_lies_after_its_checkpoint(new_training, tmp
 def test_a_part_may_be_called_as_one_that_was_merged_before_the_resume(emitter, tmp_path, monkeypatch):
     """A reader of a run that goes on looks for a part also where merges move parts, and must not find both."""
     monkeypatch.setattr(compact, "TIERS", (0, 4))
-    monkeypatch.setattr(compact, "ENOUGH", 2)
+    monkeypatch.setattr(compact, "MIN_PARTS", 2)
     collector = Collector(emitter, tmp_path, name="r")
     for steps in ((1, 2), (3,), (4,)):
         for step in steps:

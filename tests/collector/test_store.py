@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from collector import Collector, connect
-from collector.log.compact import ENOUGH
+from collector.log.compact import MIN_PARTS
 from collector.log.schema import METRICS, TRUST_RATIOS
 from collector.store import footers
 from collector.store.connect import fingerprint
@@ -346,15 +346,15 @@ def test_files_that_are_merged_stay_readable_also_from_two_roots(tmp_path):
     record(tmp_path / "x", "same", steps=1)
     emitter = Emitter(["a"])
     with Collector(emitter, tmp_path / "y", name="same", flush_seconds=3600) as collector:
-        for step in range(1, ENOUGH + 1):
+        for step in range(1, MIN_PARTS + 1):
             emitter.say(step)
             collector.flush()
         one, both = connect(tmp_path / "y"), connect([tmp_path / "x", tmp_path / "y"])
         collector._attempt.writer._merge()
         assert len(list((collector.folder / "trust_ratios").iterdir())) == 1
-        assert one.sql("SELECT run, step FROM trust_ratios").fetchall() == [("same", n + 1) for n in range(ENOUGH)]
+        assert one.sql("SELECT run, step FROM trust_ratios").fetchall() == [("same", n + 1) for n in range(MIN_PARTS)]
         query = "SELECT run, max(step) FROM trust_ratios GROUP BY run ORDER BY run"
-        assert both.sql(query).fetchall() == [("x/same", 1), ("y/same", ENOUGH)]
+        assert both.sql(query).fetchall() == [("x/same", 1), ("y/same", MIN_PARTS)]
     assert not (collector.folder / "replaced_trust_ratios").exists()
 
 

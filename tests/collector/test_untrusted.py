@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from collector import Collector, connect
-from collector.log.compact import ENOUGH
+from collector.log.compact import MIN_PARTS
 from collector.store import landlock
 from collector.store.sandbox import NICENESS, QueryError, Sandbox, cut_off
 from collector.store.sandbox_worker import ADDRESS_SPACE
@@ -351,19 +351,19 @@ def test_a_long_answer_is_cut_off_and_says_so(root):
 def test_parts_that_are_merged_meanwhile_stay_readable(tmp_path):
     emitter = Emitter(["a"])
     with Collector(emitter, tmp_path, name="a*[b]", flush_seconds=3600) as collector:
-        for step in range(1, ENOUGH + 1):
+        for step in range(1, MIN_PARTS + 1):
             emitter.say(step)
             collector.flush()
         with connect(tmp_path, untrusted=True) as log:
             query = "SELECT run, count(*) AS n FROM trust_ratios GROUP BY run"
-            assert log.execute(query).to_pylist() == [{"run": "a*[b]", "n": ENOUGH}]
+            assert log.execute(query).to_pylist() == [{"run": "a*[b]", "n": MIN_PARTS}]
             process = log._worker._process
             collector._attempt.writer._merge()
             assert len(list((collector.folder / "trust_ratios").iterdir())) == 1
-            assert log.execute(query).to_pylist() == [{"run": "a*[b]", "n": ENOUGH}]
+            assert log.execute(query).to_pylist() == [{"run": "a*[b]", "n": MIN_PARTS}]
             assert log._worker._process is process
             collector.close()  # which removes what was merged
-            assert log.execute(query).to_pylist() == [{"run": "a*[b]", "n": ENOUGH}]
+            assert log.execute(query).to_pylist() == [{"run": "a*[b]", "n": MIN_PARTS}]
             assert log._worker._process is not process
             shutil.rmtree(collector.folder)
             assert log.execute("SELECT 1 AS x").to_pylist() == [{"x": 1}]
