@@ -19,8 +19,8 @@ COMPRESSED = (".js", ".css")
 LARGE = 2**20
 """Bytes from which a script is compressed a second time; Plotly's has nearly five times as many."""
 
-LATER = 10.0
-"""Seconds after the first answer: in them the first visitor's page is drawn."""
+LATER = 30.0
+"""Seconds after the first answer: by then the first visitor's page is drawn, over a slow line, too."""
 
 AT_ONCE = 6
 BETTER = {"br": 10}
