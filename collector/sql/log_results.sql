@@ -1,25 +1,21 @@
 -- run_results of some runs, of which alone files are opened, or of all where `runs` is NULL.
 --   FROM log.results(['demo']);
 CREATE MACRO log.results(runs) AS TABLE
-WITH named AS (
+WITH named AS MATERIALIZED (
     SELECT
         run,
         name,
-        split,
-        quantity,
         max(epoch) AS epochs,
         last(value ORDER BY step, time) AS last, -- of several values at one step the one that was logged last
         max(value) FILTER (isfinite(value)) AS best,
         avg(value) FILTER (isfinite(value)) AS mean,
         max(step) FILTER (isfinite(value)) AS last_finite,
-        list(step) FILTER (split = 'train' AND quantity = 'loss' AND NOT isfinite(value)) AS broken,
-        list(value ORDER BY step, time) FILTER (
-            quantity = 'accuracy' AND split IN ('test', 'validation') AND isfinite(value)
-        ) AS curve,
+        -- What a name may be by its letters is enough here: its role is looked up below, so that rows are read once.
+        list(step) FILTER (name ILIKE '%loss%' AND NOT isfinite(value)) AS broken,
+        list(value ORDER BY step, time) FILTER ((name ILIKE '%acc%' OR name ILIKE '%top%') AND isfinite(value)) AS curve,
         count(*) AS "values"
     FROM log.rows_of('metrics', runs)
-    JOIN metric_roles((SELECT list(DISTINCT name) FROM log.rows_of('metrics', runs))) USING (name)
-    GROUP BY run, name, split, quantity
+    GROUP BY run, name
 ),
 ranked AS (
     SELECT
@@ -28,6 +24,7 @@ ranked AS (
         row_number() OVER (PARTITION BY run, split, quantity ORDER BY "values" DESC, name) = 1 AS leads,
         list_position(['test', 'validation', 'train'], split) AS rank
     FROM named
+    JOIN metric_roles((SELECT list(DISTINCT name) FROM named)) USING (name)
 )
 SELECT
     run,

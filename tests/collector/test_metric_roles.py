@@ -1,5 +1,6 @@
 """What a metric is by the names that common trainers give, and what that makes of a run's results."""
 
+import math
 from pathlib import Path
 
 import pandas as pd
@@ -96,6 +97,20 @@ def test_a_run_is_summed_up_by_what_it_logged(tmp_path: Path, logged: dict, accu
     (run,) = ask(tmp_path, "SELECT * FROM run_summaries")
     assert (run["last_accuracy"], run["accuracy_of"]) == accuracy
     assert (run["last_loss"], run["loss_of"]) == loss
+
+
+def test_the_results_find_an_accuracy_and_a_loss_by_every_name_that_has_the_role(tmp_path: Path):
+    named = {name: role for name, role in ROLES.items() if name}  # nothing is logged without one
+    for number, name in enumerate(named):
+        log(tmp_path, f"run-{number}", (1, {name: 0.25}), (2, {name: math.nan}), steps=2)
+    rows = {row["run"]: row for row in ask(tmp_path, "FROM run_results")}
+    for number, (name, (split, quantity, *_)) in enumerate(named.items()):
+        row = rows[f"run-{number}"]
+        is_accuracy, is_loss = quantity == "accuracy" and split != "train", quantity == "loss"
+        assert row["accuracy_name"] == (name if is_accuracy else None), name
+        assert list(row["accuracies"] if row["accuracies"] is not None else []) == ([0.25] if is_accuracy else []), name
+        assert row["loss_name"] == (name if is_loss else None), name
+        assert row["first_broken"] == (2 if is_loss and split == "train" else None), name
 
 
 def test_of_two_names_of_a_role_the_one_with_most_values_counts(tmp_path: Path):
