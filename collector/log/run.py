@@ -167,7 +167,8 @@ class Run:
 def read_run(folder: Path) -> dict[str, Any]:
     """The contents of a run.json. Raises ValueError, which says what is wrong with it, if it cannot be used."""
     try:
-        contents = json.loads(_text(folder / "run.json"), parse_constant=str, parse_float=_finite)
+        text = _text(folder / "run.json")
+        contents = json.loads(text, parse_constant=str, parse_float=_finite)
     except OSError as error:
         raise ValueError(f"it cannot be read ({error.strerror})") from error
     except UnusableFileError:
@@ -176,6 +177,8 @@ def read_run(folder: Path) -> dict[str, Any]:
         raise ValueError(f"it is no JSON ({error})") from error
     try:
         _check(contents)
+        if "\\ud" in text.lower():  # a lone surrogate is valid JSON, but no text
+            json.dumps(contents, ensure_ascii=False).encode()
     except (ValueError, TypeError) as error:
         raise ValueError(f"it is not a run.json of format {FORMAT}: {error}") from error
     return contents
@@ -262,7 +265,6 @@ def _check(contents: Any) -> None:
             good = False
         if not good:
             raise ValueError(f"its layer table has {layer!r}")
-    json.dumps(contents, ensure_ascii=False).encode()  # a lone surrogate is valid JSON, but no text
 
 
 def _now() -> str:

@@ -230,6 +230,7 @@ def test_a_file_with_rows_of_no_run_or_no_step_is_left_out_and_named(tmp_path, c
         "LAYERS without a field",
         "TIME",
         "TIME missing",
+        "half a pair",
     ],
 )
 def test_a_bad_run_json_is_named_and_the_rows_stay(tmp_path, contents):
@@ -241,6 +242,8 @@ def test_a_bad_run_json_is_named_and_the_rows_stay(tmp_path, contents):
         contents = json.dumps(good | {"layers": [{}]})
     if contents == "TIME missing":
         contents = json.dumps({key: value for key, value in good.items() if key != "started"})
+    if contents == "half a pair":
+        contents = json.dumps(good | {"config": {"note": "\ud83d"}})
     if contents == "TIME":
         contents = json.dumps(good | {"started": "yesterday"})
     (folder / "run.json").write_bytes(contents.encode(errors="surrogateescape"))
