@@ -5,9 +5,10 @@ import gzip
 import http.client
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from itertools import repeat
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -118,28 +119,35 @@ def test_scripts_that_many_ask_for_at_once_are_whole(log: Path):
         assert [file.name for file, bad in zip(files, browsers.map(differs, files), strict=True) if bad] == []
 
 
-def test_a_script_that_its_browser_left_is_not_kept_in_part():
-    sent = iter([b"const", b"const a = 1;"])
+def bodies(served: Iterator[bytes], length: int, encoding: bytes, wanted: Callable[[list[bytes]], bool]) -> list[bytes]:
+    """What is sent of a script, asked for again until it is `wanted`. served: what the app sends for it."""
 
     async def serve_script(scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [(b"content-type", b"text/javascript"), (b"content-length", b"12")]
+        headers = [(b"content-type", b"text/javascript"), (b"content-length", str(length).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": next(sent)})
+        await send({"type": "http.response.body", "body": next(served)})
 
-    async def answers() -> list[bytes]:
-        messages: list[Message] = []
+    async def ask_again() -> list[bytes]:
+        sent: list[bytes] = []
 
         async def send(message: Message) -> None:
-            messages.append(message)
+            if "body" in message:
+                sent.append(message["body"])
 
-        compressed = Compressed(serve_script)
-        scope = {"type": "http", "method": "GET", "path": "/a.js", "headers": [(b"accept-encoding", b"gzip")]}
-        for _ in range(3):
+        compressed = Compressed(serve_script, later=0.0)
+        scope = {"type": "http", "method": "GET", "path": "/a.js", "headers": [(b"accept-encoding", encoding)]}
+        while not wanted(sent):
             await compressed(scope, lambda: asyncio.sleep(0), send)
-        return [message["body"] for message in messages if "body" in message]
+            await asyncio.sleep(0.05)
+        return sent
 
     with ThreadPoolExecutor(1) as thread:  # of its own: Playwright, once it was used, has a loop running in this one
-        cut, *whole = thread.submit(asyncio.run, answers()).result()
+        return thread.submit(asyncio.run, ask_again()).result()
+
+
+def test_a_script_that_its_browser_left_is_not_kept_in_part():
+    served = iter([b"const", b"const a = 1;"])
+    cut, *whole = bodies(served, 12, b"gzip", lambda sent: len(sent) == 3)
     assert cut == b"const"
     assert [gzip.decompress(each) for each in whole] == [b"const a = 1;"] * 2
 
@@ -147,29 +155,7 @@ def test_a_script_that_its_browser_left_is_not_kept_in_part():
 def test_a_large_script_is_sent_smaller_once_there_was_time():
     drawn = random.Random(0)
     script = b"".join(b"const v%d = %d;" % (drawn.randrange(10**6), drawn.randrange(10**6)) for _ in range(2**16))
-
-    async def serve_script(scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [(b"content-type", b"text/javascript"), (b"content-length", str(len(script)).encode())]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": script})
-
-    async def answers() -> list[bytes]:
-        """What is sent until it is another."""
-        bodies: list[bytes] = []
-
-        async def send(message: Message) -> None:
-            if "body" in message:
-                bodies.append(message["body"])
-
-        compressed = Compressed(serve_script, later=0.0)
-        scope = {"type": "http", "method": "GET", "path": "/a.js", "headers": [(b"accept-encoding", b"br")]}
-        while bodies[-1:] == bodies[:1] and len(bodies) < 2400:
-            await compressed(scope, lambda: asyncio.sleep(0), send)
-            await asyncio.sleep(0.05)
-        return bodies
-
-    with ThreadPoolExecutor(1) as thread:
-        first, *_, last = thread.submit(asyncio.run, answers()).result()
+    first, *_, last = bodies(repeat(script), len(script), b"br", lambda sent: len(set(sent)) == 2 or len(sent) == 2400)
     assert len(last) < len(first)
     assert [pa.Codec("brotli").decompress(each, len(script), asbytes=True) for each in (first, last)] == [script] * 2
 
