@@ -2,9 +2,9 @@
 -- 'nan', 'inf' or 'zero norm', and `quantity` says of what (a ratio is 'inf' where the norms are too far apart for a
 -- float); or 'jump', where the ratio was tenfold, or a tenth, from one step to the next: `before` and `after` the first
 -- such step, and `last_after` the last. Steps are recorded ones, and ratios those of adapted layers: no other ratio is
--- looked at. Per layer, the first 20 of each kind are listed, from the first 1024 recorded steps with abnormal norms or
--- tenfold ratio changes; a row 'more' says from where to where there are, or may be, others, and in how many steps at
--- most.
+-- looked at. Per layer, the first 20 of each kind are listed, from the first 1024 recorded steps with abnormal norms and
+-- the first 1024 with tenfold ratio changes; a row 'more' says from where to where there are, or may be, others, and in
+-- how many steps at most.
 --   SELECT layer, kind, step, quantity, before, after FROM events('demo', 1, 1000) ORDER BY step, layer;
 CREATE MACRO events(run, first_step, last_step) AS TABLE
 WITH places AS MATERIALIZED (
