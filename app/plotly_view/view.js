@@ -301,16 +301,17 @@ function listen(view, Plotly) {
   });
   let width = view.chart.clientWidth;
   view.sizes = new ResizeObserver(() => {
-    if (!view.chart.isConnected || view.chart.clientWidth === width || !view.chart.clientWidth) return;
-    width = view.chart.clientWidth;
-    Plotly.Plots.resize(view.chart).then(() => reportWidth(view));
+    if (!view.chart.isConnected || !view.chart.clientWidth) return;
+    if (view.chart.clientWidth !== width) {
+      width = view.chart.clientWidth;
+      Plotly.Plots.resize(view.chart).then(() => reportWidth(view));
+    }
     align(view);
   });
   view.sizes.observe(view.chart);
   // What stands above the chart may take its height after the chart was drawn.
-  view.page = new ResizeObserver(() => view.chart.isConnected && align(view));
   const page = view.chart.closest("[data-testid=stMainBlockContainer]");
-  if (page) view.page.observe(page);
+  if (page) view.sizes.observe(page);
 }
 
 export default function (component) {
@@ -347,7 +348,6 @@ export default function (component) {
   return () => {
     view.gone = true;
     view.sizes?.disconnect();
-    view.page?.disconnect();
     if (view.listening) window.Plotly.purge(view.chart);
     views.delete(parentElement);
   };
