@@ -162,7 +162,7 @@ class Collector:
 
     @property
     def step(self) -> int:
-        """The last step that was taken, recorded or not; 0 before the first."""
+        """The last step that was taken, recorded or not; before the first, where the optimizer stands, as its state says."""
         return self._attempt.step
 
     @property

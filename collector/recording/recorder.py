@@ -51,7 +51,7 @@ class Recorder:
         self._lock = threading.Lock()
         self._backlog = Backlog(self._lock, memory_limit, waits=waits)
         self._selection = selection
-        resumed = resumed_after is not None
+        self._resumed = resumed = resumed_after is not None
         self._sources = [Source(number, each, names, resumed=resumed) for number, each in enumerate(optimizers)]
         self._metrics = MetricLog(self._backlog.append, lambda: self.step, self._lose, self._make_room, resumed=resumed)
         self._leader: Source | None = None  # the first that goes back, and says where attempts begin
@@ -65,9 +65,14 @@ class Recorder:
 
     @property
     def step(self) -> int:
-        """The last step of the optimizer that is furthest; where none is known, the last that the log holds."""
-        steps = [int(source.last_step) for source in self._sources if source.step_is_known]
-        return max(steps, default=self._resumed_after)
+        """The last step of the optimizer that is furthest; where none is known, the last that the log holds.
+
+        In a new run one that was trained before, and rests, counts only until another takes a step: it has no row.
+        """
+        known = [source for source in self._sources if source.step_is_known]
+        if not self._resumed:
+            known = [source for source in known if source.record is not None] or known
+        return max((int(source.last_step) for source in known), default=self._resumed_after)
 
     def stand(self, steps: Sequence[float | None]) -> None:
         """Take note of where the optimizers stand since a state was loaded.

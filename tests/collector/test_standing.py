@@ -384,6 +384,24 @@ def test_what_is_logged_before_the_first_step_of_a_new_run_stands_where_its_opti
     assert steps_of(tmp_path / "new", "0") == losses(tmp_path / "new") == [6, 7]
 
 
+@pytest.mark.parametrize("first", [torch.optim.AdamW, LAMBC, overlaid], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("second", [torch.optim.AdamW, LAMBC, overlaid], ids=lambda kind: kind.__name__)
+def test_metrics_of_a_new_run_stand_at_the_steps_that_are_taken_in_it(tmp_path, first, second):
+    """The first optimizer was trained for longer, and rests: a head that is trained once its backbone was."""
+    loop = Loop(first, second)
+    with Collector(loop.optimizers, tmp_path / "backbone", name="r") as collector:
+        loop.train(collector, 1, 2)
+        kept, loop.optimizers = loop.optimizers, loop.optimizers[:1]
+        loop.rests = lambda step: False
+        loop.train(collector, 3, 9)
+        loop.optimizers, loop.rests = kept, lambda step: True
+    with Collector(loop.optimizers, tmp_path / "head", name="r") as collector:
+        loop.train(collector, 3, 6)
+        assert collector.step == 6
+    assert steps_of(tmp_path / "head", "0") == []
+    assert steps_of(tmp_path / "head", "2") == losses(tmp_path / "head") == [3, 4, 5, 6]
+
+
 @pytest.mark.parametrize("known", [False, True], ids=["without moments", "in another order"])
 def test_an_optimizer_that_keeps_no_count_goes_on_after_the_logs_last_step_where_nothing_else_is_known(tmp_path, known):
     """A run of an earlier version has no moments; of optimizers in another order each is known by its first layer."""
