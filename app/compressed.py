@@ -46,7 +46,8 @@ class Compressed:
             start, body = await self._answer(scope, receive)
             if _is_whole_script(start, body):
                 self._compress_again(key, start, body)
-                start, body = self._kept[key] = await asyncio.to_thread(_compressed, start, body, codec, AT_ONCE)
+                made = await asyncio.to_thread(_compressed, start, body, codec, AT_ONCE)
+                start, body = self._kept.setdefault(key, made)
         else:
             start, body = self._kept[key]
         await send(start)
