@@ -162,7 +162,7 @@ class Collector:
 
     @property
     def step(self) -> int:
-        """The last step that was taken, recorded or not; before the first, where the optimizer stands, as its state says."""
+        """The last step that was taken, recorded or not; before the first, that of the optimizer's state."""
         return self._attempt.step
 
     @property
