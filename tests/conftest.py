@@ -12,8 +12,10 @@ from tests.ranks import Ranks
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported, by whatever test
 
-# A shell that starts the tests in the background has them, and every process that they start, ignore Ctrl-C.
+# A shell that starts the tests in the background has them, and every process that they start, ignore Ctrl-C; nohup has
+# them ignore the end of a terminal.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
