@@ -63,7 +63,8 @@ root = sys.argv[1]
 WINDOWS = (
     TAKE_AWAY
     + """
-import contextlib, io, pathlib, subprocess, threading, torch, typer, rich.console
+import contextlib, io, pathlib, subprocess, sysconfig, threading, typer, rich.console
+sysconfig.get_config_vars()
 take_away("win32", "sched_", "O_NONBLOCK", "O_CLOEXEC", "O_PATH", "fork", "register_at_fork", "nice", "setpriority",
           "getuid", "geteuid", "killpg", "SIGHUP", "SIGKILL", "pthread_sigmask", "setsid", "statvfs",
           modules=("fcntl", "resource", "pwd", "grp", "termios"))
@@ -126,7 +127,7 @@ pathlib.Path(root, "file").write_text("nothing is forbidden")
 
 def test_on_windows_the_optimizers_work():
     done = run(
-        WINDOWS,
+        f"import torch\n{WINDOWS}",
         """
 from lambc import LAMB, LAMBC, LARS, bounds, parameter_groups
 for kind in (LAMB, LAMBC, LARS):
