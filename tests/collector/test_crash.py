@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from collector import Collector, connect
+from tests.preloaded import run_preloaded
 
 # Trains without end, and says after each flush which step is on the disk.
 TRAIN = """
@@ -65,7 +66,7 @@ emitter.say(1)
 
 def run_python(code: str, root: Path) -> tuple[int, str]:
     """Return code and stderr of a process that records a step and then does what `code` says."""
-    done = subprocess.run([sys.executable, "-c", EMITTER + code, root], stderr=subprocess.PIPE, text=True, timeout=600)
+    done = run_preloaded(EMITTER + code, root)
     return done.returncode, done.stderr
 
 

@@ -4,12 +4,12 @@ import errno
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from collector import Collector
+from tests.preloaded import run_preloaded
 
 EMITTER = """
 import os, sys, time
@@ -20,7 +20,7 @@ emitter = Emitter(["a"])
 
 
 def run_python(code: str, root: Path) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-c", EMITTER + code, root], capture_output=True, text=True, timeout=600)
+    return run_preloaded(EMITTER + code, root)
 
 
 def test_a_second_process_is_told_that_the_run_is_being_written(emitter, tmp_path, steps_of):

@@ -4,8 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 import warnings
@@ -25,6 +23,7 @@ from collector.store.connect import fingerprint
 from lambc.cli import app
 from tests.collector import s3_server
 from tests.collector.s3_server import S3Server
+from tests.preloaded import run_preloaded
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +189,7 @@ emitter.say(1); c.flush()
 emitter.say(2); c._attempt.writer._save()
 os.kill(os.getpid(), 9)
 """
-    assert subprocess.run([sys.executable, "-c", code, URL], timeout=600).returncode == -signal.SIGKILL
+    assert run_preloaded(code, URL).returncode == -signal.SIGKILL
     assert steps(URL) == [1]
     emitter = new_emitter(["a"])
     with Collector(emitter, URL, name="r", resume=True):
@@ -390,7 +389,7 @@ c = Collector(emitter, sys.argv[1], name="r", flush_seconds=3600)
 emitter.say(1)
 {ending}
 """
-    done = subprocess.run([sys.executable, "-c", code, URL], capture_output=True, text=True, timeout=600)
+    done = run_preloaded(code, URL)
     assert (done.returncode, done.stderr) == (0, "")
     assert run_json(server)["status"] == "interrupted"
     assert steps(URL) == [1]

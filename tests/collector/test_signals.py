@@ -2,12 +2,12 @@
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import duckdb
 import pytest
+
+from tests.preloaded import run_preloaded
 
 BEGIN = """
 import itertools, multiprocessing, os, signal, sys, threading, time
@@ -34,7 +34,7 @@ def poke(times, pause=0.002):
 
 def process(root: Path, code: str, returncode: int = 0, begin: str = BEGIN) -> str:
     """Run `code` in a process of its own; returns what it printed."""
-    done = subprocess.run([sys.executable, "-c", begin + code, str(root)], capture_output=True, text=True, timeout=600)
+    done = run_preloaded(begin + code, root)
     assert done.returncode == returncode, done.stdout + done.stderr
     return done.stdout
 
