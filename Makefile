@@ -17,7 +17,7 @@ demo: .venv/installed-all
 # In an order drawn anew each time, whose seed is printed (`-p no:randomly` for the files' own).
 # One thread a process: two processes that each wait for two threads slow each other down many times over.
 test: .venv/installed-dev .venv-s3/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -rs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -rs
 
 # Small mistakes in what matters most, each of which a test is to notice; bench/results/mutants.md is the last answer.
 mutants: .venv/installed-dev

@@ -1,8 +1,6 @@
 """A small log for the tests of the dashboard: real runs of a real network, told apart by what became of them."""
 
 import json
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from torch import nn
 
 from collector import Collector
 from lambc import LAMB, LAMBC
+from tests.preloaded import run_preloaded
 
 HOSTILE = 'a <script>alert(1)</script> "run" $x$ :red[no] *b* 🙂 שלום'.replace("/", "∕")
 """A run's name is a folder's, so its slash is not one."""
@@ -101,7 +100,7 @@ def build(root: Path) -> Path:
     training = Training(root, HOSTILE, 1.0, hostile_layer=True)
     training.steps(20)
     training.collector.close()
-    subprocess.run([sys.executable, "-c", KILLED, str(root)], check=False, cwd=Path(__file__).parent.parent)
+    run_preloaded(KILLED, root)
     silence(root / "killed", timedelta(minutes=4))
     return root
 

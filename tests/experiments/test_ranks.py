@@ -13,6 +13,7 @@ from collector import connect
 from lambc.experiments import train as training
 from lambc.experiments.ranks import SharedBatchNorm2d, join, share_batch_norms
 from lambc.experiments.settings import Settings
+from tests.experiments import killed_job
 
 RUN = Settings(batch_size=26, epochs=2, lr=1e-3, device="cpu")
 """70 digits: batches of 26, 26 and 18, none of which divides evenly among four."""
@@ -157,10 +158,10 @@ def torchrun(*arguments):
 
 
 @pytest.mark.slow
-def test_a_job_that_was_killed_and_goes_on_ends_as_an_undisturbed_one(tmp_path):
-    for runs, step in ((tmp_path / "whole", 0), (tmp_path / "cut", 5)):  # in the second epoch
-        done = torchrun("tests.experiments.killed_job", runs, step)
-        assert done.returncode == 0, done.stderr
+def test_a_job_that_was_killed_and_goes_on_ends_as_an_undisturbed_one(two, tmp_path):
+    done = torchrun("tests.experiments.killed_job", tmp_path / "cut", 5)  # in the second epoch
+    assert done.returncode == 0, done.stderr
+    two.run(killed_job.main, tmp_path / "whole", 0)
     whole, cut = (connect(tmp_path / runs) for runs in ("whole", "cut"))
     assert cut.sql("SELECT count(*) FROM attempts").fetchall() == [(2,)]
     for question in (
@@ -174,20 +175,8 @@ def test_a_job_that_was_killed_and_goes_on_ends_as_an_undisturbed_one(tmp_path):
 
 @pytest.mark.slow
 def test_the_command_trains_in_two_processes_and_speaks_once(tmp_path):
-    command = (
-        "lambc",
-        "train",
-        "--epochs",
-        1,
-        "--batch-size",
-        600,
-        "--device",
-        "cpu",
-        "--runs",
-        tmp_path,
-        "--name",
-        "r",
-    )
+    settings = ("--images", 60, "--epochs", 1, "--batch-size", 30, "--device", "cpu")
+    command = ("lambc", "train", *settings, "--runs", tmp_path, "--name", "r")
     done = torchrun(*command)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("The log is in") == 1
