@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -21,6 +22,15 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the browser's files: they take longest, and a worker should not be alone with one at the end."""
     items.sort(key=lambda item: "browser" not in item.keywords)
+
+
+@pytest.fixture(autouse=True)
+def forget_open_runs() -> Iterator[None]:
+    """Forget the collectors that a test could not close: while one is open SIGTERM is the collector's."""
+    yield
+    if open_runs := sys.modules.get("collector.recording.open_runs"):
+        for collector in open_runs.all_open():
+            open_runs.remove(collector)
 
 
 @pytest.fixture(scope="session")
