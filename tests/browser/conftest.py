@@ -35,9 +35,12 @@ def address(log: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    """One for all tests: the scripts of the pages are fetched and compiled once."""
-    with browser.new_context(viewport={"width": 1280, "height": 1000}) as context:
+def context(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
+    """One for all tests, with a profile: without one Chromium keeps no compiled scripts from page to page."""
+    profile, size = tmp_path_factory.mktemp("profile"), {"width": 1280, "height": 1000}
+    with browser.browser_type.launch_persistent_context(
+        profile, executable_path=CHROMIUM, args=ARGUMENTS, viewport=size
+    ) as context:
         context.set_default_timeout(120_000)
         yield context
 
