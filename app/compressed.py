@@ -2,10 +2,17 @@
 long; and what is compressed anew for each visitor takes the server half a second.
 
 The largest are compressed a second time, to a tenth less, which takes seconds: once the first visitor has been served.
+That is kept in ~/.cache/lambc/scripts, for the servers that are started later.
 """
 
 import asyncio
+import hashlib
+import os
+import tempfile
 import threading
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
 
 import pyarrow as pa
 from starlette.datastructures import Headers, MutableHeaders
@@ -30,8 +37,9 @@ BETTER = {"br": 10}
 class Compressed:
     """Middleware: compresses each script and style once, and keeps it: none changes while the server runs."""
 
-    def __init__(self, app: ASGIApp, later: float = LATER) -> None:
-        self._app, self._later = app, later
+    def __init__(self, app: ASGIApp, later: float = LATER, folder: Path | None = None) -> None:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        self._app, self._later, self._folder = app, later, folder or home / "lambc" / "scripts"
         self._kept: dict[tuple[str, str], tuple[Message, bytes]] = {}
         self._made_better: set[tuple[str, str]] = set()
 
@@ -45,26 +53,31 @@ class Compressed:
         if key not in self._kept:
             start, body = await self._answer(scope, receive)
             if _is_whole_script(start, body):
-                self._compress_again(key, start, body)
-                made = await asyncio.to_thread(_compressed, start, body, codec, AT_ONCE)
-                start, body = self._kept.setdefault(key, made)
+                start, body = self._kept.setdefault(key, await asyncio.to_thread(self._compress, key, start, body))
         else:
             start, body = self._kept[key]
         await send(start)
         await send({"type": "http.response.body", "body": body})
 
-    def _compress_again(self, key: tuple[str, str], start: Message, body: bytes) -> None:
+    def _compress(self, key: tuple[str, str], start: Message, body: bytes) -> tuple[Message, bytes]:
         _, codec = key
-        if codec not in BETTER or len(body) < LARGE or key in self._made_better:
-            return
-        self._made_better.add(key)
+        if codec in BETTER and len(body) >= LARGE:
+            file = self._folder / f"{hashlib.sha256(body).hexdigest()[:16]}.{codec}"
+            if smaller := _read(file, body, codec):
+                return _answer_of(start, smaller, codec)
+            if key not in self._made_better:
+                self._made_better.add(key)
+                timer = threading.Timer(self._later, partial(self._compress_again, key, start, body, file))
+                timer.daemon = True  # the server's end waits for none
+                timer.start()
+        return _answer_of(start, _compressed(body, codec, AT_ONCE), codec)
 
-        def compress() -> None:
-            self._kept[key] = _compressed(start, body, codec, BETTER[codec])
-
-        timer = threading.Timer(self._later, compress)
-        timer.daemon = True  # the server's end waits for none
-        timer.start()
+    def _compress_again(self, key: tuple[str, str], start: Message, body: bytes, file: Path) -> None:
+        _, codec = key
+        smaller = _compressed(body, codec, BETTER[codec])
+        self._kept[key] = _answer_of(start, smaller, codec)
+        with suppress(OSError):  # a home that is full, or may not be written
+            _write(file, smaller)
 
     async def _answer(self, scope: Scope, receive: Receive) -> tuple[Message, bytes]:
         messages: list[Message] = []
@@ -93,9 +106,29 @@ def _is_whole_script(start: Message, body: bytes) -> bool:
     return start["status"] == 200 and kind and headers.get("content-length") == str(len(body))
 
 
-def _compressed(start: Message, body: bytes, codec: str, level: int) -> tuple[Message, bytes]:
+def _compressed(body: bytes, codec: str, level: int) -> bytes:
     # One of its own: pyarrow's gzip serves no two threads at once.
-    smaller = pa.Codec(CODECS[codec], compression_level=level).compress(body, asbytes=True)
+    return bytes(pa.Codec(CODECS[codec], compression_level=level).compress(body, asbytes=True))
+
+
+def _read(file: Path, body: bytes, codec: str) -> bytes:
+    """What an earlier server kept of a script; nothing where that is not the script."""
+    with suppress(OSError):
+        smaller = file.read_bytes()
+        if pa.Codec(CODECS[codec]).decompress(smaller, len(body), asbytes=True) == body:
+            return smaller
+    return b""
+
+
+def _write(file: Path, smaller: bytes) -> None:
+    """Write a file that other servers may read, or write, meanwhile."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+        (made := Path(folder) / file.name).write_bytes(smaller)
+        made.replace(file)
+
+
+def _answer_of(start: Message, smaller: bytes, codec: str) -> tuple[Message, bytes]:
     headers = MutableHeaders(raw=list(start["headers"]))
     headers["content-encoding"], headers["content-length"] = codec, str(len(smaller))
     headers.add_vary_header("Accept-Encoding")

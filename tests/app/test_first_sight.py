@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import hashlib
 import http.client
 import random
 import re
@@ -21,7 +22,7 @@ from starlette.types import Message, Receive, Scope, Send
 from app.compressed import Compressed
 from app.first_sight import sentence
 from app.plotly_view import PLOTLY_FILE
-from tests.browser.dashboard import serve
+from tests.browser.dashboard import serve, wait_until
 from tests.dashboard_log import HOSTILE
 
 STATIC = Path(streamlit.__file__).parent / "static"
@@ -119,8 +120,13 @@ def test_scripts_that_many_ask_for_at_once_are_whole(log: Path):
         assert [file.name for file, bad in zip(files, browsers.map(differs, files), strict=True) if bad] == []
 
 
-def bodies(served: Iterator[bytes], length: int, encoding: bytes, wanted: Callable[[list[bytes]], bool]) -> list[bytes]:
-    """What is sent of a script, asked for again until it is `wanted`. served: what the app sends for it."""
+def bodies(
+    served: Iterator[bytes], length: int, encoding: bytes, folder: Path, wanted: Callable[[list[bytes]], bool]
+) -> list[bytes]:
+    """What is sent of a script, asked for again until it is `wanted`.
+
+    served: what the app sends for it. folder: where the server keeps what it has compressed.
+    """
 
     async def serve_script(scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(b"content-type", b"text/javascript"), (b"content-length", str(length).encode())]
@@ -134,7 +140,7 @@ def bodies(served: Iterator[bytes], length: int, encoding: bytes, wanted: Callab
             if "body" in message:
                 sent.append(message["body"])
 
-        compressed = Compressed(serve_script, later=0.0)
+        compressed = Compressed(serve_script, later=0.0, folder=folder)
         scope = {"type": "http", "method": "GET", "path": "/a.js", "headers": [(b"accept-encoding", encoding)]}
         while not wanted(sent):
             await compressed(scope, lambda: asyncio.sleep(0), send)
@@ -145,19 +151,56 @@ def bodies(served: Iterator[bytes], length: int, encoding: bytes, wanted: Callab
         return thread.submit(asyncio.run, ask_again()).result()
 
 
-def test_a_script_that_its_browser_left_is_not_kept_in_part():
+def test_a_script_that_its_browser_left_is_not_kept_in_part(tmp_path: Path):
     served = iter([b"const", b"const a = 1;"])
-    cut, *whole = bodies(served, 12, b"gzip", lambda sent: len(sent) == 3)
+    cut, *whole = bodies(served, 12, b"gzip", tmp_path, lambda sent: len(sent) == 3)
     assert cut == b"const"
     assert [gzip.decompress(each) for each in whole] == [b"const a = 1;"] * 2
 
 
-def test_a_large_script_is_sent_smaller_once_there_was_time():
+@pytest.fixture(scope="module")
+def large() -> bytes:
     drawn = random.Random(0)
-    script = b"".join(b"const v%d = %d;" % (drawn.randrange(10**6), drawn.randrange(10**6)) for _ in range(2**16))
-    first, *_, last = bodies(repeat(script), len(script), b"br", lambda sent: len(set(sent)) == 2 or len(sent) == 2400)
+    return b"".join(b"const v%d = %d;" % (drawn.randrange(10**6), drawn.randrange(10**6)) for _ in range(2**16))
+
+
+def packed(body: bytes) -> bytes:
+    return pa.Codec("brotli").compress(body, asbytes=True)
+
+
+def unpacked(body: bytes, length: int) -> bytes:
+    return pa.Codec("brotli").decompress(body, length, asbytes=True)
+
+
+def is_smaller(sent: list[bytes]) -> bool:
+    """Whether another answer than the first has been sent, or two minutes are over."""
+    return len(set(sent)) == 2 or len(sent) == 2400
+
+
+def test_a_large_script_is_sent_smaller_once_there_was_time(large: bytes, tmp_path: Path):
+    first, *_, last = bodies(repeat(large), len(large), b"br", tmp_path, is_smaller)
     assert len(last) < len(first)
-    assert [pa.Codec("brotli").decompress(each, len(script), asbytes=True) for each in (first, last)] == [script] * 2
+    assert [unpacked(each, len(large)) for each in (first, last)] == [large] * 2
+
+
+def test_a_later_server_sends_a_large_script_smaller_from_the_first_visitor_on(large: bytes, tmp_path: Path):
+    *_, smaller = bodies(repeat(large), len(large), b"br", tmp_path, is_smaller)
+    wait_until(lambda: bool(list(tmp_path.glob("*.br"))))  # it is sent before it is on the disk
+    assert bodies(repeat(large), len(large), b"br", tmp_path, lambda sent: len(sent) == 1) == [smaller]
+
+
+@pytest.mark.parametrize("kept", [b"", b"const", packed(b"another script"), packed(b" " * 2**21), None])
+def test_a_kept_file_that_is_not_the_script_is_not_sent(large: bytes, tmp_path: Path, kept: bytes | None):
+    name = hashlib.sha256(large).hexdigest()[:16]
+    (tmp_path / f"{name}.br").write_bytes(packed(large)[:-9] if kept is None else kept)
+    (sent,) = bodies(repeat(large), len(large), b"br", tmp_path, lambda sent: len(sent) == 1)
+    assert unpacked(sent, len(large)) == large
+
+
+def test_a_home_that_cannot_be_written_is_no_hindrance(large: bytes, tmp_path: Path):
+    (tmp_path / "file").touch()
+    first, *_, last = bodies(repeat(large), len(large), b"br", tmp_path / "file" / "scripts", is_smaller)
+    assert len(last) < len(first)
 
 
 def test_a_script_that_is_not_there_is_answered_as_streamlit_does(address: str):
