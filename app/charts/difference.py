@@ -11,7 +11,8 @@ from app.charts.bands import Stack
 from app.charts.cells import steps_said
 from app.charts.heatmap import RIGHT
 from app.charts.rounding import coarse, rounded
-from app.charts.text import escape, ratio_text, ratio_ticks, shorten
+from app.charts.run_names import told_apart
+from app.charts.text import escape, ratio_text, ratio_ticks
 from app.charts.theme import LIGHT, Theme
 
 LEAST, MOST, MOST_ZOOMED = 0.301_1, 2.0, 4.0
@@ -87,7 +88,8 @@ def difference_map(
 
 
 def _cells(cells: pd.DataFrame, stack: Stack, quantity: Quantity, names: tuple[str, str]) -> list[go.Heatmap]:
-    one, other = (escape(shorten(name, 36)) for name in names)
+    short = told_apart(names, 36)
+    one, other = (escape(short[name]) for name in names)
     number = f".{DIGITS[0]}~g" if quantity.ratio else ".1%"
     apart = cells["apart"].astype(float)
     told = 10**apart if quantity.ratio else 100 * apart

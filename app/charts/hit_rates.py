@@ -6,7 +6,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from app.charts.cells import layer_axis
-from app.charts.text import escape, label_margin, shorten
+from app.charts.run_names import told_apart
+from app.charts.text import escape, label_margin
 from app.charts.theme import LIGHT, Line, Theme
 
 MOST_PANELS = 8
@@ -27,6 +28,7 @@ def hit_rates_by_layer(
     left = -1.0 if pd.notna(lowest) and lowest > 0 else 0.0
     gap = 0.05 if len(rates) < 6 else 0.01
     share = (1 + gap) / max(1, len(rates))
+    short = told_apart(rates, max(14, 84 // len(rates)))
     for place, (run, frame) in enumerate(rates.items()):
         axis = "" if place == 0 else str(place + 1)
         start = place * share
@@ -58,7 +60,7 @@ def hit_rates_by_layer(
                 font={"color": theme.faint},
             )
         figure.add_annotation(
-            text=f"<b>{escape(shorten(run, max(14, 84 // len(rates))))}</b>",
+            text=f"<b>{escape(short[run])}</b>",
             x=start,
             xref="paper",
             xanchor="left",
@@ -98,6 +100,7 @@ def hit_rates_over_time(rates: dict[str, pd.DataFrame], *, lines: dict[str, Line
     rates: by run: step, upper_rate, lower_rate.
     """
     figure = go.Figure(layout={"template": theme.template, "height": 300})
+    short = told_apart(rates, 40)
     for run, frame in rates.items():
         for column, bound in (("upper_rate", "upper"), ("lower_rate", "lower")):
             if bound == "lower" and not (frame["lower_rate"] > 0).any():
@@ -106,7 +109,7 @@ def hit_rates_over_time(rates: dict[str, pd.DataFrame], *, lines: dict[str, Line
                 go.Scatter(
                     x=frame["step"],
                     y=frame[column],
-                    name=escape(shorten(run, 40)) + (" (lower)" if bound == "lower" else ""),
+                    name=escape(short[run]) + (" (lower)" if bound == "lower" else ""),
                     mode="lines" if len(frame) > 1 else "markers",
                     line={
                         "color": lines[run].colour(theme),

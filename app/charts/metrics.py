@@ -10,7 +10,8 @@ from app.charts.mean_band import mean_band
 from app.charts.metric import Metric, in_order, is_share
 from app.charts.metric import axis as axis_of
 from app.charts.panels import Panel, lay_out
-from app.charts.text import escape, shorten
+from app.charts.run_names import told_apart
+from app.charts.text import escape
 from app.charts.theme import LIGHT, Line, Theme
 
 HITS = Metric("\0clip hits", quantity="clip hits", scale="share")
@@ -57,8 +58,9 @@ def metric_curves(
     there = [metric for (_, metric), curve in curves.items() if len(curve)] + [mean.metric for mean in means]
     first, others = _ordered(list(dict.fromkeys(there)))
     metrics = [*first, *others]
-    names = [shorten(run, 44) for run in dict.fromkeys(run for run, _ in curves) if run not in faint]
-    names += [_label(mean) for mean in {mean.setting: mean for mean in means}.values()]
+    runs = told_apart([run for run, _ in curves if run not in faint], 44)
+    short = told_apart([mean.setting for mean in means], 40)
+    settings = {mean.setting: f"{short[mean.setting]}, mean of {mean.seeds}" for mean in means}
     figure = go.Figure(layout={"template": theme.template, "hovermode": "x unified"})
     scale, axis = _unit(curves, means, by)
     places = lay_out(
@@ -67,7 +69,7 @@ def metric_curves(
         columns=2,
         row=244,
         axis=axis,
-        entries=names,
+        entries=[*runs.values(), *settings.values()],
         headings=_headings(first, others),
         own={place: OWN_AXIS for place, metric in enumerate(metrics) if metric.own_steps and by == "step"},
     )
@@ -86,10 +88,12 @@ def metric_curves(
     for (run, metric), curve in curves.items():
         if len(curve):
             drawn = curve.assign(x=curve[COLUMNS[by]] * scale)
-            trace = _curve(run, metric, drawn, lines[run], theme, faint=run in faint, share=metric in shares)
+            name = runs.get(run, run)
+            trace = _curve(name, metric, drawn, lines[run], theme, faint=run in faint, share=metric in shares)
             _add(figure, trace, panels[metric], run, named)
     for mean in means:
-        for trace in _mean(mean, scale, lines[mean.setting], theme, share=mean.metric in shares):
+        name = settings[mean.setting]
+        for trace in _mean(name, mean, scale, lines[mean.setting], theme, share=mean.metric in shares):
             _add(figure, trace, panels[mean.metric], f"mean {mean.setting}", named)
     return figure
 
@@ -139,13 +143,13 @@ def _unit(curves: Curves, means: tuple[Mean, ...], by: str) -> tuple[float, str]
 
 
 def _curve(
-    run: str, metric: Metric, curve: pd.DataFrame, line: Line, theme: Theme, *, faint: bool, share: bool
+    name: str, metric: Metric, curve: pd.DataFrame, line: Line, theme: Theme, *, faint: bool, share: bool
 ) -> go.Scatter:
     dense = len(curve) > 60
     return go.Scatter(
         x=curve["x"],
         y=curve["value"],
-        name=escape(shorten(run, 44)),
+        name=escape(name),
         mode="lines" if len(curve) > 1 else "markers",
         line={"color": line.colour(theme), "dash": line.dash, "width": 1 if faint else 1.2 if dense else 2},
         opacity=0.25 if faint else 0.8 if dense and metric != HITS else 1,
@@ -155,10 +159,10 @@ def _curve(
     )
 
 
-def _mean(mean: Mean, scale: float, line: Line, theme: Theme, *, share: bool) -> list[go.Scatter]:
+def _mean(name: str, mean: Mean, scale: float, line: Line, theme: Theme, *, share: bool) -> list[go.Scatter]:
     return mean_band(
         mean.rows.assign(x=mean.rows["x"] * scale),
-        name=_label(mean),
+        name=name,
         seeds=mean.seeds,
         line=line,
         theme=theme,
@@ -174,7 +178,3 @@ def share_text(share: float) -> str:
 def number_text(number: float) -> str:
     """A number in as many digits as one compares."""
     return f"{number:.4g}"
-
-
-def _label(mean: Mean) -> str:
-    return f"{shorten(mean.setting, 40)}, mean of {mean.seeds}"

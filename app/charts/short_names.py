@@ -23,7 +23,7 @@ def short_names(names: Sequence[str], length: int = LENGTH) -> list[str]:
     while True:
         short = _together(every, kept, length)
         if not _keep_what_differs(short, every, kept):
-            return list(map(_numbered(short).__getitem__, names))
+            return list(map(numbered(short).__getitem__, names))
 
 
 def common_head(names: Sequence[str], length: int = LENGTH) -> str:
@@ -134,7 +134,7 @@ def _keep_what_differs(
     return sum(map(len, kept.values())) > before
 
 
-def _numbered(short: dict[str, str]) -> dict[str, str]:
+def numbered(short: dict[str, str]) -> dict[str, str]:
     """Names that are alike even so are told apart by their number."""
     for its in _alike(short):
         for number, name in enumerate(its[1:], start=2):

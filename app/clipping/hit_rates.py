@@ -6,6 +6,7 @@ import streamlit as st
 from app import band_cells, queries
 from app.charts import hit_rates
 from app.charts.hit_matrix import hit_matrix
+from app.charts.run_names import told_apart
 from app.charts.text import shorten
 from app.plotly_view import plotly_view
 from app.shell.selection import Selection
@@ -114,7 +115,7 @@ def draw_table(chosen: Selection, states: dict[str, queries.RunState]) -> None:
     st.caption("Those that are clipped most come first; a click on a column's name sorts by it.")
     frames = [queries.hit_rates(state).assign(run=run) for run, state in states.items()]
     rows = pd.concat(frames).sort_values(["upper_rate", "lower_rate"], ascending=False, kind="stable")
-    rows["run"] = [shorten(run, RUN_SIGNS) for run in rows["run"]]
+    rows["run"] = rows["run"].map(told_apart(states, RUN_SIGNS))
     rows["layer"] = [shorten(layer, LAYER_SIGNS) for layer in rows["layer"]]
     shown = ["layer", "upper_rate", "lower_rate", "first_hit", "last_hit", "rows", "parameters"]
     st.dataframe(

@@ -8,7 +8,7 @@ import streamlit as st
 
 from app import queries, words
 from app.charts.metrics import metric_curves
-from app.charts.text import shorten
+from app.charts.run_names import told_apart
 from app.compare import curves as comparison_curves
 from app.compare import epochs, seeds, verdict
 from app.compare.measures import MEASURES, Measure, measured, of_what, spread
@@ -85,8 +85,8 @@ def choose(chosen: Selection, states: dict[str, queries.RunState]) -> Comparison
         if together:
             says = "Each of the runs, faintly, behind the mean."
             faint = address.switch("Show each seed", key="seeds", default=True, help=says)
-    alone = tuple(Setting(run, (run,)) for run in states)
-    return Comparison(chosen, states, tuple(found) if together else alone, faint, by)
+    compared = found if together else seeds.named([(run,) for run in states])
+    return Comparison(chosen, states, tuple(compared), faint, by)
 
 
 def _choose_axis(states: dict[str, queries.RunState]) -> str:
@@ -175,7 +175,7 @@ def _draw_card(
     since = [compared.diverged[run] for run in setting.runs if run in compared.diverged]
     with st.container(border=True, height="stretch"):
         st.metric(
-            words.plain(shorten(setting.name, 32)),
+            words.plain(setting.short),
             measure.text(each).replace(">", r"\>"),  # which begins a quotation
             difference.text if difference else None,
             delta_color="off" if difference is None or difference.caveat else "normal" if measure.share else "inverse",
@@ -191,7 +191,7 @@ def _draw_card(
 def _said(setting: Setting, each: seeds.Spread, what: str) -> str:
     if not setting.grouped:
         return f"{what} of the run.".capitalize()
-    names = ", ".join(words.plain(shorten(run, 40)) for run in setting.runs)
+    names = ", ".join(map(words.plain, told_apart(setting.runs, 40).values()))
     return (
         f"{what.capitalize()}: mean and sample standard deviation over {each.n} of {len(setting.runs)} seeds ({names})."
     )

@@ -9,6 +9,7 @@ import streamlit as st
 from app import band_cells, queries, words
 from app.charts import bands
 from app.charts.difference import QUANTITIES, Quantity, difference_map
+from app.charts.run_names import told_apart
 from app.charts.text import counted, ratio_text, shorten
 from app.layers.opened import open_at
 from app.plotly_view import WIDTHS, plot_width, plotly_view
@@ -49,8 +50,9 @@ def draw(chosen: Selection, states: dict[str, RunState]) -> None:
     one, other, quantity = _choose(states)
     members = _shared(states[one], states[other])
     if not members:
+        both = " and ".join(_short(one, other))
         st.info(
-            f"{_name(one)} and {_name(other)} have no layer of the same name, so nothing can be laid over each other. "
+            f"{both} have no layer of the same name, so nothing can be laid over each other. "
             "Choose two runs of one model.",
             icon=":material/layers_clear:",
         )
@@ -186,11 +188,12 @@ def _says(states: dict[str, RunState], one: str, other: str, stack: bands.Stack,
     said = [f"A over B, steps 1 to {last:,}"]
     if states[one].steps != states[other].steps:
         said[0] += ", which both have"
+    short = dict(zip((one, other), _short(one, other), strict=True))
     for mine, theirs in ((one, other), (other, one)):
         missing = len(queries.layers(states[mine])) - len(stack.row_of)
         if missing:
-            layers_of = f"1 layer of {_name(mine)} is" if missing == 1 else f"{missing} layers of {_name(mine)} are"
-            said.append(f"{layers_of} not in {_name(theirs)} and left out")
+            layers_of = f"1 layer of {short[mine]} is" if missing == 1 else f"{missing} layers of {short[mine]} are"
+            said.append(f"{layers_of} not in {short[theirs]} and left out")
     if stack.merged:
         said.append(rows.rows_sentence(stack, "the one furthest apart").removesuffix("."))
     width = int(cells["width"].iloc[0])
@@ -198,5 +201,6 @@ def _says(states: dict[str, RunState], one: str, other: str, stack: bands.Stack,
     return ". ".join(said) + "."
 
 
-def _name(run: str) -> str:
-    return words.plain(shorten(run, 40))
+def _short(*runs: str) -> list[str]:
+    short = told_apart(runs, 40)
+    return [words.plain(short[run]) for run in runs]

@@ -10,6 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from app.charts.run_names import told_apart
+
+SIGNS = 36
+"""Signs of a setting's name, in a card or a sentence."""
+
 POINTS = 300
 """Points of a mean by time, where runs have no common places of their own."""
 
@@ -18,11 +23,13 @@ POINTS = 300
 class Setting:
     """Runs whose configs are the same but for the seed; or one run alone.
 
-    name: what the runs' names have in common, or all that they are.
+    name: what the runs' names have in common, or all that they are. short: the name, cut where it is long; no two of
+    the settings that are compared have the same.
     """
 
     name: str
     runs: tuple[str, ...]
+    short: str
 
     @property
     def grouped(self) -> bool:
@@ -56,16 +63,15 @@ def settings(configs: Mapping[str, Mapping[str, Any]]) -> list[Setting]:
     place = {run: number for number, run in enumerate(configs)}
     every = [tuple(sorted(runs, key=place.__getitem__)) for runs in every]
     every.sort(key=lambda runs: place[runs[0]])
-    return _named(every)
+    return named(every)
 
 
-def _named(groups: Sequence[tuple[str, ...]]) -> list[Setting]:
-    """Settings with names that no other has."""
-    names = [common_name(runs) for runs in groups]
-    return [
-        Setting(name if names.count(name) == 1 else _names_of(runs), runs)
-        for name, runs in zip(names, groups, strict=True)
-    ]
+def named(groups: Sequence[tuple[str, ...]]) -> list[Setting]:
+    """Settings of these runs, with names that no other has."""
+    common = [common_name(runs) for runs in groups]
+    names = [name if common.count(name) == 1 else _names_of(runs) for name, runs in zip(common, groups, strict=True)]
+    short = told_apart(names, SIGNS)
+    return [Setting(name, runs, short[name]) for name, runs in zip(names, groups, strict=True)]
 
 
 def common_name(runs: Sequence[str]) -> str:

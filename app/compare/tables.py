@@ -51,7 +51,7 @@ def _share(label: str, says: str) -> ColumnConfig:
 
 
 def _row(compared: Comparison, results: pd.DataFrame, name: str, runs: tuple[str, ...]) -> dict[str, object]:
-    setting = seeds.Setting(name, runs)
+    setting = seeds.Setting(name, runs, name)
     best, last = (spread(results, setting, f"{which}_accuracy") for which in ("best", "last"))
     states = [compared.states[run] for run in runs]
     return {

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from app import words
-from app.charts.text import shorten
 from app.compare.measures import Measure
 from app.compare.seeds import Setting, Spread
 
@@ -68,10 +67,11 @@ def sentence(
     """
     setting, leads = first
     if difference is None:
-        return f"**{_name(setting)}**: {measure.which} {what} is {measure.text(leads)}."
+        return f"**{words.plain(setting.short)}**: {measure.which} {what} is {measure.text(leads)}."
     if len(level) > 1:
         return f"{_names(level)} share the best {what}, {measure.text(leads)}."
-    said = f"**{_name(setting)}** has the best {what}, {measure.text(leads)}: {difference.text} against the next best"
+    best = f"**{words.plain(setting.short)}** has the best {what}, {measure.text(leads)}"
+    said = f"{best}: {difference.text} against the next best"
     caveats = {
         "": "that is more than the seeds of one setting are apart",
         ONE_RUN: "with one run of a setting that may be chance",
@@ -101,12 +101,8 @@ def diverged(settings: Sequence[Setting]) -> str:
 def _names(settings: Sequence[Setting]) -> str:
     if len(settings) > MOST_NAMED:
         return f"{len(settings)} settings"
-    *most, last = (f"**{_name(setting)}**" for setting in settings)
+    *most, last = (f"**{words.plain(setting.short)}**" for setting in settings)
     return f"{', '.join(most)} and {last}" if most else last
-
-
-def _name(setting: Setting) -> str:
-    return words.plain(shorten(setting.name, 40))
 
 
 def other_options(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

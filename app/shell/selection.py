@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from app import queries, words
-from app.charts.text import shorten
+from app.charts.run_names import told_apart
 from app.charts.theme import DARK, LIGHT, Line, Theme, run_lines
 
 RUNS = "runs"
@@ -44,8 +44,8 @@ class Selection:
 
     def name(self, run: str, length: int = 40) -> str:
         """A run's name in Markdown, behind a mark that has its colour and says its dash."""
-        line = self.lines[run]
-        return f":{HUES[line.hue]}[{MARKS[line.dash]}] **{words.plain(shorten(run, length))}**"
+        line, short = self.lines[run], told_apart(self.runs["run"], length)[run]
+        return f":{HUES[line.hue]}[{MARKS[line.dash]}] **{words.plain(short)}**"
 
 
 def selection() -> Selection:

@@ -166,7 +166,10 @@ def test_of_losses_that_are_all_infinite_none_is_the_best(open_page: OpenPage, t
 
 @pytest.mark.parametrize(("values", "grey"), [((0.80, 0.82), True), ((0.60, 0.62), False)])
 def test_a_difference_of_settings_counts_where_it_is_more_than_their_seeds_differ(values: tuple, grey: bool):
-    settings = [(Setting("a", ("a0", "a1")), spread([0.81, 0.83])), (Setting("b", ("b0", "b1")), spread(values))]
+    settings = [
+        (Setting("a", ("a0", "a1"), "a"), spread([0.81, 0.83])),
+        (Setting("b", ("b0", "b1"), "b"), spread(values)),
+    ]
     configs = {"a0": {"clip": 1.0, "optimizer": "lambc", "lr": 1}, "b0": {"clip": None, "optimizer": "lamb", "lr": 1}}
     found = against(*settings, MEASURES[0], configs)
     assert bool(found.caveat) == grey

@@ -63,6 +63,24 @@ def test_the_newest_runs_are_chosen_at_first(open_page: OpenPage, log: Path):
     assert open_page("runs", log).multiselect(key="runs").value == ["failed", HOSTILE, "killed"]
 
 
+@pytest.mark.parametrize("name", ["runs", "clipping", "compare"])
+def test_long_names_that_differ_in_their_middle_are_told_apart(open_page: OpenPage, tmp_path: Path, name: str):
+    runs = [f"cifar10-jpeg-b100-{arm}-e80-w8-px16-augment-cpu-every25-avg10-n5000-s0" for arm in ("clip1", "noclip")]
+    for run in runs:
+        emitter = Emitter(["w"])
+        with Collector(emitter, tmp_path, name=run, config={"clip": run}) as collector:
+            emitter.say(1)
+            collector.log({"test/accuracy": 0.5})
+    page = open_page(name, tmp_path, *runs)
+    labels = re.findall(r"\] \*\*(cifar10.*?)\*\*", "\n".join(each.value for each in page.markdown))
+    assert len(labels) >= 2
+    assert {re.search("clip1|noclip", label).group() for label in labels} == {"clip1", "noclip"}
+    assert all(re.search("clip1|noclip", metric.label) for metric in page.metric if "cifar10" in metric.label)
+    if name == "compare":
+        entries = {trace["name"] for trace in figure(page, "compare")["data"]}
+        assert all(re.search("clip1|noclip", entry) for entry in entries)
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_a_run_that_is_gone_is_said_and_stays_in_the_address_until_another_is_chosen(
     open_page: OpenPage, log: Path, name: str

@@ -1,0 +1,36 @@
+"""The names of runs that are shown together, short enough for their place: no two are alike."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from app.charts.short_names import numbered
+from app.charts.text import shorten
+
+
+def told_apart(names: Iterable[str], length: int) -> dict[str, str]:
+    """Each name in at most `length` signs; of several that are longer, the words in which they differ stay."""
+    short = {name: shorten(name, length) for name in names}
+    if len(long := [name for name in short if len(name) > length]) > 1:
+        short |= _by_what_differs(long, length)
+    return numbered(short)
+
+
+def _by_what_differs(names: Sequence[str], length: int) -> dict[str, str]:
+    words = {name: re.findall(r"[^\W_]+|[\W_]", name) for name in names}
+    shared = set.intersection(*map(set, words.values()))
+    return {name: _without(shared, each, length) for name, each in words.items()}
+
+
+def _without(shared: set[str], words: list[str], length: int) -> str:
+    """The words that not all names have, and of the others the first ones, as many as there is room for."""
+    gone = {place for place, word in enumerate(words) if word in shared}
+    for place in sorted(gone):
+        if len(_joined(words, gone - {place})) > length:
+            break
+        gone.remove(place)
+    return shorten(_joined(words, gone), length)
+
+
+def _joined(words: list[str], gone: set[int]) -> str:
+    said = "".join("…" if place in gone else word for place, word in enumerate(words))
+    return re.sub(r"([-_. ]?…)+[-_. ]?", "…", said)
