@@ -58,8 +58,9 @@ def metric_curves(
     there = [metric for (_, metric), curve in curves.items() if len(curve)] + [mean.metric for mean in means]
     first, others = _ordered(list(dict.fromkeys(there)))
     metrics = [*first, *others]
-    runs = told_apart([run for run, _ in curves if run not in faint], 44)
-    short = told_apart([mean.setting for mean in means], 40)
+    alone = dict.fromkeys(run for run, _ in curves if run not in faint)
+    short = told_apart([*alone, *(mean.setting for mean in means)], 42)
+    runs = {run: short[run] for run in alone}
     settings = {mean.setting: f"{short[mean.setting]}, mean of {mean.seeds}" for mean in means}
     figure = go.Figure(layout={"template": theme.template, "hovermode": "x unified"})
     scale, axis = _unit(curves, means, by)
