@@ -1,6 +1,7 @@
 """What the pages share: which runs are chosen, and how each is drawn."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import pandas as pd
 import streamlit as st
@@ -44,8 +45,14 @@ class Selection:
 
     def name(self, run: str, length: int = 40) -> str:
         """A run's name in Markdown, behind a mark that has its colour and says its dash."""
-        line, short = self.lines[run], told_apart(self.runs["run"], length)[run]
+        line, short = self.lines[run], _short(tuple(self.runs["run"]), length)[run]
         return f":{HUES[line.hue]}[{MARKS[line.dash]}] **{words.plain(short)}**"
+
+
+@lru_cache(64)
+def _short(runs: tuple[str, ...], length: int) -> dict[str, str]:
+    """The sidebar asks for each run anew with every tick."""
+    return told_apart(runs, length)
 
 
 def selection() -> Selection:
