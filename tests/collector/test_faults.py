@@ -63,7 +63,7 @@ def test_no_damage_to_a_file_of_one_run_is_felt_by_a_question_about_another(root
     path = file_of(root, table)
     whole = path.read_bytes()
     answer = connect(root).sql(OTHERS).fetchall()
-    for damage in damages(whole, seed=1, count=32):
+    for damage in damages(whole, seed=1, count=60):
         path.write_bytes(damage)
         con = connect(root)
         assert con.sql(OTHERS).fetchall() == answer
@@ -74,7 +74,7 @@ def test_the_file_that_only_one_reader_refuses_is_named_by_problems_and_by_check
     path = file_of(root, "trust_ratios")
     whole = path.read_bytes()
     refused = 0
-    for bit in random.Random(2).sample(footer_bits(whole), 60):
+    for bit in random.Random(2).sample(footer_bits(whole), 100):
         path.write_bytes(flipped(whole, bit))
         con = connect(root)
         try:

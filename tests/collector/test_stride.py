@@ -72,7 +72,7 @@ def test_no_cell_is_narrower_than_the_stride(tmp_path: Path, every: int, noted: 
     con = connect(tmp_path)
     assert con.sql("SELECT run_stride('r')").fetchall() == [(every,)]
     assert assert_no_cell_is_empty(con, 1, STEPS, 2000) == every
-    for columns in (300, 11, 2, 1):
+    for columns in (300, 60, 11, 3, 2, 1):
         assert assert_no_cell_is_empty(con, 1, STEPS, columns) >= every
     assert assert_no_cell_is_empty(con, 137, 411, 1000) == every
 
