@@ -60,7 +60,6 @@ def metric_curves(
     metrics = [*first, *others]
     alone = dict.fromkeys(run for run, _ in curves if run not in faint)
     short = told_apart([*alone, *(mean.setting for mean in means)], 42)
-    runs = {run: short[run] for run in alone}
     settings = {mean.setting: f"{short[mean.setting]}, mean of {mean.seeds}" for mean in means}
     figure = go.Figure(layout={"template": theme.template, "hovermode": "x unified"})
     scale, axis = _unit(curves, means, by)
@@ -70,7 +69,7 @@ def metric_curves(
         columns=2,
         row=244,
         axis=axis,
-        entries=[*runs.values(), *settings.values()],
+        entries=[*(short[run] for run in alone), *settings.values()],
         headings=_headings(first, others),
         own={place: OWN_AXIS for place, metric in enumerate(metrics) if metric.own_steps and by == "step"},
     )
@@ -89,7 +88,7 @@ def metric_curves(
     for (run, metric), curve in curves.items():
         if len(curve):
             drawn = curve.assign(x=curve[COLUMNS[by]] * scale)
-            name = runs.get(run, run)
+            name = short.get(run, run)
             trace = _curve(name, metric, drawn, lines[run], theme, faint=run in faint, share=metric in shares)
             _add(figure, trace, panels[metric], run, named)
     for mean in means:

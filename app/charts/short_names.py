@@ -103,11 +103,12 @@ def _narrowed(text: str, length: int) -> str:
         if not words or len(runs[words[0]]) <= LEAST:
             break
         longest, next_one = len(runs[words[0]]), len(runs[words[1]]) if len(words) > 1 else 0
-        runs[words[0]] = _without_middle(runs[words[0]], max(LEAST, longest - over, min(next_one, longest - 1)))
+        runs[words[0]] = without_middle(runs[words[0]], max(LEAST, longest - over, min(next_one, longest - 1)))
     return re.sub("…+", "…", "".join(runs))
 
 
-def _without_middle(word: str, length: int) -> str:
+def without_middle(word: str, length: int) -> str:
+    """So many signs of a word that has more."""
     head = (length - 1) // 2
     return f"{word[:head]}…{word[len(word) - (length - 1 - head) :]}"
 

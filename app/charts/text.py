@@ -5,7 +5,7 @@ import math
 import unicodedata
 from collections.abc import Sequence
 
-from app.charts.short_names import LENGTH, short_names
+from app.charts.short_names import LENGTH, short_names, without_middle
 
 ISOLATE = "\u2068{}\u2069"
 """Keeps a name that is written from right to left from turning round the text beside it."""
@@ -16,10 +16,7 @@ _DECADES, _THIRDS, _SEVENTHS = (1.0,), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0
 
 def shorten(name: str, length: int = 30) -> str:
     """A name of at most `length` characters; what is left out is the middle, as names differ at their ends."""
-    if len(name) <= length:
-        return name
-    head = (length - 1) // 2
-    return f"{name[:head]}…{name[len(name) - (length - 1 - head) :]}"
+    return name if len(name) <= length else without_middle(name, length)
 
 
 def escape(name: str) -> str:
