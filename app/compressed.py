@@ -7,7 +7,6 @@ That is kept in ~/.cache/lambc/scripts, for the servers that are started later.
 
 import asyncio
 import hashlib
-import os
 import tempfile
 import threading
 from contextlib import suppress
@@ -17,6 +16,8 @@ from pathlib import Path
 import pyarrow as pa
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from collector.system import cache_home
 
 CODECS = {"br": "brotli", "gzip": "gzip"}
 """By their names in HTTP, the best first. Browsers take `br` from this machine, also through a tunnel, or by HTTPS."""
@@ -38,10 +39,9 @@ class Compressed:
     """Middleware: compresses each script and style once, and keeps it: none changes while the server runs."""
 
     def __init__(self, app: ASGIApp, later: float = LATER, folder: Path | None = None) -> None:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        self._app, self._later, self._folder = app, later, folder or home / "lambc" / "scripts"
+        self._app, self._later, self._folder = app, later, folder or cache_home() / "scripts"
         self._kept: dict[tuple[str, str], tuple[Message, bytes]] = {}
-        self._made_better: set[tuple[str, str]] = set()
+        self._again: dict[tuple[str, str], threading.Timer] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with what was kept, or have the answer made, and keep it."""
@@ -65,10 +65,9 @@ class Compressed:
             file = self._folder / f"{hashlib.sha256(body).hexdigest()[:16]}.{codec}"
             if smaller := _read(file, body, codec):
                 return _answer_of(start, smaller, codec)
-            if key not in self._made_better:
-                self._made_better.add(key)
-                timer = threading.Timer(self._later, partial(self._compress_again, key, start, body, file))
-                timer.daemon = True  # the server's end waits for none
+            timer = threading.Timer(self._later, partial(self._compress_again, key, start, body, file))
+            timer.daemon = True  # the server's end waits for none
+            if self._again.setdefault(key, timer) is timer:  # of several first visitors, each in a thread
                 timer.start()
         return _answer_of(start, _compressed(body, codec, AT_ONCE), codec)
 

@@ -32,6 +32,7 @@ from collector.log.index import INDEX
 from collector.log.parts import replaced_folder
 from collector.log.run import SILENT
 from collector.log.schema import LOG_TABLES, ROLLUPS
+from collector.system import cache_home
 
 Versions: TypeAlias = dict[str, tuple[int, int]]
 """The files in a folder, by their path in it: size in bytes, and when each was changed, in ns since 1970."""
@@ -279,9 +280,8 @@ def _s3(endpoint: str | None, scheme: str | None, region: str | None) -> fs.S3Fi
 
 def cache_folder(purpose: str, place: Place) -> Path:
     """Returns the user's cache folder for a place, with that place's folder name."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     key = hashlib.sha256(f"{place.endpoint} {place.folder}".encode()).hexdigest()[:12]
-    return Path(home, "lambc", purpose, key, place.folder.rpartition("/")[2]).expanduser().absolute()
+    return cache_home() / purpose / key / place.folder.rpartition("/")[2]
 
 
 @contextmanager
