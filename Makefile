@@ -15,6 +15,7 @@ demo: .venv/installed-all
 	$(BIN)/lambc demo $(if $(filter 0,$(SERVE)),--no-serve,--serve)
 
 # In an order drawn anew each time, whose seed is printed (`-p no:randomly` for the files' own).
+# The browser's files come first (tests/conftest.py), so no file is moved by how many tests it has.
 # One thread a process: two processes that each wait for two threads slow each other down many times over.
 test: .venv/installed-dev .venv-s3/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -rs
