@@ -14,10 +14,11 @@ _MOST = 4096
 
 
 class MetricLog:
-    """Takes values and makes blocks of them; of a resumed run they are held until it is known from where on it goes.
+    """Takes values and makes blocks of them; they are held until it is known from where on a run goes.
 
     append: takes a block. step: returns the step at which a value stands that came without one. lose: counts rows that
-    are lost, and why. make_room: is called when there is another block. resumed: whether the run is.
+    are lost, and why. make_room: is called when there is another block. resumed: whether the run is. several: whether
+    it has several optimizers, of which the first that takes a step tells where a new run begins.
 
     Every method is called under one lock, the recorder's.
     """
@@ -30,9 +31,10 @@ class MetricLog:
         make_room: Callable[[], None],
         *,
         resumed: bool,
+        several: bool,
     ) -> None:
         self._append, self._step, self._lose, self._make_room = append, step, lose, make_room
-        self.holding = resumed
+        self.holding = resumed or several
         # Metrics with an axis of their own, whose earlier values, if any, lie before those that come.
         self._own_axis: set[str] | None = set() if resumed else None
         self._goes_back = False
@@ -92,6 +94,13 @@ class MetricLog:
         """Hold no value any more: those that were held stand at `step`."""
         self._entries = [row if row.step is not None else row._replace(step=step) for row in self._entries]
         self.holding = False
+
+    def begin(self, first: int) -> None:
+        """Take note that the first step is `first`: what came before stands before it, also where it was written."""
+        self.release(first - 1)
+        if self._early:
+            self._goes_back = True
+            self.rewind(first)
 
     def go_back(self, *, to_the_end: bool) -> None:
         """Take note that values come anew; to_the_end: from where the log ends, so that none is taken back."""

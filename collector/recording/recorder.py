@@ -51,9 +51,10 @@ class Recorder:
         self._lock = threading.Lock()
         self._backlog = Backlog(self._lock, memory_limit, waits=waits)
         self._selection = selection
-        self._resumed = resumed = resumed_after is not None
+        resumed = resumed_after is not None
         self._sources = [Source(number, each, names, resumed=resumed) for number, each in enumerate(optimizers)]
-        self._metrics = MetricLog(self._backlog.append, lambda: self.step, self._lose, self._make_room, resumed=resumed)
+        ways = self._backlog.append, lambda: self.step, self._lose, self._make_room
+        self._metrics = MetricLog(*ways, resumed=resumed, several=len(optimizers) > 1)
         self._leader: Source | None = None  # the first that goes back, and says where attempts begin
         self._steps_seen = 0
         self._models = models
@@ -67,12 +68,12 @@ class Recorder:
     def step(self) -> int:
         """The last step of the optimizer that is furthest; where none is known, the last that the log holds.
 
-        In a new run one that was trained before, and rests, counts only until another takes a step: it has no row.
+        One that was trained elsewhere, further than the log goes, and rests, counts only until another takes a step: it
+        has no row there.
         """
         known = [source for source in self._sources if source.step_is_known]
-        if not self._resumed:
-            known = [source for source in known if source.record is not None] or known
-        return max((int(source.last_step) for source in known), default=self._resumed_after)
+        here = [each for each in known if each.record is not None or each.last_step <= self._resumed_after]
+        return max((int(source.last_step) for source in here or known), default=self._resumed_after)
 
     def stand(self, steps: Sequence[float | None]) -> None:
         """Take note of where the optimizers stand since a state was loaded.
@@ -227,6 +228,8 @@ class Recorder:
         self._steps_seen += 1
         if step <= source.last_step or any(each.goes_back for each in self._sources):
             self._rewind(source, step)
+        elif self._metrics.holding:
+            self._metrics.begin(step)
         source.last_step = step
         if not (source.kept and recorded):
             return

@@ -402,6 +402,66 @@ def test_metrics_of_a_new_run_stand_at_the_steps_that_are_taken_in_it(tmp_path, 
     assert steps_of(tmp_path / "head", "2") == losses(tmp_path / "head") == [3, 4, 5, 6]
 
 
+def resting(collected: Path, steps: int, others: int) -> Loop:
+    """Two optimizers that were trained elsewhere; the first, which rests from now on, for longer."""
+    loop = Loop(LAMBC, LAMBC)
+    with Collector(loop.optimizers, collected, name="r") as collector:
+        loop.train(collector, 1, others)
+        kept, loop.optimizers = loop.optimizers, loop.optimizers[:1]
+        loop.train(collector, others + 1, steps)
+    loop.optimizers, loop.rests = kept, lambda step: True
+    return loop
+
+
+@pytest.mark.parametrize("at", [4, 6], ids=["from a checkpoint", "where it ended"])
+def test_a_run_beside_a_resting_optimizer_goes_on_where_its_own_steps_end(tmp_path, at):
+    loop = resting(tmp_path / "backbone", 9, 2)
+    with Collector(loop.optimizers, tmp_path / "head", name="r") as collector:
+        loop.train(collector, 3, 4)
+        saved = loop.saved()
+        loop.train(collector, 5, 6)
+        saved = saved if at == 4 else loop.saved()
+    loop.start()
+    loop.load(saved)
+    with Collector(loop.optimizers, tmp_path / "head", name="r", resume=True) as collector:
+        loop.train(collector, at + 1, at + 3)
+        assert collector.step == at + 3
+    assert steps_of(tmp_path / "head", "2") == losses(tmp_path / "head") == [*range(3, at + 4)]
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+@pytest.mark.parametrize("back", [False, True], ids=["", "and a state is loaded later"])
+def test_what_is_logged_before_the_first_step_stands_before_it_beside_a_resting_optimizer(tmp_path, flushed, back):
+    loop = resting(tmp_path / "backbone", 9, 5)
+    with Collector(loop.optimizers, tmp_path / "head", name="r") as collector:
+        collector.log({"first": 100.0})
+        if flushed:
+            collector.flush()
+        loop.train(collector, 6, 7)
+        saved = loop.saved()
+        loop.train(collector, 8, 10)
+        if back:
+            loop.load(saved)
+            loop.train(collector, 8, 9)
+    assert losses(tmp_path / "head", "first") == [5]
+    assert steps_of(tmp_path / "head", "2") == losses(tmp_path / "head") == [*range(6, 10 if back else 11)]
+
+
+def test_what_is_logged_after_states_were_loaded_into_a_new_run_stands_before_its_first_step(tmp_path):
+    loop = resting(tmp_path / "backbone", 4, 2)
+    saved = loop.saved()
+    loop.rests = lambda step: False
+    with Collector(loop.optimizers, tmp_path / "more", name="r") as collector:
+        loop.train(collector, 3, 7)
+    loop.rests = lambda step: True
+    with Collector(loop.optimizers, tmp_path / "head", name="r") as collector:
+        loop.load(saved)
+        collector.log({"first": 100.0})
+        loop.train(collector, 3, 5)
+    assert losses(tmp_path / "head", "first") == [2]
+    assert steps_of(tmp_path / "head", "2") == losses(tmp_path / "head") == [3, 4, 5]
+
+
 @pytest.mark.parametrize("known", [False, True], ids=["without moments", "in another order"])
 def test_an_optimizer_that_keeps_no_count_goes_on_after_the_logs_last_step_where_nothing_else_is_known(tmp_path, known):
     """A run of an earlier version has no moments; of optimizers in another order each is known by its first layer."""
