@@ -113,7 +113,8 @@ def without_middle(word: str, length: int) -> str:
     return f"{word[:head]}…{word[len(word) - (length - 1 - head) :]}"
 
 
-def _alike(short: dict[str, str]) -> list[list[str]]:
+def alike(short: dict[str, str]) -> list[list[str]]:
+    """The names of each label that several have."""
     names: dict[str, list[str]] = defaultdict(list)
     for name, label in short.items():
         names[label].append(name)
@@ -128,7 +129,7 @@ def _keep_what_differs(
     A reader takes …output.dense and output.dense for the same.
     """
     before = sum(map(len, kept.values()))
-    for its in _alike({name: label.replace("…", ".").lstrip(".") for name, label in short.items()}):
+    for its in alike({name: label.replace("…", ".").lstrip(".") for name, label in short.items()}):
         place = _shared(every[name] for name in its)
         for name in its:
             kept[_head(every[name])].add(place)
@@ -137,7 +138,7 @@ def _keep_what_differs(
 
 def numbered(short: dict[str, str]) -> dict[str, str]:
     """Names that are alike even so are told apart by their number."""
-    for its in _alike(short):
+    for its in alike(short):
         for number, name in enumerate(its[1:], start=2):
             short[name] += f" ({number})"
     return short

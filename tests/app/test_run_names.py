@@ -48,6 +48,24 @@ def test_a_seed_that_tells_two_of_three_apart_stays():
     assert len(set(labels)) == 3
 
 
+def test_an_unrelated_name_beside_them_changes_nothing():
+    clip, none, _ = told(
+        ARM.format("clip1", 0), ARM.format("noclip", 0), "imagenet_resnet50_adamw_baseline_cosine_warmup5"
+    )
+    assert "clip1" in clip
+    assert "noclip" in none
+
+
+def test_the_same_words_in_another_order_are_told_apart_by_the_ends_of_the_names():
+    dates = [f"resnet18_cifar10_augmented_baseline_lambc_2024-{day}" for day in ("01-02", "02-01")]
+    assert all(label.endswith(day) for label, day in zip(told(*dates), ("01-02", "02-01"), strict=True))
+
+
+def test_a_number_is_one_word_with_its_decimals():
+    sweep = [f"resnet18-cifar10-augmented-baseline-lr{lr}-wd{wd}" for lr, wd in ((0.1, 0.01), (0.01, 0.1))]
+    assert told(*sweep, length=36) == ["resnet18-cifar10…lr0.1-wd0.01", "resnet18-cifar10…lr0.01-wd0.1"]
+
+
 def test_names_of_the_same_words_are_numbered():
     one, other = "-".join(["left", "right"] * 20), "-".join(["right", "left", *["left", "right"] * 18, "left", "right"])
     assert len(set(told(one, other, length=20))) == 2
