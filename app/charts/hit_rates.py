@@ -28,7 +28,7 @@ def hit_rates_by_layer(
     left = -1.0 if pd.notna(lowest) and lowest > 0 else 0.0
     gap = 0.05 if len(rates) < 6 else 0.01
     share = (1 + gap) / max(1, len(rates))
-    short = told_apart(rates, max(14, 84 // len(rates)))
+    short = told_apart(rates, max(14, 84 // max(1, len(rates))))
     for place, (run, frame) in enumerate(rates.items()):
         axis = "" if place == 0 else str(place + 1)
         start = place * share
