@@ -41,7 +41,7 @@ class Compressed:
     def __init__(self, app: ASGIApp, later: float = LATER, folder: Path | None = None) -> None:
         self._app, self._later, self._folder = app, later, folder or cache_home() / "scripts"
         self._kept: dict[tuple[str, str], tuple[Message, bytes]] = {}
-        self._again: dict[tuple[str, str], threading.Timer] = {}
+        self._again: dict[tuple[str, str], object] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with what was kept, or have the answer made, and keep it."""
@@ -65,9 +65,10 @@ class Compressed:
             file = self._folder / f"{hashlib.sha256(body).hexdigest()[:16]}.{codec}"
             if smaller := _read(file, body, codec):
                 return _answer_of(start, smaller, codec)
-            timer = threading.Timer(self._later, partial(self._compress_again, key, start, body, file))
-            timer.daemon = True  # the server's end waits for none
-            if self._again.setdefault(key, timer) is timer:  # of several first visitors, each in a thread
+            mine = object()
+            if self._again.setdefault(key, mine) is mine:  # of several first visitors, each in a thread
+                timer = threading.Timer(self._later, partial(self._compress_again, key, start, body, file))
+                timer.daemon = True  # the server's end waits for none
                 timer.start()
         return _answer_of(start, _compressed(body, codec, AT_ONCE), codec)
 
@@ -113,6 +114,8 @@ def _compressed(body: bytes, codec: str, level: int) -> bytes:
 def _read(file: Path, body: bytes, codec: str) -> bytes:
     """What an earlier server kept of a script; nothing where that is not the script."""
     with suppress(OSError):
+        if not file.is_file() or file.stat().st_size >= len(body):  # a pipe, or what is not ours
+            return b""
         smaller = file.read_bytes()
         if pa.Codec(CODECS[codec]).decompress(smaller, len(body), asbytes=True) == body:
             return smaller

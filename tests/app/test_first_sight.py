@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import hashlib
 import http.client
+import os
 import random
 import re
 from collections.abc import Callable, Iterator
@@ -193,6 +194,12 @@ def test_a_later_server_sends_a_large_script_smaller_from_the_first_visitor_on(l
 def test_a_kept_file_that_is_not_the_script_is_not_sent(large: bytes, tmp_path: Path, kept: bytes | None):
     name = hashlib.sha256(large).hexdigest()[:16]
     (tmp_path / f"{name}.br").write_bytes(packed(large)[:-9] if kept is None else kept)
+    (sent,) = bodies(repeat(large), len(large), b"br", tmp_path, lambda sent: len(sent) == 1)
+    assert unpacked(sent, len(large)) == large
+
+
+def test_a_pipe_in_the_place_of_a_kept_file_is_not_waited_for(large: bytes, tmp_path: Path):
+    os.mkfifo(tmp_path / f"{hashlib.sha256(large).hexdigest()[:16]}.br")
     (sent,) = bodies(repeat(large), len(large), b"br", tmp_path, lambda sent: len(sent) == 1)
     assert unpacked(sent, len(large)) == large
 
