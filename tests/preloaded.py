@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -50,13 +51,14 @@ def run_preloaded(code: str, *arguments: str | Path, seconds: float = 600) -> su
             "environment": dict(os.environ),
             "said": [out.name, errors.name],
         }
-        server.stdin.write(json.dumps(request).encode() + b"\n")
-        server.stdin.flush()
-        if not select.select([server.stdout], [], [], seconds)[0]:
-            _server.cache_clear()
-            os.killpg(server.pid, signal.SIGKILL)
-            raise subprocess.TimeoutExpired(code, seconds)
-        status = int(server.stdout.readline())
+        try:
+            server.stdin.write(json.dumps(request).encode() + b"\n")
+            if not select.select([server.stdout], [], [], seconds)[0]:
+                raise subprocess.TimeoutExpired(code, seconds)
+            status = int(server.stdout.readline() or "the process has ended the one that it was forked from")
+        except BaseException:  # also Ctrl-C: the next request is not to get this one's answer
+            _end(server)
+            raise
         return subprocess.CompletedProcess(code, os.waitstatus_to_exitcode(status), out.read(), errors.read())
 
 
@@ -71,5 +73,13 @@ def _server() -> "subprocess.Popen[bytes]":
         start_new_session=True,
         cwd=Path(__file__).parents[1],
     )
-    atexit.register(server.communicate)
+    atexit.register(_end, server)
     return server
+
+
+def _end(server: "subprocess.Popen[bytes]") -> None:
+    """Kill it with the process that it has forked, if any."""
+    _server.cache_clear()
+    with suppress(ProcessLookupError):
+        os.killpg(server.pid, signal.SIGKILL)
+    server.communicate()
