@@ -88,11 +88,24 @@ def layers(state: RunState) -> list[str]:
     return list(hit_rates(state)["layer"])
 
 
-def bound(state: RunState, side: Side) -> float | None:
-    """The upper or the lower bound that more than half of a run's adapted layers have; None if they have none."""
-    found = hit_rates(state).query("adapted > 0")[side]
+def bound(state: RunState, side: Side, steps: tuple[int, int] | None = None) -> float | None:
+    """The upper or the lower bound that more than half of a run's adapted layers have; None if they have none.
+
+    steps: between which it is their bound; that of the run's last step, if not said.
+    """
+    found = own_bounds(state, side, steps)[hit_rates(state, steps).set_index("layer")["adapted"] > 0]
     counts = found[(found > 0) & (found < float("inf"))].value_counts()
     return float(counts.index[0]) if len(counts) and counts.iloc[0] > len(found) / 2 else None
+
+
+def own_bounds(state: RunState, side: Side, steps: tuple[int, int] | None = None) -> pd.Series:
+    """The bound of each layer; NaN where it is not the same in the middle and at the end of the steps: it moves."""
+    found = hit_rates(state, steps).set_index("layer")[side]
+    if steps is None:
+        return found
+    half = (steps[0], sum(steps) // 2)
+    before = hit_rates(state, half).set_index("layer")[side].reindex(found.index)
+    return found.where(before.isna() | (before == found))
 
 
 def kinds(state: RunState) -> dict[str, str]:
@@ -203,12 +216,14 @@ def metric_epochs(state: RunState, name: str) -> pd.DataFrame:
     return of_run(state, "FROM metric_epochs($run, $name) ORDER BY epoch", name=name)
 
 
-def hit_rates(state: RunState) -> pd.DataFrame:
-    """How often each layer was clipped, in depth order."""
+def hit_rates(state: RunState, steps: tuple[int, int] | None = None) -> pd.DataFrame:
+    """How often each layer was clipped, in depth order; between two steps, or in all."""
+    first, last = steps or (1, state.steps)
     return of_run(
         state,
-        """FROM hit_rate_by_layer($run, 1, $last) ORDER BY "position" NULLS LAST, layer""",
-        last=state.steps,
+        """FROM hit_rate_by_layer($run, $first, $last) ORDER BY "position" NULLS LAST, layer""",
+        first=first,
+        last=last,
     )
 
 

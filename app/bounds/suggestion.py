@@ -198,7 +198,7 @@ def draw_survival(chosen: Selection, question: Question, suggested: Suggestion) 
             side=question.side,
             bound=suggested.bound,
             clipped=suggested.at_most,
-            own_bound=queries.bound(question.state, question.side),
+            own_bound=queries.bound(question.state, question.side, (question.first, question.last)),
             theme=chosen.theme,
         ),
         key="survival",
@@ -242,7 +242,7 @@ def draw_layers(chosen: Selection, question: Question, suggested: Suggestion) ->
             suggested.families["bound"],
             side=question.side,
             bound=suggested.bound,
-            own_bound=queries.bound(question.state, question.side),
+            own_bound=queries.bound(question.state, question.side, (question.first, question.last)),
             wanted=question.wanted,
             theme=chosen.theme,
         )

@@ -75,7 +75,7 @@ def draw(
         epochs=_epochs(state, shown or (1, state.steps)) if along_epochs else None,
         curves={metric: queries.metric_curve(state, metric.name, shown=_along(metric, shown)) for metric in metrics},
         line=chosen.lines[state.run],
-        bound=queries.bound(state, "upper"),
+        bound=queries.bound(state, "upper", shown or (1, state.steps)),
         marks=found,
         theme=chosen.theme,
     )

@@ -165,8 +165,7 @@ def _draw_distribution(
         st.caption("In none of these steps could the layer have been clipped, so its ratios have no distribution.")
         return
     whole = questions.ratio_histogram(state, layer, 1, state.steps) if steps != (1, state.steps) else None
-    rates = queries.hit_rates(state)
-    upper = float(rates["upper"][rates["layer"] == layer].iloc[0])
+    upper = float(queries.own_bounds(state, "upper", steps)[layer])
     plotly_view(
         ratio_distribution(
             shown, whole, bound=upper if 0 < upper < float("inf") else None, left=left, theme=chosen.theme

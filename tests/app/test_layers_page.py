@@ -9,6 +9,7 @@ import pytest
 import torch
 from streamlit.testing.v1 import AppTest
 
+from app.charts.theme import LIGHT
 from collector import Collector, connect
 from tests import unusual_log
 from tests.app.test_bounds import decoded
@@ -141,6 +142,29 @@ def test_the_bound_on_the_colour_bar_is_that_of_most_layers(open_page: OpenPage,
             emitter.say(step, torch.stack([ratio, one, ratio, ratio, 0 * one, torch.tensor(upper), 0.01 * one]))
     bar = figure(open_page("layers", tmp_path, "r"), "heatmap")["layout"]["coloraxis"]["colorbar"]
     assert [label for label in bar["ticktext"] if "bound" in label] == said
+
+
+@pytest.mark.parametrize(
+    ("steps", "said", "clipped"),
+    [("1-100", ["10 bound"], False), ("101-200", ["1 bound"], True), ("51-140", [], False)],
+)
+def test_a_bound_is_that_of_the_steps_that_are_shown_and_none_where_it_moves_in_them(
+    open_page: OpenPage, tmp_path: Path, steps: str, said: list[str], clipped: bool
+):
+    emitter = Emitter(["a", "b", "c"])
+    one, ratio = torch.ones(3), torch.tensor([0.1, 3.0, 10.0])
+    with Collector(emitter, tmp_path, name="r"):
+        for step in range(1, 201):
+            upper = (10.0 if step <= 100 else 1.0) * one
+            emitter.say(step, torch.stack([ratio, one, ratio, ratio.clamp(max=upper), 0 * one, upper, 0.01 * one]))
+    page = open_page("runs", tmp_path, "r")
+    page.query_params["steps"] = steps
+    page.query_params["layer"] = "b"
+    page.go_to("layers")
+    bar = figure(page, "heatmap")["layout"]["coloraxis"]["colorbar"]
+    assert [label for label in bar["ticktext"] if "bound" in label] == [f"<b>{each}</b>" for each in said]
+    bars = figure(page, "distribution")["data"][0]
+    assert (LIGHT.upper in bars["marker"]["color"]) == clipped
 
 
 @pytest.mark.parametrize("name", ["layers", "clipping"])
