@@ -56,8 +56,8 @@ def run_state(row: pd.Series) -> RunState:
 
 def about(states: Iterable[RunState], first: int, last: int) -> str:
     """Whose a picture is: runs with their bounds, and steps."""
-    bounds = {row["run"]: words.bound(row) for _, row in runs().iterrows()}
-    named = ", ".join(f"{state.run} ({bounds[state.run]})" for state in states)
+    rows = {row["run"]: row for _, row in runs().iterrows()}
+    named = ", ".join(f"{state.run} ({words.bound(config(rows[state.run]))})" for state in states)
     return f"{named}, steps {first:,} to {last:,}"
 
 
@@ -96,6 +96,26 @@ def bound(state: RunState, side: Side, steps: tuple[int, int] | None = None) -> 
     found = own_bounds(state, side, steps)[hit_rates(state, steps).set_index("layer")["adapted"] > 0]
     counts = found[(found > 0) & (found < float("inf"))].value_counts()
     return float(counts.index[0]) if len(counts) and counts.iloc[0] > len(found) / 2 else None
+
+
+def config(run: pd.Series) -> dict[str, Any]:
+    """A run's config; one that does not note `clip` has it from the run's rows, so far as they have one that stays."""
+    options, state = words.config(run), run_state(run)
+    if "clip" in options or not state.steps:
+        return options
+    adapted = hit_rates(state).set_index("layer")["adapted"] > 0
+    upper, lower = (own_bounds(state, side, (1, state.steps))[adapted] for side in ("upper", "lower"))
+    pairs = {
+        tuple(float(str(bound)) for bound in pair) for pair in zip(lower.to_numpy(), upper.to_numpy(), strict=True)
+    }
+    if not pairs:
+        return options
+    if upper.isna().any() or lower.isna().any():
+        return options | {"clip": "moving"}
+    if len(pairs) > 1:
+        return options | {"clip": "by layer"}
+    low, high = pairs.pop()
+    return options | {"clip": [low, high] if low else high if high < float("inf") else None}
 
 
 def own_bounds(state: RunState, side: Side, steps: tuple[int, int] | None = None) -> pd.Series:

@@ -87,9 +87,8 @@ def config(run: Run) -> dict[str, Any]:
     return read if isinstance(read, dict) else {}
 
 
-def bound(run: Run) -> str:
-    """The clip bound of a run's config."""
-    options = config(run)
+def bound(options: Mapping[str, Any]) -> str:
+    """The clip bound of a config."""
     if "clip" not in options:
         return "bound not noted"
     return bound_text(options["clip"])

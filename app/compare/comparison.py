@@ -70,7 +70,7 @@ class Comparison:
 def choose(chosen: Selection, states: dict[str, queries.RunState]) -> Comparison:
     """What curves are drawn along, and whether runs that differ by their seed are taken together."""
     rows = chosen.runs[chosen.runs["run"].isin(states)]
-    found = seeds.settings({run["run"]: words.config(run) for _, run in rows.iterrows()})
+    found = seeds.settings({run["run"]: queries.config(run) for _, run in rows.iterrows()})
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         by = _choose_axis(states)
         together = any(setting.grouped for setting in found)
@@ -116,9 +116,10 @@ def draw_numbers(compared: Comparison) -> None:
     every = {setting: spread(results, setting, measure.column) for setting in compared.settings}
     ranked = sorted(every.items(), key=lambda item: (compared.lost(item[0]), measure.rank(item[1])))
     standing = [(setting, each) for setting, each in ranked if each.n and not compared.lost(setting)]
-    configs = {run["run"]: words.config(run) for _, run in compared.chosen.runs.iterrows()}
+    runs = compared.chosen.runs.set_index("run", drop=False)
+    configs = {str(name): queries.config(run) for name, run in runs.iterrows()}
     differences = {
-        entry[0]: against(entry, best, measure, configs)
+        entry[0]: against(entry, best, measure, configs, runs)
         for entry in standing
         if (best := _best_of_others(entry[0], standing, results, measure))
     }

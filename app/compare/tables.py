@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 from streamlit.elements.lib.column_types import ColumnConfig
 
-from app import queries, words
+from app import queries
 from app.charts.text import counted
 from app.compare import seeds
 from app.compare.comparison import Comparison
@@ -82,7 +82,7 @@ def draw_differences(chosen: Selection) -> None:
     """The options of the runs' configs that are not the same in all of them."""
     st.subheader("What differs", anchor=False)
     configs = pd.DataFrame(
-        {run["run"]: pd.Series(words.config(run), dtype=object) for _, run in chosen.runs.iterrows()}
+        {run["run"]: pd.Series(queries.config(run), dtype=object) for _, run in chosen.runs.iterrows()}
     )
     said = configs.map(lambda value: "none" if value is None else "" if value != value else str(value))
     differing = said[said.nunique(axis=1) > 1]

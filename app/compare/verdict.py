@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from app import words
 from app.compare.measures import Measure
 from app.compare.seeds import Setting, Spread
@@ -16,6 +18,10 @@ BOUND = ("clip", "optimizer", "seed", "name")
 ONE_RUN = "n = 1: cannot tell"
 WITHIN = "within the spread of the seeds"
 NOT_THE_BOUND = "differ in"
+UNEQUAL = "trained to other steps"
+
+LEVEL_STEPS = 0.95
+"""Where a run did not finish, settings are held to have been trained equally long above this share of the steps."""
 
 MOST_NAMED = 3
 """So many settings are named in a sentence; more are counted."""
@@ -37,10 +43,16 @@ def against(
     other: tuple[Setting, Spread],
     measure: Measure,
     configs: Mapping[str, Mapping[str, Any]],
+    runs: pd.DataFrame,
 ) -> Difference:
-    """Compare two settings of which each has a value."""
+    """Compare two settings of which each has a value.
+
+    runs: rows of the view `runs`, by run.
+    """
     (mine, ours), (theirs, its) = one, other
     apart = measure.apart(ours.mean, its.mean)
+    if unequal := _trained_to_other_steps(mine, theirs, runs):
+        return Difference(apart, unequal)
     mine_is, theirs_is = configs[mine.runs[0]], configs[theirs.runs[0]]
     if options := other_options(mine_is, theirs_is):
         named = ", ".join(options[:3]) + (f" and {len(options) - 3} more" if len(options) > 3 else "")
@@ -77,6 +89,8 @@ def sentence(
         ONE_RUN: "with one run of a setting that may be chance",
         WITHIN: "the seeds of one setting are as far apart",
     }
+    if difference.caveat.startswith(UNEQUAL):
+        return f"{said}; they were {difference.caveat}."
     if difference.caveat in caveats:
         return f"{said}; {caveats[difference.caveat]}."
     if difference.caveat.startswith(NOT_THE_BOUND):
@@ -103,6 +117,14 @@ def _names(settings: Sequence[Setting]) -> str:
         return f"{len(settings)} settings"
     *most, last = (f"**{words.plain(setting.short)}**" for setting in settings)
     return f"{', '.join(most)} and {last}" if most else last
+
+
+def _trained_to_other_steps(mine: Setting, theirs: Setting, runs: pd.DataFrame) -> str:
+    """That one of the settings is still training, or stopped early, at another step than the other; '' if it is not."""
+    if (runs["status"].loc[[*mine.runs, *theirs.runs]] == "finished").all():
+        return ""
+    here, there = (int(runs["last_step"].loc[list(each.runs)].fillna(0).min()) for each in (mine, theirs))
+    return "" if min(here, there) >= LEVEL_STEPS * max(here, there) else f"{UNEQUAL}, {here:,} against {there:,}"
 
 
 def other_options(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

@@ -100,7 +100,7 @@ def _outcome(chosen: Selection, state: queries.RunState, result: pd.Series) -> N
 
 
 def _hits(chosen: Selection, run: pd.Series, result: pd.Series) -> None:
-    _number("Clip hits", words.percent(result["hit_rate"]), words.bound(run))
+    _number("Clip hits", words.percent(result["hit_rate"]), words.bound(queries.config(run)))
     drawn = sparkline(thinned(result["hit_rates"]), colour=chosen.theme.upper, scale=(0, 1))
     _curve(drawn, "Clip hits over the steps, from 0 to 100 %")
 

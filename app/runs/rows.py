@@ -68,7 +68,7 @@ def _row(run: dict[Any, Any]) -> dict[str, object]:
     return {
         "run": run["run"],
         "status": STATUS.get(run["status"], UNREADABLE),
-        "bound": words.bound(run).removeprefix("bound "),
+        "bound": words.bound(options).removeprefix("bound "),
         "batch": str(options.get("batch_size")),
         **{option: _text(options.get(option)) for option in ("optimizer", "model", "data")},
         "steps": run["last_step"],

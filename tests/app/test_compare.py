@@ -171,9 +171,67 @@ def test_a_difference_of_settings_counts_where_it_is_more_than_their_seeds_diffe
         (Setting("b", ("b0", "b1"), "b"), spread(values)),
     ]
     configs = {"a0": {"clip": 1.0, "optimizer": "lambc", "lr": 1}, "b0": {"clip": None, "optimizer": "lamb", "lr": 1}}
-    found = against(*settings, MEASURES[0], configs)
+    runs = pd.DataFrame({"status": "finished", "last_step": 9}, index=["a0", "a1", "b0", "b1"])
+    found = against(*settings, MEASURES[0], configs, runs)
     assert bool(found.caveat) == grey
     assert other_options(configs["a0"], configs["b0"] | {"optimizer": "lars"}) == ["optimizer"]
+
+
+def bounded(root: Path, name: str, upper: float | list[float], accuracy: float = 0.5, **config: object) -> None:
+    """A run of two layers whose config does not note `clip`; upper: that of the layers, or the bound at each step."""
+    emitter, one = Emitter(["a", "b"]), torch.ones(2)
+    with Collector(emitter, root, name=name, config=config) as collector:
+        for step, bound in enumerate(upper if isinstance(upper, list) else [upper] * 3, start=1):
+            high = bound * one
+            emitter.say(
+                step, torch.stack([2 * one, one, 2 * one, (2 * one).clamp(max=high), 0 * one, high, 0.01 * one])
+            )
+        collector.log({"test/accuracy": accuracy})
+
+
+def test_a_bound_that_no_config_notes_is_the_one_that_the_rows_have(open_page: OpenPage, tmp_path: Path):
+    for seed, (name, upper, reached) in enumerate(
+        [("lamb-s0", torch.inf, 0.70), ("lamb-s1", torch.inf, 0.72), ("clip1-s2", 0.1, 0.90), ("clip1-s3", 0.1, 0.91)]
+    ):
+        bounded(tmp_path, name, upper, reached, seed=seed)
+    page = open_page("compare", tmp_path, "lamb-s0", "lamb-s1", "clip1-s2", "clip1-s3")
+    assert [card.label for card in page.metric] == ["lamb", "clip1"]
+    assert "has the best test accuracy, 90.50 ± 0.71%" in page.main.markdown[0].value
+    assert "that is more than the seeds of one setting are apart" in page.main.markdown[0].value
+    assert list(page.dataframe[-1].value.loc["clip"]) == ["none", "none", "0.1", "0.1"]
+    assert {card.delta for card in page.go_to("runs").metric if card.label == "Clip hits"} == {"no bound", "bound 0.1"}
+
+
+def test_a_bound_that_moves_is_no_other_setting_for_each_seed(open_page: OpenPage, tmp_path: Path):
+    for seed, last in enumerate((1.0, 1.1)):
+        bounded(tmp_path, f"moving-s{seed}", [4.0, 3.0, 2.0, last], seed=seed)
+    page = open_page("compare", tmp_path, "moving-s0", "moving-s1")
+    assert [card.label for card in page.metric] == ["moving"]
+
+
+def test_runs_of_other_bounds_do_not_have_the_same_one(open_page: OpenPage, tmp_path: Path):
+    bounded(tmp_path, "lamb", torch.inf, 0.7, lr=0.01)
+    bounded(tmp_path, "clip1", 1.0, 0.8, lr=0.02)
+    said = open_page("compare", tmp_path, "lamb", "clip1").main.markdown[0].value
+    assert said.endswith("they also differ in lr, so that it is not the bound alone.")
+
+
+def test_a_run_that_still_trains_is_not_held_against_one_that_ended(open_page: OpenPage, tmp_path: Path):
+    for seed in (0, 1):
+        bounded(tmp_path, f"lamb-s{seed}", [torch.inf] * 40, 0.88 + 0.01 * seed, seed=seed)
+    emitters, collectors = [], []
+    for seed in (0, 1):
+        emitter = Emitter(["a", "b"])
+        collectors.append(Collector(emitter, tmp_path, name=f"clip1-s{seed}", config={"seed": seed}))
+        emitter.say(3, torch.ones(7, 2) * torch.tensor([2.0, 1, 2, 1, 0, 1, 0.01])[:, None])
+        collectors[-1].log({"test/accuracy": 0.24})
+        collectors[-1].flush()
+        emitters.append(emitter)
+    page = open_page("compare", tmp_path, "lamb-s0", "lamb-s1", "clip1-s0", "clip1-s1")
+    assert page.main.markdown[0].value.endswith("; they were trained to other steps, 40 against 3.")
+    assert {card.proto.color for card in page.metric} == {MetricProto.MetricColor.GRAY}
+    for collector in collectors:
+        collector.close()
 
 
 def test_a_ratio_that_was_set_to_1_since_a_norm_is_nan_is_not_compared(open_page: OpenPage, tmp_path: Path):

@@ -61,7 +61,7 @@ def test_a_time_is_said_in_the_unit_that_fits(seconds, said):
     ],
 )
 def test_the_bound_is_what_the_config_says(config, said):
-    assert words.bound(run("finished", config=config)) == said
+    assert words.bound(words.config(run("finished", config=config))) == said
 
 
 def test_a_run_took_until_its_end_or_its_last_sign_of_life():
