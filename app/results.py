@@ -8,6 +8,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 
+from app.charts.metric import HIGHEST_SHARE
 from collector.log import rollups
 
 Ask = Callable[..., pd.DataFrame]
@@ -67,12 +68,13 @@ def _asked(changed: pd.DataFrame, everything: bool, width: pd.Series, ask: Ask) 
 
 
 def _as_shares(results: pd.DataFrame) -> pd.DataFrame:
-    """Accuracies between 0 and 1: where one is above, the run logged percentages."""
+    """Accuracies between 0 and 1: where one is above, the run logged percentages, and `in_percent` is true."""
+    results = results.assign(in_percent=results["best_accuracy"].gt(HIGHEST_SHARE))
     for best, others in (
         ("best_test_accuracy", ("last_test_accuracy", "test_accuracies")),
         ("best_accuracy", ("last_accuracy", "accuracies")),
     ):
-        unit = results[best].gt(1).map({True: 100.0, False: 1.0})
+        unit = results[best].gt(HIGHEST_SHARE).map({True: 100.0, False: 1.0})
         for column in (best, *others):
             # An array of one run's accuracies, or None, is divided as it stands.
             divided = [value if value is None else value / by for value, by in zip(results[column], unit, strict=True)]

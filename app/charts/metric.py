@@ -16,6 +16,9 @@ TELLING = ("grad_norm", "gradient_norm", "lr")
 BOOKKEEPING = re.compile(r"^(epoch|step|global_step|total_flos)$|runtime|per_second|(^|_)(time|tokens|samples)(_|$)")
 """Quantities that come last."""
 
+HIGHEST_SHARE = 1.001
+"""A value above is a percentage; rounding takes the sum of a batch's shares a little above 1."""
+
 SPLITS = ("test", "validation", "train", None)
 
 
@@ -66,12 +69,14 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 def is_share(metric: Metric, values: Sequence[pd.Series]) -> bool:
     """Whether it is written as a percentage: a value above 1 is one already, and shown as it is."""
-    return metric.scale == "share" and not any((each > 1).any() for each in values)
+    return metric.scale == "share" and not any((each > HIGHEST_SHARE).any() for each in values)
 
 
 def as_shares(metric: Metric, curve: pd.DataFrame) -> pd.DataFrame:
     """One run's curve of it, of shares from 0 to 1: where a value is above 1, the run logged percentages."""
-    percentages = metric.scale == "share" and bool(((curve["value"] > 1) & np.isfinite(curve["value"])).any())
+    percentages = metric.scale == "share" and bool(
+        ((curve["value"] > HIGHEST_SHARE) & np.isfinite(curve["value"])).any()
+    )
     return curve.assign(value=curve["value"] / 100) if percentages else curve
 
 

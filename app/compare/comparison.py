@@ -125,6 +125,8 @@ def draw_numbers(compared: Comparison) -> None:
     }
     what = f"{of_what(results, ranked[0][0].runs, measure)} {measure.noun}"
     st.markdown(_verdict(compared, ranked, standing, differences, what, results, measure))
+    if measure.share and (taken := _taken_as_shares(results.loc[list(compared.states)])):
+        st.caption(taken)
     shown = every if len(every) <= MOST_CARDS else dict(ranked[:CARDS_A_ROW])
     cells = [column for _ in range(0, len(shown), CARDS_A_ROW) for column in st.columns(CARDS_A_ROW)]
     for column, (setting, each) in zip(cells, shown.items(), strict=False):
@@ -162,6 +164,17 @@ def _verdict(
     ]
     said = verdict.sentence(standing[0], differences.get(first), level, what, measure)
     return said + verdict.diverged([setting for setting, _ in ranked if compared.lost(setting)])
+
+
+def _taken_as_shares(results: pd.DataFrame) -> str:
+    """Which runs are read as logging shares where others log percentages: 1 may be all of a run, or a hundredth."""
+    percent = results["in_percent"].eq(True)
+    shares = results.index[~percent & results["best_accuracy"].notna()]
+    if not percent.any() or shares.empty:
+        return ""
+    named = ", ".join(map(words.plain, told_apart(shares[:3], 40).values()))
+    more = f" and {len(shares) - 3} more" if len(shares) > 3 else ""
+    return f"No accuracy of {named}{more} is above 1, so it is read as a share of 1; the others are in percent."
 
 
 def _draw_card(

@@ -54,6 +54,22 @@ def test_runs_that_log_percent_and_shares_are_on_one_axis(open_page: OpenPage, t
         assert list(np.array(drawn["seed, mean of 2"]["y"], dtype=float)) == pytest.approx(ACCURACIES)
 
 
+def test_an_accuracy_that_rounding_takes_above_1_is_no_percentage(open_page: OpenPage, tmp_path: Path):
+    write(tmp_path, "perfect", times=(1 + 1e-6) / max(ACCURACIES))
+    page = open_page("compare", tmp_path, "perfect")
+    assert page.main.markdown[0].value == "**perfect**: the best test accuracy is 100.00%."
+    assert np.nanmax(np.array(lines(page)["perfect"]["y"], dtype=float)) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("times", "said"), [(0.01, True), (100, False)])
+def test_a_run_whose_unit_is_a_guess_is_named(open_page: OpenPage, tmp_path: Path, times: float, said: bool):
+    write(tmp_path, "percent", times=100, clip=3.0)
+    write(tmp_path, "collapsed", times=times)
+    page = open_page("compare", tmp_path, "percent", "collapsed")
+    sentence = "No accuracy of collapsed is above 1, so it is read as a share of 1; the others are in percent."
+    assert (sentence in text(page)) == said
+
+
 @pytest.mark.parametrize("everything", [False, True])
 def test_the_papers_figure_has_shares_of_runs_that_log_percent(open_page: OpenPage, tmp_path: Path, everything: bool):
     write(tmp_path, "shares")
