@@ -135,9 +135,11 @@ def _what(experiment: Experiment, rows: pd.DataFrame, which: str) -> str:
     if len(experiment.clips) == 1:
         said.append("All of these runs have one bound: a run with another one gives the comparison.")
     those = {run for cell in experiment.cells for run in cell.runs}
-    going = int(((rows["status"] == "running") & rows["run"].isin(those)).sum())
-    if going:
+    status = rows["status"][rows["run"].isin(those)]
+    if going := int((status == "running").sum()):
         said.append(f"{going} of {counted(len(those), 'run')} {'is' if going == 1 else 'are'} still training.")
+    if early := int((~status.isin(["running", "finished"])).sum()):
+        said.append(f"{early} of {counted(len(those), 'run')} did not finish.")
     if experiment.left_out:
         count = len(experiment.left_out)
         said.append(f"{count} {'run is' if count == 1 else 'runs are'} left out: a newer one has the same config.")

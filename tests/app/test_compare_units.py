@@ -54,6 +54,14 @@ def test_runs_that_log_percent_and_shares_are_on_one_axis(open_page: OpenPage, t
         assert list(np.array(drawn["seed, mean of 2"]["y"], dtype=float)) == pytest.approx(ACCURACIES)
 
 
+def test_the_papers_table_says_which_of_its_runs_did_not_finish(open_page: OpenPage, tmp_path: Path):
+    write(tmp_path, "whole")
+    write(tmp_path, "cut", clip=None)
+    noted = tmp_path / "cut" / "run.json"
+    noted.write_text(noted.read_text().replace('"finished"', '"interrupted"', 1))
+    assert "1 of 2 runs did not finish." in text(open_page("compare", tmp_path, "whole", "cut"))
+
+
 def test_an_accuracy_that_rounding_takes_above_1_is_no_percentage(open_page: OpenPage, tmp_path: Path):
     write(tmp_path, "perfect", times=(1 + 1e-6) / max(ACCURACIES))
     page = open_page("compare", tmp_path, "perfect")
