@@ -23,7 +23,7 @@ def hit_rates_by_layer(
     layers: all rows from top to bottom, the same in every panel.
     """
     height = min(max(18 * len(layers), 220), 820)
-    figure = go.Figure(layout={"template": theme.template, "height": height + 78})
+    figure = go.Figure(layout={"template": theme.template, "height": height + 78, "meta": {"of": "run"}})
     lowest = max((frame["lower_rate"].max() for frame in rates.values() if len(frame)), default=0)
     left = -1.0 if pd.notna(lowest) and lowest > 0 else 0.0
     gap = 0.05 if len(rates) < 6 else 0.01
@@ -48,7 +48,8 @@ def hit_rates_by_layer(
             ("lower_rate", -1, "lower bound", theme.lower),
         ):
             if sign == 1 or left:
-                figure.add_trace(_bars(frame, column, sign, name, colour, f"x{axis}"))
+                meta = {"of": escape(run), "columns": ["hit_rate"]}
+                figure.add_trace(_bars(frame, column, sign, name, colour, f"x{axis}").update(meta=meta))
         if not (frame["upper_hits"] + frame["lower_hits"]).any():
             figure.add_annotation(
                 text="never clipped",

@@ -61,8 +61,9 @@ def metric_curves(
     alone = dict.fromkeys(run for run, _ in curves if run not in faint)
     short = told_apart([*alone, *(mean.setting for mean in means)], 42)
     settings = {mean.setting: f"{short[mean.setting]}, mean of {mean.seeds}" for mean in means}
-    figure = go.Figure(layout={"template": theme.template, "hovermode": "x unified"})
     scale, axis = _unit(curves, means, by)
+    meta = {"of": "metric", "along": axis}
+    figure = go.Figure(layout={"template": theme.template, "hovermode": "x unified", "meta": meta})
     places = lay_out(
         figure,
         ["Clip hits" if metric == HITS else metric.title for metric in metrics],
@@ -90,11 +91,11 @@ def metric_curves(
             drawn = curve.assign(x=curve[COLUMNS[by]] * scale)
             name = short.get(run, run)
             trace = _curve(name, metric, drawn, lines[run], theme, faint=run in faint, share=metric in shares)
-            _add(figure, trace, panels[metric], run, named)
+            _add(figure, trace, metric, panels[metric], run, named)
     for mean in means:
         name = settings[mean.setting]
         for trace in _mean(name, mean, scale, lines[mean.setting], theme, share=mean.metric in shares):
-            _add(figure, trace, panels[mean.metric], f"mean {mean.setting}", named)
+            _add(figure, trace, mean.metric, panels[mean.metric], f"mean {mean.setting}", named)
     return figure
 
 
@@ -104,12 +105,13 @@ def _last(curves: Curves, means: tuple[Mean, ...]) -> float:
     return float(np.nanmax([0.0, *ends, *(mean.rows["x"].max() for mean in means)]))
 
 
-def _add(figure: go.Figure, trace: go.Scatter, panel: Panel, group: str, named: set[str]) -> None:
+def _add(figure: go.Figure, trace: go.Scatter, metric: Metric, panel: Panel, group: str, named: set[str]) -> None:
     """Put a trace into its panel; the first of its group that the legend may have is what the legend has."""
     in_legend = trace.showlegend is not False and group not in named
     if in_legend:
         named.add(group)
-    figure.add_trace(trace.update(xaxis=panel.x, yaxis=panel.y, legendgroup=group, showlegend=in_legend))
+    meta = {"of": escape(metric.quantity if metric == HITS else metric.name)}
+    figure.add_trace(trace.update(xaxis=panel.x, yaxis=panel.y, legendgroup=group, showlegend=in_legend, meta=meta))
 
 
 def _ordered(metrics: list[Metric]) -> tuple[list[Metric], list[Metric]]:

@@ -42,7 +42,7 @@ def accuracy_by_epoch(
     sizes = sorted({curve.batch_size for curve in curves})
     places = [bound for bound in bounds if bound != unbounded]
     hues = hues or {bound: place % UNBOUNDED for place, bound in enumerate(places)} | {unbounded: UNBOUNDED}
-    figure = go.Figure(layout={"template": theme.template, "hovermode": "x unified"})
+    figure = go.Figure(layout={"template": theme.template, "hovermode": "x unified", "meta": {"of": "batch_size"}})
     names = list(dict.fromkeys(_name(curve) for curve in curves))
     titles = [f"Batch size {size:,}" for size in sizes]
     laid = lay_out(figure, titles, columns=3, row=300, axis="epoch", entries=names)
@@ -56,6 +56,7 @@ def accuracy_by_epoch(
         line = Line(hues[curve.bound], "dash" if curve.training else "solid")
         traces = mean_band(curve.rows, name=name, seeds=curve.seeds, line=line, theme=theme, number=share_text)
         for trace in traces:
+            trace.meta = {"of": curve.batch_size}
             in_legend = name not in named and trace.showlegend is not False
             named |= {name} if in_legend else set()
             figure.add_trace(trace.update(xaxis=panel.x, yaxis=panel.y, legendgroup=name, showlegend=in_legend))

@@ -119,36 +119,43 @@ function several(value) {
   return value !== null && typeof value === "object" ? Array.from(value) : [value];
 }
 
-// What is drawn, a row a point or a cell. Where a chart draws logarithms, customdata has what they are of; where it has
-// several numbers of a cell, meta.columns names them; meta.digits says how many digits of each are more than rounding.
-function rowsDrawn(trace) {
-  const series = trace.name ?? "";
-  if (trace.orientation === "h") return Array.from(trace.y, (layer, place) => [series, "", layer, trace.x[place]]);
+// What is drawn, a row a point or a cell: its series, what meta.of says, its place, and its values in the table's columns.
+// Where a chart draws something else than it says, as logarithms, meta.columns names what customdata has; meta.digits
+// says how many digits of each are more than rounding.
+function rowsDrawn(trace, every) {
+  const { of, columns, digits } = trace.meta ?? {};
+  const row = (x, layer, ...values) => {
+    if (values.length && field(values[0]) === "") return []; // a gap
+    return [[trace.name, of, x, layer, ...every.map((column) => values[(columns ?? ["value"]).indexOf(column)])]];
+  };
+  const data = columns && trace.customdata;
+  if (trace.orientation === "h") {
+    return Array.from(trace.y).flatMap((layer, place) => row("", layer, ...several(data?.[place] ?? trace.x[place])));
+  }
   if (trace.type !== "heatmap") {
-    return Array.from(trace.x ?? [], (x, place) => {
+    return Array.from(trace.x ?? []).flatMap((x, place) => {
       const y = trace.y[place];
-      return typeof y === "string" ? [series, x, y] : [series, x, "", y]; // a mark at a layer, or a point of a curve
+      return typeof y === "string" ? row(x, y) : row(x, "", y); // a mark at a layer, or a point of a curve
     });
   }
-  const values = trace.customdata ?? trace.z;
-  const { digits } = trace.meta ?? {};
   const told = (value, place) => (digits ? Number(value.toPrecision(digits[place])) : value);
   const first = trace.x0 - (trace.dx - 1) / 2; // x0 is the middle of a cell, which begins at a whole step
-  return Array.from(trace.y).flatMap((layer, row) =>
-    Array.from(values[row], (value, column) => [series, first + column * trace.dx, layer, ...several(value).map(told)]),
+  return Array.from(trace.y).flatMap((layer, at) =>
+    Array.from(data[at]).flatMap((cell, column) => row(first + column * trace.dx, layer, ...several(cell).map(told))),
   );
 }
 
 function saveTable(view) {
-  const { xaxis } = view.chart._fullLayout;
+  const { xaxis, meta = {} } = view.chart._fullLayout;
+  const { of = "of", along = title(xaxis, "x") } = meta;
   const drawn = view.chart._fullData.filter((trace) => trace.fill !== "toself"); // an area, whose edges are traces, too
-  const rows = drawn.flatMap(rowsDrawn).filter((row) => row.length === 3 || field(row[3]) !== "");
-  const columns = view.chart.data.find((trace) => trace.meta?.columns)?.meta.columns ?? ["value"];
-  const along = title(xaxis, "x");
+  const columns = [...new Set(drawn.flatMap((trace) => trace.meta?.columns ?? ["value"]))];
+  const rows = drawn.flatMap((trace) => rowsDrawn(trace, columns));
   // A point that stands for several steps lies in their middle: of two, the first.
-  if (along === "step") for (const row of rows) if (typeof row[1] === "number") row[1] = Math.floor(row[1]);
-  const head = ["series", along, "layer", ...columns];
-  const lines = [head, ...rows].map((row) => row.map(field).join(","));
+  if (along === "step") for (const row of rows) if (typeof row[2] === "number") row[2] = Math.floor(row[2]);
+  const head = ["series", of, along, "layer", ...columns];
+  const filled = [...head.keys()].filter((place) => rows.some((row) => (row[place] ?? "") !== ""));
+  const lines = [head, ...rows].map((row) => filled.map((place) => field(row[place])).join(","));
   const address = URL.createObjectURL(new Blob([lines.join("\n") + "\n"], { type: "text/csv" }));
   save(view, address, "csv");
   setTimeout(() => URL.revokeObjectURL(address), 60_000);

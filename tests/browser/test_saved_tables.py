@@ -1,0 +1,106 @@
+"""What the button CSV of a chart saves, in a real Chromium: the component alone draws a figure."""
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import pytest
+from playwright.sync_api import Browser, Page
+
+from app.charts.heatmap import heatmap
+from app.charts.hit_rates import hit_rates_by_layer
+from app.charts.metrics import HITS, metric_curves
+from app.charts.paper import Curve, accuracy_by_epoch
+from app.charts.theme import lines
+from app.plotly_view import PLOTLY_FILE
+from app.plotly_view.packed import packed, with_head
+from tests.app.figures import LAYERS, in_depth_order, metric, row_cells
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+
+DRAW = """async ([script, data]) => {
+    const { default: draw } = await import("data:text/javascript;base64," + script);
+    window.lambcPlotly = Promise.resolve(Plotly);
+    const bytes = Uint8Array.from(atob(data), (sign) => sign.charCodeAt(0));
+    draw({ parentElement: document.body, data: bytes, setStateValue() {}, setTriggerValue() {} });
+}"""
+
+Save = Callable[[go.Figure], pd.DataFrame]
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser) -> Iterator[Page]:
+    page = browser.new_page(viewport={"width": 900, "height": 900})
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def saved(page: Page, tmp_path: Path) -> Save:
+    view = resources.files("app.plotly_view")
+
+    def saved(figure: go.Figure) -> pd.DataFrame:
+        page.set_content(view.joinpath("view.html").read_text())
+        page.add_script_tag(path=PLOTLY_FILE)
+        head = {"token": "1", "label": "chart", "of": "", "height": 400, "widths": [], "width": 0, "reveal": ""}
+        data = with_head(json.dumps(head), packed(figure))
+        page.evaluate(DRAW, [base64.b64encode(part).decode() for part in (view.joinpath("view.js").read_bytes(), data)])
+        page.locator(".lambc-chart[data-drawn]").wait_for()
+        with page.expect_download() as download:
+            page.get_by_role("button", name="CSV", exact=True).dispatch_event("click")
+        return pd.read_csv(download.value.path())
+
+    return saved
+
+
+CURVE = pd.DataFrame({"step": [1, 3.5], "epoch": [1, 2], "seconds": [60.0, 1200.0], "value": [0.5, 0.25]})
+MEAN = pd.DataFrame({"x": [1, 2], "mean": [0.5, 0.75], "std": 0.1, "lowest": 0.4, "n": 2})
+
+
+@pytest.mark.parametrize(
+    ("by", "column", "along"),
+    [("step", "step", [1, 3]), ("time", "minutes of training", [1, 20])],  # of two steps, the first
+)
+def test_curves_are_saved_with_their_metric_and_the_unit_of_their_axis(saved: Save, by, column, along):
+    metrics = [metric("test/accuracy"), metric("test/loss"), metric("train/loss"), HITS]
+    curves = {("lamb", each): CURVE for each in metrics}
+    table = saved(metric_curves(curves, by=by, lines=lines(["lamb"])))
+    assert list(table) == ["series", "metric", column, "value"]
+    names = ["test/accuracy", "test/loss", "train/loss", "clip hits"]
+    assert table.to_numpy().tolist() == [
+        ["lamb", name, place, value] for name in names for place, value in zip(along, [0.5, 0.25], strict=True)
+    ]
+
+
+def test_means_are_saved_with_their_batch_size(saved: Save):
+    curves = [Curve(size, "1", False, 2, MEAN) for size in (512, 1024)]
+    table = saved(accuracy_by_epoch(curves, bounds=["1"], unbounded="none"))
+    assert list(table) == ["series", "batch_size", "epoch", "value"]
+    rows = [[size, epoch, mean] for size in (512, 1024) for epoch, mean in ((1, 0.5), (2, 0.75))]
+    assert table.drop(columns="series").to_numpy().tolist() == rows
+
+
+def test_hits_by_layer_are_saved_with_their_run_and_a_layer_that_has_no_rate_is_left_out(saved: Save):
+    rates = pd.DataFrame({"layer": ["a", "b"], "upper_rate": [0.0, np.nan], "lower_rate": [0.25, np.nan]})
+    rates = rates.assign(upper_hits=0, lower_hits=[1, 0], first_hit=pd.array([3, None], dtype="Int64"))
+    table = saved(hit_rates_by_layer({"one": rates, "other": rates}, layers=["a", "b"], lines=lines(["one", "other"])))
+    assert list(table) == ["series", "run", "layer", "hit_rate"]
+    assert table.to_numpy().tolist() == [
+        [f"{bound} bound", run, "a", rate]
+        for run in ("one", "other")
+        for bound, rate in (("upper", 0), ("lower", 0.25))
+    ]
+
+
+def test_a_metric_below_the_heatmap_has_a_column_of_its_own(saved: Save):
+    table = saved(heatmap(row_cells(2), stack=in_depth_order(LAYERS), curves={metric("test/loss"): CURVE}))
+    assert list(table) == ["series", "step", "layer", "lowest", "highest", "value"]
+    assert table[table["series"] == "test/loss"]["value"].tolist() == [0.5, 0.25]
+    cells = table[table["series"] == "Trust ratio, 2 steps"]
+    assert cells[["lowest", "highest"]].notna().all(axis=None)
+    assert cells["value"].isna().all()
