@@ -128,7 +128,7 @@ def heatmap(
     top = 24 if marks or stack.head else 10
     height = stack.height + curves_below.height(below) + 60 + top
     inner = height - 46 - top
-    figure = go.Figure(layout={"template": theme.template, "height": height})
+    figure = go.Figure(layout={"template": theme.template, "height": height, "meta": {"along": "step"}})
     parts = [part for part in (cells, detail) if part is not None and len(part)]
     for part in parts:
         figure.add_traces(_cells(part, quantity, stack))

@@ -104,3 +104,10 @@ def test_a_metric_below_the_heatmap_has_a_column_of_its_own(saved: Save):
     cells = table[table["series"] == "Trust ratio, 2 steps"]
     assert cells[["lowest", "highest"]].notna().all(axis=None)
     assert cells["value"].isna().all()
+
+
+def test_layers_along_epochs_are_saved_by_step(saved: Save):
+    epochs = pd.DataFrame({"epoch": [1, 2], "first_step": [1, 3]})
+    table = saved(heatmap(row_cells(), stack=in_depth_order(LAYERS), epochs=epochs))
+    assert list(table) == ["series", "step", "layer", "value"]
+    assert table["step"].tolist() == [1, 2, 3, 4] * len(LAYERS)
