@@ -28,6 +28,7 @@ def ratio_distribution(
             y=bars["share"],
             name="steps shown" if whole is not None else "all steps",
             marker={"color": np.where(clipped, theme.upper, theme.runs[0]), "line": {"width": 0}},
+            meta={"x": list(bars["middle"])},
             customdata=[_between(middle) for middle in bars["middle"]],
             hovertemplate="%{customdata}<br><b>%{y:.1%}</b> of the steps<extra>%{fullData.name}</extra>",
         )
@@ -38,6 +39,7 @@ def ratio_distribution(
             go.Scatter(
                 x=np.log10(every["middle"]),
                 y=every["share"],
+                meta={"x": list(every["middle"])},
                 name="all steps",
                 mode="lines",
                 line={"color": theme.faint, "width": 1.5, "shape": "hvh"},

@@ -120,10 +120,10 @@ function several(value) {
 }
 
 // What is drawn, a row a point or a cell: its series, what meta.of says, its place, and its values in the table's columns.
-// Where a chart draws something else than it says, as logarithms, meta.columns names what customdata has; meta.digits
-// says how many digits of each are more than rounding.
+// Where a chart draws something else than it says, as logarithms, meta.columns names what customdata has, and meta.x has
+// the places; meta.digits says how many digits of each column are more than rounding.
 function rowsDrawn(trace, every) {
-  const { of, columns, digits } = trace.meta ?? {};
+  const { of, columns, digits, x: along = trace.x ?? [] } = trace.meta ?? {};
   const row = (x, layer, ...values) => {
     if (values.length && field(values[0]) === "") return []; // a gap
     return [[trace.name, of, x, layer, ...every.map((column) => values[(columns ?? ["value"]).indexOf(column)])]];
@@ -133,7 +133,7 @@ function rowsDrawn(trace, every) {
     return Array.from(trace.y).flatMap((layer, place) => row("", layer, ...several(data?.[place] ?? trace.x[place])));
   }
   if (trace.type !== "heatmap") {
-    return Array.from(trace.x ?? []).flatMap((x, place) => {
+    return Array.from(along).flatMap((x, place) => {
       const y = trace.y[place];
       return typeof y === "string" ? row(x, y) : row(x, "", y); // a mark at a layer, or a point of a curve
     });

@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 import pytest
 from playwright.sync_api import Browser, Page
 
+from app.charts.distribution import ratio_distribution
 from app.charts.heatmap import heatmap
 from app.charts.hit_rates import hit_rates_by_layer
 from app.charts.metrics import HITS, metric_curves
@@ -111,3 +112,12 @@ def test_layers_along_epochs_are_saved_by_step(saved: Save):
     table = saved(heatmap(row_cells(), stack=in_depth_order(LAYERS), epochs=epochs))
     assert list(table) == ["series", "step", "layer", "value"]
     assert table["step"].tolist() == [1, 2, 3, 4] * len(LAYERS)
+
+
+def test_a_distribution_is_saved_with_the_ratios_in_the_middle_of_its_bars(saved: Save):
+    edges = 2.0 ** (np.arange(3) / 8)
+    bins = pd.DataFrame({"above": edges[:-1], "up_to": edges[1:], "steps": [3, 1]})
+    table = saved(ratio_distribution(bins, bins.assign(steps=1), bound=1.0))
+    assert list(table) == ["series", "trust ratio before clipping", "value"]
+    assert table["trust ratio before clipping"].tolist() == pytest.approx([2 ** (1 / 16), 2 ** (3 / 16)] * 2)
+    assert table["value"].tolist() == [0.75, 0.25, 0.5, 0.5]
