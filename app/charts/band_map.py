@@ -230,9 +230,11 @@ def bars(stack: Stack, cells: pd.DataFrame, name: str, most: int, theme: Theme) 
         if its.empty:
             continue
         names = [escape(band.rows[row - band.first].said) for row in its["row"]]
+        gap = np.full(len(its), np.nan)
         traces.append(
             go.Scatter(
-                x=np.stack([its["first"] - 0.5, its["end"] - 0.5, np.full(len(its), np.nan)], axis=1).ravel(),
+                x=np.stack([its["first"] - 0.5, its["end"] - 0.5, gap], axis=1).ravel(),
+                meta={"x": np.stack([its["first"], its["end"] - 1, gap], axis=1).ravel().tolist()},
                 y=np.stack([names, names, np.full(len(its), None)], axis=1).ravel(),
                 yaxis=axis(place),
                 name=name,

@@ -121,3 +121,9 @@ def test_a_distribution_is_saved_with_the_ratios_in_the_middle_of_its_bars(saved
     assert list(table) == ["series", "trust ratio before clipping", "value"]
     assert table["trust ratio before clipping"].tolist() == pytest.approx([2 ** (1 / 16), 2 ** (3 / 16)] * 2)
     assert table["value"].tolist() == [0.75, 0.25, 0.5, 0.5]
+
+
+def test_what_is_not_finite_is_saved_with_its_first_and_its_last_step(saved: Save):
+    cells = row_cells(not_finite=[0, 1, 1, *[0] * 9])
+    table = saved(heatmap(cells, stack=in_depth_order(LAYERS)))
+    assert table[table["series"] == "NaN or infinite"]["step"].tolist() == [2, 3]
