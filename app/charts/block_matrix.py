@@ -75,6 +75,7 @@ def draw_axes(figure: go.Figure, found: Places, left: int) -> list[str]:
     shown = found.blocks[:: max(1, -(-len(found.blocks) // 20))]  # as many numbers as one reads
     ticks = {"ticks": "", "showgrid": False, "fixedrange": True, "type": "category", "tickmode": "array"}
     figure.update_layout(
+        meta={"rows": "family"},
         xaxis={
             "title": {"text": "block", "standoff": 4},
             "tickvals": shown,
@@ -113,7 +114,7 @@ def block_matrix(
             x=found.blocks,
             y=rows_named,
             customdata=np.stack([change, found.grid("said", object)], axis=-1),
-            meta={"columns": ["times_usual", "name"]},
+            meta={"columns": ["times_usual", "layer"]},
             name="against usual",
             coloraxis="coloraxis",
             xgap=1,

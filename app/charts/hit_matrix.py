@@ -20,6 +20,9 @@ BESIDE = 4
 AXIS, GAP = 44, 12
 """Pixels under the families for the blocks' numbers, and at the edges."""
 
+META = {"columns": ["upper_hit_rate", "lower_hit_rate", "layer", "of"]}
+"""What `customdata` has, for a saved table."""
+
 HOVER = (
     "<b>%{customdata[2]}</b><br>upper bound <b>%{customdata[0]:.4~p}</b> of its steps"
     "<br>lower bound <b>%{customdata[1]:.4~p}</b>%{customdata[3]}<extra></extra>"
@@ -68,7 +71,7 @@ def _families(found: Places, families: list[str]) -> go.Heatmap:
         x=found.blocks,
         y=families,
         customdata=np.stack(columns, axis=-1),
-        meta={"columns": ["upper_hit_rate", "lower_hit_rate", "name", "of"]},
+        meta=META,
         name="clip hits",
         coloraxis="coloraxis",
         xgap=1,
@@ -103,6 +106,7 @@ def _draw_alone(figure: go.Figure, alone: pd.DataFrame, lines: int, share: float
                 ],
                 axis=-1,
             ),
+            meta=META,
             text=boxes(labels, ""),
             texttemplate="%{text}",
             textfont={"size": 10},

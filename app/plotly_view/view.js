@@ -140,20 +140,21 @@ function rowsDrawn(trace, every) {
   }
   const told = (value, place) => (digits ? Number(value.toPrecision(digits[place])) : value);
   const first = trace.x0 - (trace.dx - 1) / 2; // x0 is the middle of a cell, which begins at a whole step
-  return Array.from(trace.y).flatMap((layer, at) =>
-    Array.from(data[at]).flatMap((cell, column) => row(first + column * trace.dx, layer, ...several(cell).map(told))),
+  const place = (column) => trace.x?.[column] ?? (trace.y && first + column * trace.dx); // of boxes side by side none
+  return Array.from(data).flatMap((cells, at) =>
+    Array.from(cells).flatMap((cell, column) => row(place(column), trace.y?.[at], ...several(cell).map(told))),
   );
 }
 
 function saveTable(view) {
   const { xaxis, meta = {} } = view.chart._fullLayout;
-  const { of = "of", along = title(xaxis, "x") } = meta;
+  const { of = "of", along = title(xaxis, "x"), rows: down = "layer" } = meta;
   const drawn = view.chart._fullData.filter((trace) => trace.fill !== "toself"); // an area, whose edges are traces, too
   const columns = [...new Set(drawn.flatMap((trace) => trace.meta?.columns ?? ["value"]))];
   const rows = drawn.flatMap((trace) => rowsDrawn(trace, columns));
   // A point that stands for several steps lies in their middle: of two, the first.
   if (along === "step") for (const row of rows) if (typeof row[2] === "number") row[2] = Math.floor(row[2]);
-  const head = ["series", of, along, "layer", ...columns];
+  const head = ["series", of, along, down, ...columns];
   const filled = [...head.keys()].filter((place) => rows.some((row) => (row[place] ?? "") !== ""));
   const lines = [head, ...rows].map((row) => filled.map((place) => field(row[place])).join(","));
   const address = URL.createObjectURL(new Blob([lines.join("\n") + "\n"], { type: "text/csv" }));

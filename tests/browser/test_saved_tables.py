@@ -12,8 +12,10 @@ import plotly.graph_objects as go
 import pytest
 from playwright.sync_api import Browser, Page
 
+from app.charts.block_matrix import block_matrix
 from app.charts.distribution import ratio_distribution
 from app.charts.heatmap import heatmap
+from app.charts.hit_matrix import hit_matrix
 from app.charts.hit_rates import hit_rates_by_layer
 from app.charts.metrics import HITS, metric_curves
 from app.charts.paper import Curve, accuracy_by_epoch
@@ -127,3 +129,28 @@ def test_what_is_not_finite_is_saved_with_its_first_and_its_last_step(saved: Sav
     cells = row_cells(not_finite=[0, 1, 1, *[0] * 9])
     table = saved(heatmap(cells, stack=in_depth_order(LAYERS)))
     assert table[table["series"] == "NaN or infinite"]["step"].tolist() == [2, 3]
+
+
+BLOCKS = pd.DataFrame(
+    {
+        "layer": ["b.0.w", "b.1.w", "head"],
+        "family": ["b.*.w", "b.*.w", "head"],
+        "block": [0, 1, None],
+        "change": [2.0, 0.5, 1.0],
+        "upper_rate": [0.25, 0.5, 1.0],
+        "lower_rate": 0.0,
+    }
+)
+
+
+def test_layers_by_family_and_block_are_saved_with_both(saved: Save):
+    table = saved(block_matrix(BLOCKS))
+    assert list(table) == ["series", "block", "family", "times_usual", "layer"]
+    assert table.drop(columns="series").to_numpy().tolist() == [[0, "b.*.w", 2, "b.0.w"], [1, "b.*.w", 0.5, "b.1.w"]]
+
+
+def test_hits_by_block_are_saved_with_the_layers_of_no_family(saved: Save):
+    table = saved(hit_matrix(BLOCKS))
+    assert table[["layer", "upper_hit_rate"]].to_numpy().tolist() == [["b.0.w", 0.25], ["b.1.w", 0.5], ["head", 1]]
+    assert table["block"].tolist()[:2] == [0, 1]
+    assert table[["block", "family"]].iloc[2].isna().all()
