@@ -55,6 +55,7 @@ def survival_curves(
         go.Scatter(
             x=[bound],
             y=[clipped],
+            name="suggested",
             mode="markers",
             marker={"size": 12, "color": getattr(theme, side), "line": {"color": theme.background, "width": 2}},
             showlegend=False,
@@ -118,6 +119,8 @@ def _layers(survival: pd.DataFrame, kind: str, colour: str) -> go.Scatter:
     return go.Scatter(
         x=np.insert(curve["bound"].to_numpy(dtype=float), starts, np.nan),
         y=np.insert(curve["share"].to_numpy(dtype=float), starts, np.nan),
+        name=kind,
+        meta={"layers": [escape(layer) for layer in curve["layer"].unique()]},
         mode="lines",
         line={"color": colour, "width": 1},
         opacity=0.22,

@@ -117,6 +117,7 @@ def _cells(cells: pd.DataFrame, stack: Stack, quantity: Quantity, names: tuple[s
         hover=f"{said}<br>A {one} <b>%{{customdata[0]:{number}}}</b><br>B {other} <b>%{{customdata[1]:{number}}}</b>"
         f"<br>{says}{most}",
         meta={"columns": named, "digits": digits},
+        name=f"A {one}, B {other}",
     )
 
 

@@ -34,7 +34,7 @@ def family_bounds(
     """
     names = [escape(family) for family in families.index]
     inner = LINE * len(names)
-    figure = go.Figure(layout={"template": theme.template, "height": inner + TOP + BOTTOM})
+    figure = go.Figure(layout={"template": theme.template, "height": inner + TOP + BOTTOM, "meta": {"rows": "family"}})
     told = labels(list(families.index))[1]
     counts = ranges["family"].value_counts()
     texts = [
@@ -97,6 +97,7 @@ def _layers(ranges: pd.DataFrame, blocks: bool, bound: float, wanted: float, the
         name=f"its own bound for {100 * wanted:g}%: a mark a layer",
         mode="markers",
         marker={"symbol": "line-ns", "size": 13, "line": {"width": 1.6, **colour}, **colour},
+        meta={"columns": ["layer", "median", "clipped_by_all"]},
         customdata=[
             (escape(layer), median, share)
             for layer, median, share in zip(ranges["layer"], ranges["q50"], ranges["clipped_by_all"], strict=True)

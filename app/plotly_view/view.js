@@ -119,11 +119,12 @@ function several(value) {
   return value !== null && typeof value === "object" ? Array.from(value) : [value];
 }
 
-// What is drawn, a row a point or a cell: its series, what meta.of says, its place, and its values in the table's columns.
+// What is drawn, a row a point or a cell: its series, what meta.of says, its place, its values in the table's columns.
 // Where a chart draws something else than it says, as logarithms, meta.columns names what customdata has, and meta.x has
-// the places; meta.digits says how many digits of each column are more than rounding.
+// the places; meta.digits says how many digits of each column are more than rounding. meta.layers are those of a trace
+// of several curves with a gap between two of them.
 function rowsDrawn(trace, every) {
-  const { of, columns, digits, x: along = trace.x ?? [] } = trace.meta ?? {};
+  const { of, columns, digits, x: along = trace.x ?? [], layers = [] } = trace.meta ?? {};
   const row = (x, layer, ...values) => {
     if (values.length && field(values[0]) === "") return []; // a gap
     return [[trace.name, of, x, layer, ...every.map((column) => values[(columns ?? ["value"]).indexOf(column)])]];
@@ -133,9 +134,12 @@ function rowsDrawn(trace, every) {
     return Array.from(trace.y).flatMap((layer, place) => row("", layer, ...several(data?.[place] ?? trace.x[place])));
   }
   if (trace.type !== "heatmap") {
+    let curve = 0;
     return Array.from(along).flatMap((x, place) => {
       const y = trace.y[place];
-      return typeof y === "string" ? row(x, y) : row(x, "", y); // a mark at a layer, or a point of a curve
+      if (Number.isNaN(x)) curve++;
+      // A mark at a layer, or a point of a curve.
+      return typeof y === "string" ? row(x, y, ...several(data?.[place] ?? [])) : row(x, layers[curve], y);
     });
   }
   const told = (value, place) => (digits ? Number(value.toPrecision(digits[place])) : value);

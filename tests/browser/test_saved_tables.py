@@ -13,7 +13,10 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from app.charts.block_matrix import block_matrix
+from app.charts.bounds import survival_curves
+from app.charts.difference import QUANTITIES, difference_map
 from app.charts.distribution import ratio_distribution
+from app.charts.family_bounds import family_bounds
 from app.charts.heatmap import heatmap
 from app.charts.hit_matrix import hit_matrix
 from app.charts.hit_rates import hit_rates_by_layer
@@ -154,3 +157,28 @@ def test_hits_by_block_are_saved_with_the_layers_of_no_family(saved: Save):
     assert table[["layer", "upper_hit_rate"]].to_numpy().tolist() == [["b.0.w", 0.25], ["b.1.w", 0.5], ["head", 1]]
     assert table["block"].tolist()[:2] == [0, 1]
     assert table[["block", "family"]].iloc[2].isna().all()
+
+
+def test_what_a_bound_would_clip_of_each_layer_is_saved_with_the_layer(saved: Save):
+    counts = [("a", 0.1, 10), ("a", 1.0, 5), ("a", 10.0, 0), ("b", 0.1, 10), ("b", 1.0, 1), ("b", 10.0, 0)]
+    survival = pd.DataFrame(counts, columns=["layer", "bound", "above"]).assign(kind="linear", steps=10)
+    table = saved(survival_curves(survival, bound=1.0, clipped=0.3))
+    assert list(table) == ["series", "upper bound", "layer", "value"]
+    of_layers = table[table["layer"].notna()].to_numpy().tolist()
+    assert of_layers == [["linear", bound, layer, above / 10] for layer, bound, above in counts]
+    assert table[table["layer"].isna()]["series"].unique().tolist() == ["linear", "all layers", "suggested"]
+
+
+def test_bounds_by_family_are_saved_with_the_layers(saved: Save):
+    ranges = BLOCKS.head(2).assign(own=[2.0, 2.5], q50=1.0, clipped_by_all=0.1)
+    table = saved(family_bounds(ranges, pd.Series({"b.*.w": 2.25}), bound=1.5, wanted=0.1))
+    assert list(table) == ["series", "upper bound", "family", "layer", "median", "clipped_by_all"]
+    assert table["upper bound"].tolist() == [2, 2.5, 2.25]
+    assert table["layer"].tolist()[:2] == ["b.0.w", "b.1.w"]
+
+
+def test_a_difference_is_saved_with_the_names_of_both_runs(saved: Save):
+    cells = row_cells().assign(one=1.0, other=2.0, apart=np.log10(0.5))
+    stack = in_depth_order(LAYERS)
+    table = saved(difference_map(cells, stack=stack, quantity=QUANTITIES[0], names=("lamb", "clipped")))
+    assert set(table["series"]) == {"A lamb, B clipped"}
