@@ -201,6 +201,7 @@ def _on_their_side(figure: go.Figure, rows: pd.DataFrame, drawing: Drawing) -> g
     top = figure.layout.margin.t
     figure.update_layout(
         height=height + top + 44,
+        meta={"rows": escape(drawing.x)},
         margin={"l": label_margin(names)},
         xaxis={"title": escape(shorten(drawing.y, 60)), **_scale(rows["y"], drawing)},
         yaxis={

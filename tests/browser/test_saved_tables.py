@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 import pytest
 from playwright.sync_api import Browser, Page
 
+from app.charts.answer import Drawing, answer_chart, what_is_drawn
 from app.charts.block_matrix import block_matrix
 from app.charts.bounds import survival_curves
 from app.charts.difference import QUANTITIES, difference_map
@@ -182,3 +183,11 @@ def test_a_difference_is_saved_with_the_names_of_both_runs(saved: Save):
     stack = in_depth_order(LAYERS)
     table = saved(difference_map(cells, stack=stack, quantity=QUANTITIES[0], names=("lamb", "clipped")))
     assert set(table["series"]) == {"A lamb, B clipped"}
+
+
+def test_bars_of_an_answer_are_saved_under_the_name_of_their_column(saved: Save):
+    drawing = Drawing("bars", "optimizer", "ratio", "")
+    rows, _ = what_is_drawn(pd.DataFrame({"optimizer": ["lamb", "lars"], "ratio": [1.0, 2.0]}), drawing)
+    table = saved(answer_chart(rows, drawing))
+    assert list(table) == ["optimizer", "value"]
+    assert table.to_numpy().tolist() == [["lamb", 1], ["lars", 2]]
