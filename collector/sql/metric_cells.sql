@@ -10,7 +10,7 @@ SELECT
     avg(clock.seconds_before + epoch(rows.time - clock.began)) AS seconds,
     avg(rows.value) FILTER (isfinite(rows.value)) AS value,
     count(*) AS rows
-FROM log.run_rows('metrics', run) AS rows
-ASOF JOIN log.clock(run) AS clock ON rows.step >= clock.first_step
+FROM log.attempt_rows(run) AS rows
+JOIN log.clock(run) AS clock USING (attempt)
 WHERE rows.name = name AND rows.step BETWEEN first_step AND last_step
 GROUP BY ALL;

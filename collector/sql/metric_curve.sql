@@ -9,8 +9,9 @@ WITH rows AS (
         rows.epoch,
         rows.time,
         rows.value,
+        rows.attempt,
         (rows.step - first_step) // cell_width(first_step, last_step, columns) AS cell
-    FROM log.run_rows('metrics', run) AS rows
+    FROM log.attempt_rows(run) AS rows
     WHERE rows.name = name AND rows.step BETWEEN first_step AND last_step
 ),
 -- Not by windows: over 333,333 values these take ten times as long.
@@ -33,4 +34,4 @@ SELECT
     (SELECT sum(cells.rows)::BIGINT FROM cells) AS rows
 FROM rows
 JOIN cells ON rows.cell = cells.cell AND list_contains(cells.kept, rows.step)
-ASOF JOIN log.clock(run) AS clock ON rows.step >= clock.first_step;
+JOIN log.clock(run) AS clock USING (attempt);

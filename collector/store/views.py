@@ -28,6 +28,7 @@ STATEMENTS = (
     "runs",
     "layers",
     "attempts",
+    "log_attempt_rows",
     "log_clock",
     "outcome",
     "relative_step",
@@ -113,6 +114,7 @@ def create_views(connection: duckdb.DuckDBPyConnection, runs: Sequence[RunFiles]
         _set_files(connection, kind, table, runs)
     names = [run.name for run in runs]
     steps = {"names": names, "steps": [run.steps for run in runs]}
+    own_axis = {"names": names, "metrics": [_own_axis(run) for run in runs]}
     strides = {"names": names, "strides": [[stretch._asdict() for stretch in run.strides] for run in runs]}
     connection.execute("SET VARIABLE finest_width = ?", [2**rollups.FINEST])
     connection.execute("SET VARIABLE coarsest_width = ?", [2**rollups.COARSEST])
@@ -120,6 +122,7 @@ def create_views(connection: duckdb.DuckDBPyConnection, runs: Sequence[RunFiles]
     connection.execute("SET VARIABLE binned_width = ?", [2**rollups.BINNED])
     connection.execute("SET VARIABLE bins_an_octave = ?", [rollups.BINS_AN_OCTAVE])
     connection.execute("SET VARIABLE steps_by_run = map($names::VARCHAR[], $steps::BIGINT[])", steps)
+    connection.execute("SET VARIABLE own_axis_by_run = map($names::VARCHAR[], $metrics::VARCHAR[][])", own_axis)
     stretch = "STRUCT(first_step BIGINT, last_step BIGINT, stride BIGINT)"
     connection.execute(f"SET VARIABLE strides_by_run = map($names::VARCHAR[], $strides::{stretch}[][])", strides)
     run_statement(connection, "log_files_of")
@@ -234,6 +237,11 @@ def _layer_rows(run: RunFiles) -> list[dict[str, Any]]:
 def _attempt_rows(run: RunFiles) -> list[dict[str, Any]]:
     attempts = (run.contents or {"attempts": []})["attempts"]
     return [{"run": run.name, "attempt": number, "noted": each} for number, each in enumerate(attempts, start=1)]
+
+
+def _own_axis(run: RunFiles) -> list[str]:
+    noted = (run.contents or {}).get("own_axis")
+    return [name for name in noted if isinstance(name, str)] if isinstance(noted, list) else []
 
 
 def _problem_rows(run: RunFiles) -> list[dict[str, Any]]:

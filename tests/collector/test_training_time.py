@@ -18,17 +18,25 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 @pytest.fixture
 def write(tmp_path: Path):
-    """Write a run: the seconds at which each step was logged, and when its attempts began, with their first steps."""
+    """Write a run: the seconds at which each step was logged, and when its attempts began, with their first steps.
 
-    def write(seconds: dict[int, float], attempts: list[tuple[float, int | None]]) -> None:
+    others: further values, as metric, step and seconds. own_axis: metrics whose steps count something else.
+    """
+
+    def write(
+        seconds: dict[int, float],
+        attempts: list[tuple[float, int | None]],
+        others: list[tuple[str, int, float]] | None = None,
+        own_axis: object = (),
+    ) -> None:
         with Collector(Emitter(["layer"]), tmp_path, name="r"):
             pass
         file = tmp_path / "r" / "run.json"
         noted = [{"started": str(START + timedelta(seconds=at)), "first_step": step} for at, step in attempts]
-        file.write_text(json.dumps(json.loads(file.read_text()) | {"attempts": noted}))
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"attempts": noted, "own_axis": own_axis}))
         rows = [
-            {"run": "r", "step": step, "epoch": 0, "time": START + timedelta(seconds=at), "name": "loss", "value": 1.0}
-            for step, at in seconds.items()
+            {"run": "r", "step": step, "epoch": 0, "time": START + timedelta(seconds=at), "name": name, "value": 1.0}
+            for name, step, at in [*(("loss", step, at) for step, at in seconds.items()), *(others or [])]
         ]
         part = tmp_path / "r" / "metrics" / "step-000000000001-part-000001.parquet"
         pq.write_table(pa.Table.from_pylist(rows, schema=METRICS.schema), part)
@@ -36,8 +44,8 @@ def write(tmp_path: Path):
     return write
 
 
-def curve(root: Path, columns: int = 2000) -> dict[int, float]:
-    rows = ask(root, f"FROM metric_curve('r', 'loss', 0, 1000, {columns}) ORDER BY step")
+def curve(root: Path, metric: str = "loss") -> dict[int, float]:
+    rows = ask(root, f"FROM metric_curve('r', '{metric}', 0, 100000, 200000) ORDER BY step")
     return dict(zip(rows["step"], rows["seconds"].round(3), strict=True))
 
 
@@ -66,9 +74,51 @@ def test_an_attempt_that_took_no_step_counts_as_nothing(write, tmp_path):
     assert curve(tmp_path) == {1: 2, 2: 2 + 1}
 
 
-def test_what_was_logged_before_the_first_step_begins_at_zero(write, tmp_path):
+def test_what_was_logged_before_the_first_step_counts_from_the_start_too(write, tmp_path):
     write({0: 11, 1: 12}, [(10, 1)])
-    assert curve(tmp_path) == {0: 0, 1: 2}
+    assert curve(tmp_path) == {0: 1, 1: 2}
+
+
+def test_what_was_logged_between_a_resume_and_its_first_step_comes_after_the_pause(write, tmp_path):
+    write({1: 12, 2: 13, 3: 5002}, [(10, 1), (5000, 3)], [("accuracy", 2, 5001)])
+    assert curve(tmp_path) == {1: 2, 2: 3, 3: 3 + 2}
+    assert curve(tmp_path, "accuracy") == {2: 3 + 1}
+
+
+def test_so_does_what_an_attempt_logged_that_took_no_step(write, tmp_path):
+    attempts = [(10, 1), (3000, None), (5000, 3), (9000, None)]
+    write({1: 12, 2: 13, 3: 5002}, attempts, [("accuracy", 2, 3001), ("end", 3, 9001)])
+    assert curve(tmp_path) == {1: 2, 2: 3, 3: 3 + 1 + 2}
+    assert curve(tmp_path, "accuracy") == {2: 3 + 1}
+    assert curve(tmp_path, "end") == {3: 3 + 1 + 2 + 1}
+
+
+def test_a_metric_with_an_axis_of_its_own_is_told_from_a_pause_by_its_times(write, tmp_path):
+    tokens = [("tokens", 4096, 12.5), ("tokens", 8192, 13.5), ("tokens", 12288, 5002.5)]
+    write({1: 12, 2: 13, 3: 5002}, [(10, 1), (5000, 3)], tokens, own_axis=["tokens"])
+    assert curve(tmp_path) == {1: 2, 2: 3, 3: 3.5 + 2}
+    assert curve(tmp_path, "tokens") == {4096: 2.5, 8192: 3.5, 12288: 3.5 + 2.5}
+
+
+@pytest.mark.parametrize("own_axis", [None, "loss", 3, [["loss"], 1]])
+def test_odd_notes_of_axes_are_no_notes(write, tmp_path, own_axis):
+    write({1: 12, 2: 13, 3: 5002}, [(10, 1), (5000, 3)], own_axis=own_axis)
+    assert curve(tmp_path) == {1: 2, 2: 3, 3: 3 + 2}
+
+
+def test_steps_say_which_attempt_it_was_where_the_clock_was_set_back(write, tmp_path):
+    write({1: 12, 2: 13, 3: 4990, 4: 4991}, [(10, 1), (5000, 3)])  # once the second attempt had begun
+    assert curve(tmp_path) == {1: 2, 2: 3, 3: 3, 4: 3 + 1}
+
+
+def test_so_they_do_where_it_was_set_back_by_more_than_the_pause(write, tmp_path):
+    write({1: 12, 2: 13, 4: 7, 5: 8}, [(10, 1), (5, 4)])
+    assert curve(tmp_path) == {1: 2, 2: 3, 4: 3 + 2, 5: 3 + 3}
+
+
+def test_an_attempt_that_was_noted_after_its_first_values_begins_with_these(write, tmp_path):
+    write({1: 12, 2: 40, 3: 41, 4: 45}, [(10, 1), (44, 2)])  # as within one process, when the writer learns of it
+    assert curve(tmp_path) == {1: 2, 2: 2, 3: 2 + 1, 4: 2 + 5}
 
 
 def test_a_spike_is_kept_beside_a_value_that_is_no_number(write, tmp_path):
