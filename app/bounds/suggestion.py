@@ -122,11 +122,15 @@ def draw_answer(question: Question, suggested: Suggestion | None, states: dict[s
 
 
 def _say_why_none(question: Question, states: dict[str, queries.RunState]) -> None:
-    if question.cut and not _rows(question):
+    recorded, steps = _rows(question) > 0, f"steps {question.first:,} to {question.last:,}"
+    if question.cut and not recorded:
+        none = "no step" if question.last < question.first else f"none of {steps}"
         st.error(
-            f"{_diverged(question)}: no step before that is recorded. No bound is suggested.{_better(states)}",
+            f"{_diverged(question)}: {none} before that is recorded. No bound is suggested.{_better(states)}",
             icon=":material/error:",
         )
+    elif not recorded:
+        st.info(f"None of {steps} is recorded. Choose another part of training.", icon=":material/block:")
     else:
         st.info(
             f"No layer of this run could be clipped in {question.part}: its layers were not adapted (`adapt=False`, "

@@ -13,12 +13,20 @@ STEPS = 1000
 
 
 def write(
-    root: Path, name: str, every: int, metrics: dict[int, dict[str, float]] | None = None, **config: object
+    root: Path,
+    name: str,
+    every: int,
+    metrics: dict[int, dict[str, float]] | None = None,
+    *,
+    first: int = 1,
+    last: int = STEPS,
+    resume: bool = False,
+    **config: object,
 ) -> None:
     """A run whose ratios are steps over a hundred, clipped at 5; metrics: by the step at which they are logged."""
     emitter = Emitter(list(LAYERS))
-    with Collector(emitter, root, name=name, every=every, config=config) as collector:
-        for step in range(1, STEPS + 1):
+    with Collector(emitter, root, name=name, every=every, resume=resume, config=config) as collector:
+        for step in range(first, last + 1):
             ratio = torch.tensor([step / 100, 1.0, 2.0])
             one = torch.ones(3)
             emitter.say(step, torch.stack([ratio, one, ratio, ratio.clamp(max=5), 0 * one, 5 * one, 0.01 * one]))

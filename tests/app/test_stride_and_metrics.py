@@ -1,6 +1,7 @@
 """Runs that record every 100th step, and metrics of any name: what the pages draw of them."""
 
 import itertools
+import math
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -104,6 +105,29 @@ def test_the_hover_tells_the_step_that_was_recorded(open_page: OpenPage, strides
 def test_the_hit_map_has_no_empty_cell(open_page: OpenPage, strides: Path):
     (trace,) = drawn_cells(open_page("clipping", strides, "hundred"), "hit_map")
     assert (trace["dx"], filled(trace)) == (100, 1)
+
+
+def test_of_steps_that_are_not_recorded_bounds_says_so(open_page: OpenPage, strides: Path):
+    page = open_at(open_page, "bounds", strides, "hundred", part="steps", between="110-190")
+    assert "None of steps 110 to 190 is recorded. Choose another part of training." in text(page)
+    assert not page.code
+
+
+def test_nor_is_there_a_bound_of_the_steps_before_a_run_begins(open_page: OpenPage, tmp_path: Path):
+    stride_log.write(tmp_path, "late", 1, first=201)
+    page = open_at(open_page, "bounds", tmp_path, "late", part="first")
+    assert "None of steps 1 to 100 is recorded." in text(page)
+
+
+def test_that_none_of_some_steps_before_it_diverged_is_recorded_does_not_say_that_none_is(
+    open_page: OpenPage, tmp_path: Path
+):
+    stride_log.write(tmp_path, "broken", 100, {250: {"train/loss": math.nan}})
+    page = open_at(open_page, "bounds", tmp_path, "broken", part="steps", between="210-300")
+    (said,) = (each.value for each in page.error)
+    assert said == (
+        "**This run diverged at step 250**: none of steps 210 to 237 before that is recorded. No bound is suggested."
+    )
 
 
 @pytest.mark.parametrize(("one", "other", "width"), [("hundred", "sixtyfour", 100), ("sixtyfour", "one", 64)])
