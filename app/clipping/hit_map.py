@@ -40,7 +40,7 @@ def draw(chosen: Selection, state: queries.RunState) -> None:
     rates = queries.hit_rates(state)
     if not (rates["upper_hits"] + rates["lower_hits"]).any():
         st.subheader("Which layers are clipped when", anchor=False)
-        st.caption(f"No layer of this run was clipped in any of its {state.steps:,} steps.")
+        st.caption(f"No layer of this run was clipped in any recorded step up to step {state.steps:,}.")
         return
     members = band_cells.members(state)
     named, beside = st.columns([4, 1], vertical_alignment="bottom")

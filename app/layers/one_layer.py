@@ -190,14 +190,15 @@ def _facts(state: queries.RunState, layer: str) -> str:
     shape = " × ".join(str(side) for side in row["shape"]) if row["shape"] is not None else ""
     size = f"shape {shape} · {int(row['parameters']):,} parameters · " if shape else ""
     hits, adapted = int(row["upper_hits"] + row["lower_hits"]), int(row["adapted"])
+    step = "step" if queries.stride(state, 1, state.steps) == 1 else "recorded step"
     if not adapted:
-        return f"{size}never clipped, since in none of its {counted(int(row['rows']), 'step')} it could be"
+        return f"{size}never clipped, since in none of its {counted(int(row['rows']), step)} it could be"
     if not hits:
-        return f"{size}never clipped in {counted(adapted, 'step')}"
+        return f"{size}never clipped in {counted(adapted, step)}"
     if adapted == 1:
-        only = "its only step" if row["rows"] == 1 else "the only step in which it could be"
+        only = f"its only {step}" if row["rows"] == 1 else f"the only {step} in which it could be"
         return f"{size}clipped in {only}, step {int(row['first_hit']):,}"
-    steps = f"{adapted:,} steps" if adapted == row["rows"] else f"the {adapted:,} steps in which it could be"
+    steps = f"{adapted:,} {step}s" if adapted == row["rows"] else f"the {adapted:,} {step}s in which it could be"
     return (
         f"{size}clipped in **{words.percent(hits / adapted)}** of {steps}, first at step {int(row['first_hit']):,}, "
         f"last at step {int(row['last_hit']):,}"

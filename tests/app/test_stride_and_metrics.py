@@ -107,6 +107,19 @@ def test_the_hit_map_has_no_empty_cell(open_page: OpenPage, strides: Path):
     assert (trace["dx"], filled(trace)) == (100, 1)
 
 
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        ("conv.weight", "clipped in **45.5%** of 11 recorded steps, first at step 600, last at step 1,000"),
+        ("fc.weight", "never clipped in 11 recorded steps"),
+    ],
+)
+def test_how_often_a_layer_was_clipped_is_told_of_recorded_steps(
+    open_page: OpenPage, strides: Path, layer: str, said: str
+):
+    assert said in text(open_at(open_page, "layers", strides, "hundred", layer=layer))
+
+
 def test_of_steps_that_are_not_recorded_bounds_says_so(open_page: OpenPage, strides: Path):
     page = open_at(open_page, "bounds", strides, "hundred", part="steps", between="110-190")
     assert "None of steps 110 to 190 is recorded. Choose another part of training." in text(page)
