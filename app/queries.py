@@ -134,6 +134,12 @@ def kinds(state: RunState) -> dict[str, str]:
     return {layer: layer_kind(layer, shape) for layer, shape in zip(rates["layer"], rates["shape"], strict=True)}
 
 
+def first_step(state: RunState) -> int:
+    """The step at which a run begins, by its attempts; 1 where they do not say."""
+    asked = of_run(state, "SELECT coalesce(min(first_step), 1) AS step FROM attempts WHERE run = $run")
+    return int(asked["step"].iloc[0])
+
+
 def stride(state: RunState, first: int, last: int) -> int:
     """How many steps lie from one recorded step to the next, at most, in a part of a run's steps."""
     asked = of_run(state, "SELECT run_stride($run, $first, $last) AS stride", first=first, last=last)

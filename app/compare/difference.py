@@ -184,9 +184,10 @@ def _furthest(by_layer: pd.Series) -> tuple[str, float]:
 
 def _says(states: dict[str, RunState], one: str, other: str, stack: bands.Stack, cells: pd.DataFrame) -> str:
     """Which steps and layers are shown, and what a row and a cell stand for."""
-    last = min(states[one].steps, states[other].steps)
-    said = [f"A over B, steps 1 to {last:,}"]
-    if states[one].steps != states[other].steps:
+    spans = {(queries.first_step(state), state.steps) for state in (states[one], states[other])}
+    first, last = max(span[0] for span in spans), min(span[1] for span in spans)
+    said = [f"A over B, steps {first:,} to {last:,}"]
+    if len(spans) > 1:
         said[0] += ", which both have"
     short = dict(zip((one, other), _short(one, other), strict=True))
     for mine, theirs in ((one, other), (other, one)):

@@ -20,7 +20,7 @@ from app.compare.seeds import Setting, spread
 from app.compare.verdict import against, other_options
 from collector import Collector, connect
 from tests import unusual_log
-from tests.app import compare_log
+from tests.app import compare_log, stride_log
 from tests.app.compare_log import LAYERS, accuracy
 from tests.app.figures import metric
 from tests.app.test_pages import figure, text
@@ -410,6 +410,12 @@ def test_a_shorter_run_is_compared_over_the_steps_that_both_have(open_page: Open
     page = open_page("compare", log, "lamb", "lamb-seed1")
     assert array(figure(page, "difference_map")["data"][0]["z"]).shape == (3, 20)
     assert "steps 1 to 20, which both have" in text(page)
+
+
+def test_a_run_that_begins_later_is_compared_from_there_on(open_page: OpenPage, tmp_path: Path):
+    stride_log.write(tmp_path, "whole", 1)
+    stride_log.write(tmp_path, "late", 1, first=501)
+    assert "A over B, steps 501 to 1,000, which both have" in text(open_page("compare", tmp_path, "whole", "late"))
 
 
 def test_of_the_last_cell_of_a_longer_run_nothing_is_compared_that_the_shorter_has_not(
