@@ -35,9 +35,9 @@ def row_cells(
 ) -> pd.DataFrame:
     """The cells of a heatmap whose rows stand for one or several layers.
 
-    quantities: columns of heatmap_rows or of hit_rate_rows, beside row, step, width, rows, last_step and not_finite.
-    row_of: the number of each layer's row. columns: how many cells may stand side by side. usual: whether ratios are
-    divided by the usual ones of their layers.
+    quantities: columns of heatmap_rows or of hit_rate_rows, beside row, step, width, stride (run_stride), rows,
+    last_step and not_finite. row_of: the number of each layer's row. columns: how many cells may stand side by side.
+    usual: whether ratios are divided by the usual ones of their layers.
     """
     macro = "hit_rate_rows" if "hit_rate" in quantities else "heatmap_rows"
     divided = ""
@@ -51,7 +51,9 @@ def row_cells(
     return _row_cells(
         state,
         _told(row_of),
-        f"""SELECT row, step, width, rows, last_step, not_finite, {", ".join(quantities)}
+        f"""SELECT
+            row, step, width, run_stride($run, $first, $last) AS stride, rows, last_step, not_finite,
+            {", ".join(quantities)}
         FROM {macro}(
             $run, $first, $last, $columns, map($layers::VARCHAR[], $numbers::INTEGER[]), least_width := $least{divided}
         )""",
@@ -173,7 +175,8 @@ def _compared_cells(
     pair: tuple[RunState, RunState], key: str, _parameters: dict[str, Any], quantity: str, **steps: int
 ) -> pd.DataFrame:
     return ask(
-        """FROM compare_rows(
+        """SELECT *, greatest(run_stride($run, $first, $last), run_stride($other, $first, $last)) AS stride
+        FROM compare_rows(
             $run, $other, $quantity, $first, $last, $columns, map($layers::VARCHAR[], $numbers::INTEGER[]),
             least_width := $least
         )""",

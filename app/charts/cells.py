@@ -20,9 +20,13 @@ def layer_axis(layers: Sequence[str], height: int) -> dict[str, object]:
     }
 
 
-def one_step_each(cells: pd.DataFrame) -> bool:
-    """Whether each cell has one recorded step of several, as where a run records every 100th."""
-    return len(cells) > 0 and bool((cells["width"] > 1).all() and (cells["rows"] == 1).all())
+def one_step_each(cells: pd.DataFrame, runs: int = 1) -> bool:
+    """Whether each cell has the one step of several that each of its runs records, as every 100th.
+
+    That a cell has one row does not say so: of a run that records every step, a layer may take one in a hundred.
+    """
+    strides = (cells["width"] > 1) & (cells["width"] == cells["stride"])
+    return len(cells) > 0 and bool((strides & (cells["rows"] == runs)).all())
 
 
 def steps_said(width: int, recorded: str | None = None) -> str:

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from app.charts import band_map
 from app.charts.bands import Stack
-from app.charts.cells import steps_said
+from app.charts.cells import one_step_each, steps_said
 from app.charts.heatmap import RIGHT
 from app.charts.rounding import coarse, rounded
 from app.charts.run_names import told_apart
@@ -54,8 +54,8 @@ def difference_map(
 ) -> go.Figure:
     """Orange where the first run is above the second, blue where it is below, the page's colour where they agree.
 
-    cells: a row a cell: row (in `stack`), step, width, rows, last_step, not_finite, one and other (the values of the
-    two runs) and apart, which is log10 of the factor for a ratio; all three NaN where one of the runs has none.
+    cells: a row a cell: row (in `stack`), step, width, stride, rows, last_step, not_finite, one and other (the values
+    of the two runs) and apart, which is log10 of the factor for a ratio; all three NaN where one of the runs has none.
     detail: finer cells of the same rows for a part of the steps, drawn over `cells`.
     shown: the first and last step to show; None for all. The colours are those of what is shown.
     """
@@ -102,7 +102,7 @@ def _cells(cells: pd.DataFrame, stack: Stack, quantity: Quantity, names: tuple[s
     drawn = band_map.grid(cells, apart, stack)
     data = [band_map.grid(cells, values, stack) for values in (cells["one"], cells["other"], told)]
     said, named, digits = steps_said(width), ["a", "b", "factor" if quantity.ratio else "difference_in_points"], None
-    if width > 1 and not stack.merged and (cells["rows"][cells["apart"].notna()] == 2).all():  # one of each run
+    if not stack.merged and one_step_each(cells[cells["apart"].notna()], runs=2):
         data.append(band_map.grid(cells, cells["last_step"], stack, np.float64))
         said, named = steps_said(width, "customdata[3]"), [*named, "recorded_step"]
     elif quantity.ratio and (stack.merged or width > 1):

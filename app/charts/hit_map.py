@@ -35,8 +35,8 @@ def hit_map(
 ) -> go.Figure:
     """Layers from top to bottom, steps from left to right: orange where the upper bound cuts, blue where the lower.
 
-    cells: a row a cell: row (in `stack`), step, width, rows, last_step, upper_rate, lower_rate and not_finite. Where
-    both bounds cut in one cell, its colour is that of the one that cut more often; the hover says both.
+    cells: a row a cell: row (in `stack`), step, width, stride, rows, last_step, upper_rate, lower_rate and not_finite.
+    Where both bounds cut in one cell, its colour is that of the one that cut more often; the hover says both.
     rates: a row a layer: layer, first_hit and last_hit.
     detail: finer cells of the same rows for a part of the steps, drawn over `cells`.
     shown: the first and last step to show; None for all.

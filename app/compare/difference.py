@@ -151,7 +151,8 @@ def _most_apart(cells: pd.DataFrame) -> str:
     """By each layer's median factor between the two runs at the same steps, which is no factor between two medians."""
     typical = cells.groupby("layer", sort=False)["apart"].median()
     above, below = int((typical > SAME).sum()), int((typical < -SAME).sum())
-    single = cells["rows"].max() <= 2  # a step of either run; of wider cells, a mean of each
+    # A step of either run; of wider cells, a mean of each.
+    single = cells["rows"].max() <= 2 and bool((cells["width"] == cells["stride"]).all())
     where, about = ("Step by step", "") if single else (f"In means over {cells['width'].max():,} steps", "about ")
     if not above + below:
         return f"{where}, A's ratio is typically that of B in every layer, within a median factor of 1.02."

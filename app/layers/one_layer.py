@@ -70,7 +70,7 @@ def draw(chosen: Selection, state: queries.RunState, shown: tuple[int, int] | No
         keep_zoom=f"{state.run} {layer}",
         reveal=opened if matrix is None else "",
     )
-    st.caption(_says(cells))
+    st.caption(_says(cells, queries.stride(state, first, last)))
     _draw_distribution(chosen, state, layer, (first, last), left=left)
 
 
@@ -133,15 +133,17 @@ def _usual(state: queries.RunState, layer: str) -> float | None:
     return float(found.iloc[0]) if len(found) and found.iloc[0] > 0 else None
 
 
-def _says(cells: pd.DataFrame) -> str:
+def _says(cells: pd.DataFrame, stride: int) -> str:
     rows, width, single = int(cells["rows"].sum()), int(cells["width"].iloc[0]), bool((cells["rows"] == 1).all())
     said = []
     if exempt(cells):
         said.append("This layer is not adapted: its steps used 1, and 'before' is what the ratio would have been.")
     elif single:
         said.append("The filled part is what clipping took away.")
-    if single and width > 1:
+    if single and 1 < width == stride:
         said.append(f"One of every {width:,} steps was recorded; each is a point.")
+    elif single and width > 1:
+        said.append(f"A point for {width:,} steps, of which the layer took one at most.")
     elif width > 1:
         said.append(
             f"{rows:,} rows → {len(cells):,} points of {width:,} steps: of ratios the geometric mean, of norms the "

@@ -42,6 +42,7 @@ def cells(width: int = 1, **columns: list[float]) -> pd.DataFrame:
         weight_norm=2.0,
         update_norm=1.0,
         not_finite=0,
+        stride=1,
     ).assign(**columns)
 
 

@@ -26,7 +26,7 @@ OpenPage = Callable[..., AppTest]
 CELLS = pd.DataFrame(
     [(0, 0, 1.0, 0.0), (0, 4, 0.25, 0.5), (1, 0, 0.0, 0.5), (1, 4, 0.0, 0.0), (2, 0, np.nan, np.nan)],
     columns=["row", "step", "upper_rate", "lower_rate"],
-).assign(width=4, rows=4, not_finite=0)
+).assign(width=4, stride=1, rows=4, not_finite=0)
 RATES = pd.DataFrame(
     {"layer": LAYERS, "first_hit": pd.array([1, 2, None], "Int64"), "last_hit": pd.array([7, 3, None], "Int64")}
 )

@@ -14,7 +14,7 @@ RATIO = QUANTITIES[0]
 
 def compared(*rows: tuple, **columns: object) -> pd.DataFrame:
     """Cells of the two layers `a` and `b`, as compare_rows has them: row, step, one, other."""
-    cells = pd.DataFrame(rows, columns=["row", "step", "one", "other"]).assign(width=1, rows=2, not_finite=0)
+    cells = pd.DataFrame(rows, columns=["row", "step", "one", "other"]).assign(width=1, stride=1, rows=2, not_finite=0)
     apart = np.log10(cells["one"]) - np.log10(cells["other"])
     return cells.assign(apart=apart, last_step=cells["step"]).assign(**columns)
 
@@ -48,3 +48,10 @@ def test_where_the_colours_end_before_the_values_it_is_said():
     assert drawn.layout.coloraxis.colorbar.ticktext[-2:] == ("≤ ×0.5", "<b>equal</b>")
     zoomed = difference_map(cells, shown=(900, 1000), stack=in_depth_order(["a"]), quantity=RATIO, names=("A", "B"))
     assert zoomed.layout.coloraxis.cmax > 2
+
+
+@pytest.mark.parametrize(("stride", "said"), [(8, "step %{customdata[3]:,.0f}, the one of 8"), (1, "8 steps around")])
+def test_the_step_of_a_cell_is_named_where_both_runs_record_one_of_so_many(stride: int, said: str):
+    cells = compared((0, 8, 2.0, 0.5), (0, 16, 2.0, 0.5), width=8, stride=stride)
+    drawn = difference_map(cells, stack=in_depth_order(["a"]), quantity=RATIO, names=("A", "B"))
+    assert said in drawn.data[0].hovertemplate

@@ -70,7 +70,7 @@ def test_a_share_is_said_to_be_all_where_it_is_all_alone(share: float):
 
 
 def test_a_hit_map_says_so_of_both_bounds():
-    cells = pd.DataFrame({"row": [0], "step": [0], "width": 64, "rows": 64, "not_finite": 0})
+    cells = pd.DataFrame({"row": [0], "step": [0], "width": 64, "stride": 1, "rows": 64, "not_finite": 0})
     rates = pd.DataFrame({"layer": ["a"], "first_hit": [None], "last_hit": [None]})
     almost = cells.assign(upper_rate=0.999999, lower_rate=0.000001)
     drawn = hit_map(almost, rates, stack=in_depth_order(["a"])).data[0]

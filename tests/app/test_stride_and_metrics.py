@@ -107,6 +107,24 @@ def test_the_hit_map_has_no_empty_cell(open_page: OpenPage, strides: Path):
     assert (trace["dx"], filled(trace)) == (100, 1)
 
 
+def test_that_a_layer_took_one_step_in_20_does_not_mean_that_one_in_20_was_recorded(
+    open_page: OpenPage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As an expert does that few tokens reach."""
+    emitter = Emitter(["dense", "expert"])
+    with Collector(emitter, tmp_path, name="r"):
+        for step in range(1, 2001):
+            table = torch.full((7, 2), 1 + step / 1000)
+            table[:, 1:] *= 1.0 if step % 20 == 0 else torch.nan
+            emitter.say(step, table)
+    monkeypatch.setattr("app.plotly_view.WIDTHS", (250,))
+    page = open_at(open_page, "layers", tmp_path, "r", layers="expert", layer="expert")
+    assert "100 rows → 100 cells, a cell for 8 steps." in text(page)
+    assert "A point for 4 steps, of which the layer took one at most." in text(page)
+    (trace,) = drawn_cells(page, "heatmap")
+    assert "8 steps around step %{x:,.0f}" in trace["hovertemplate"]
+
+
 @pytest.mark.parametrize(
     ("layer", "said"),
     [
