@@ -146,6 +146,20 @@ def stride(state: RunState, first: int, last: int) -> int:
     return int(asked["stride"].iloc[0])
 
 
+def most_recorded(state: RunState) -> tuple[int, int, float] | None:
+    """The steps of one stride that have most of a run's rows, from the first to the last, and their share of all rows.
+
+    None where no resume changed the stride: then each step counts as much as any other.
+    """
+    found = of_run(state, "SELECT unnest(getvariable('strides_by_run')[$run], recursive := true)")
+    if len(found) < 2:
+        return None
+    spans = list(zip(found["first_step"].clip(lower=1), found["last_step"].clip(upper=state.steps), strict=True))
+    rows = [rows_between(state, int(first), int(last)) for first, last in spans]
+    first, last = spans[rows.index(max(rows))]
+    return int(first), int(last), max(rows) / max(1, sum(rows))
+
+
 def rows_between(state: RunState, first: int, last: int) -> int:
     """How many layer-steps of a run are in the log from one step to another."""
     asked = of_run(

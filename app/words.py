@@ -115,6 +115,14 @@ def percent(share: Any, digits: int = 1) -> str:
     return said
 
 
+def layer_steps(most_recorded: tuple[int, int, float] | None) -> str:
+    """What a share of a run is a share of; most_recorded: which steps have how much of it, if that must be said."""
+    if most_recorded is None:
+        return "layer-steps"
+    first, last, share = most_recorded
+    return f"recorded layer-steps, {percent(share)} of which are of steps {first:,} to {last:,}"
+
+
 def loss(value: Any) -> str:
     """A loss in as many digits as one compares, or NaN or Inf; a dash where there is none."""
     return f"{value:.4g}".replace("nan", "NaN").replace("inf", "Inf") if value is not None else "—"

@@ -174,8 +174,9 @@ def _say_if_clipped(state: queries.RunState, states: dict[str, queries.RunState]
     ]
     better = f" (**{words.plain(shorten(free[-1], 40))}**)" if free else ""
     st.info(
-        f"This run was clipped itself, in {words.percent(rate)} of its layer-steps: its ratios are those of a clipped "
-        f"run. One that was never clipped{better} is a better basis.",
+        f"This run was clipped itself, in {words.percent(rate)} of its "
+        f"{words.layer_steps(queries.most_recorded(state))}: its ratios are those of a clipped run. One that was never "
+        f"clipped{better} is a better basis.",
         icon=":material/content_cut:",
     )
     if free:

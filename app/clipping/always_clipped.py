@@ -56,7 +56,8 @@ def _clipped(state: queries.RunState) -> str:
         said.append(f"{len(never):,} never: {_named(never, kinds)}")
     if rest := len(adapted) - len(always) - len(never):
         said.append(f"{rest:,} in some steps")
-    return f"clipped in **{words.percent(queries.hit_rate(state))}** of its layer-steps; {'; '.join(said)}."
+    every = words.layer_steps(queries.most_recorded(state))
+    return f"clipped in **{words.percent(queries.hit_rate(state))}** of its {every}; {'; '.join(said)}."
 
 
 def _why(adapted: pd.DataFrame) -> str:

@@ -42,7 +42,7 @@ def _card(chosen: Selection, run: pd.Series, result: pd.Series) -> None:
         _outcome(chosen, state, result)
     with right:
         _hits(chosen, run, result)
-    st.caption(" · ".join(fact for fact in _facts(run, rates) if fact not in details))
+    st.caption(" · ".join(fact for fact in _facts(state, run, rates) if fact not in details))
 
 
 def _standing(run: pd.Series) -> str:
@@ -115,7 +115,7 @@ def _curve(drawn: str | None, says: str) -> None:
         st.html(f'<img class="lambc-sparkline" src="{drawn}" alt="{says}" title="{says}">')
 
 
-def _facts(run: pd.Series, rates: pd.DataFrame) -> list[str]:
+def _facts(state: queries.RunState, run: pd.Series, rates: pd.DataFrame) -> list[str]:
     last = words.steps(run)
     said = [f"{last} step" if last == "1" else f"{last} steps"]
     time = words.time_taken(run)
@@ -123,6 +123,8 @@ def _facts(run: pd.Series, rates: pd.DataFrame) -> list[str]:
         said.append(f"{words.duration(time)}")
     if (rates["upper_hits"] + rates["lower_hits"]).any():
         said.append(health.nearly_always(rates))
+        if most := queries.most_recorded(state):
+            said.append(f"clip hits are of {words.layer_steps(most)}")
     elif (rates["adapted"] > 0).any():
         said.append("no layer was ever clipped")
     return said

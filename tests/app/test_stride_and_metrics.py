@@ -138,6 +138,18 @@ def test_how_often_a_layer_was_clipped_is_told_of_recorded_steps(
     assert said in text(open_at(open_page, "layers", strides, "hundred", layer=layer))
 
 
+def test_where_a_resume_changed_the_stride_a_share_says_which_steps_have_most_of_it(
+    open_page: OpenPage, tmp_path: Path
+):
+    stride_log.write(tmp_path, "r", 1, last=800, clip=5)
+    stride_log.write(tmp_path, "r", 100, first=801, last=4000, resume=True, clip=5)
+    # Of 800 + 32 steps of three layers one is clipped in 300 + 32.
+    of = "recorded layer-steps, 96.2% of which are of steps 1 to 800"
+    assert f"clip hits are of {of}" in text(open_page("runs", tmp_path, "r"))
+    assert f"clipped in **13.3%** of its {of}; no layer" in text(open_page("clipping", tmp_path, "r"))
+    assert f"clipped itself, in 13.3% of its {of}: its" in text(open_page("bounds", tmp_path, "r"))
+
+
 def test_of_steps_that_are_not_recorded_bounds_says_so(open_page: OpenPage, strides: Path):
     page = open_at(open_page, "bounds", strides, "hundred", part="steps", between="110-190")
     assert "None of steps 110 to 190 is recorded. Choose another part of training." in text(page)
