@@ -164,7 +164,7 @@ def _draw_distribution(
     """The layer's ratios over the steps that the heatmap shows, against those of the whole run."""
     shown = questions.ratio_histogram(state, layer, *steps)
     if shown.empty:
-        st.caption("In none of these steps could the layer have been clipped, so its ratios have no distribution.")
+        st.caption("In no recorded step of these could the layer be clipped, so its ratios have no distribution.")
         return
     whole = questions.ratio_histogram(state, layer, 1, state.steps) if steps != (1, state.steps) else None
     upper = float(queries.own_bounds(state, "upper", steps)[layer])

@@ -66,6 +66,7 @@ def test_a_zoom_into_less_than_a_stride_shows_the_cell_that_it_lies_in(open_page
     (before,) = (each for each in figure(page, "layer_curve")["data"] if each["name"] == "before clipping")
     assert list(decoded(before["x"])) == [100]  # the step that was recorded, not its cell's middle
     assert "one of every 100 steps was recorded; each is a cell" in text(page)
+    assert "In no recorded step of these could the layer be clipped" in text(page)
 
 
 @pytest.mark.parametrize(("at", "step"), [(1, 1), (2, 1), (50, 1), (99, 1), (100, 100), (450, 400), (1000, 1000)])
