@@ -141,10 +141,11 @@ class Run:
             layer["position"] = position
         self.contents["layers"] = now + gone
 
-    def begin_attempt_at(self, step: int) -> None:
-        """Note the first step of this attempt, or of a further one if this one has its first step already."""
+    def begin_attempt_at(self, step: int, at: datetime | None = None) -> None:
+        """Note the first step of this attempt; if it has one already, of a further one, which began at that time."""
         if self.contents["attempts"][-1]["first_step"] is not None:
-            self.contents["attempts"].append({"started": _now(), "first_step": None})
+            started = at.isoformat(timespec="microseconds") if at else _now()
+            self.contents["attempts"].append({"started": started, "first_step": None})
         self.contents["attempts"][-1]["first_step"] = step
 
     def lose(self, rows: int) -> bool:

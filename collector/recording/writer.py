@@ -265,7 +265,7 @@ class Writer:
         rows = self._run.folder / TRUST_RATIOS.folder
         self._note_damage(supersede(TRUST_RATIOS, rows, old / TRUST_RATIOS.folder, rewind.first_step, rewind.layers))
         if rewind.attempt is not None:
-            self._run.begin_attempt_at(rewind.attempt)
+            self._run.begin_attempt_at(rewind.attempt, rewind.at)
             self._run.save()
 
     def _note_damage(self, moved: Sequence[Path]) -> None:

@@ -1,7 +1,9 @@
 """A run that goes on after a stop is one run, in which each step is there once."""
 
 import json
+import time
 from copy import deepcopy
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -72,6 +74,17 @@ def test_the_rows_that_were_replaced_stay_in_the_run(emitter, tmp_path, steps_of
         emitter.say(3)
     assert steps_of(collector.folder) == [1, 2, 3]
     assert superseded_steps(collector, steps_of) == [3, 4, 5]
+
+
+def test_an_attempt_within_one_process_began_when_the_steps_went_back_and_not_with_the_next_flush(emitter, tmp_path):
+    with Collector(emitter, tmp_path, name="r", flush_seconds=3600) as collector:
+        for step in (1, 2, 3, 2):
+            emitter.say(step)
+        went_back = datetime.now(UTC)
+        time.sleep(0.01)
+    noted = json.loads((collector.folder / "run.json").read_text())["attempts"]
+    assert [attempt["first_step"] for attempt in noted] == [1, 2]
+    assert datetime.fromisoformat(noted[1]["started"]) <= went_back
 
 
 def test_a_resume_without_an_overlap_replaces_nothing(emitter, tmp_path, steps_of):
