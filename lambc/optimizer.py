@@ -113,8 +113,9 @@ class LayerwiseOptimizer(Reports, Optimizer):
         """Load what `state_dict()` gave (torch.optim.Optimizer.load_state_dict); steps go on counting from there.
 
         The state of torch's Adam and AdamW, timm's Lamb and apex's FusedLAMB fits LAMBC, too: a warning says which of
-        their options come along, and which have no counterpart here. Raises ValueError, before anything is changed,
-        where the saved groups, shapes or moments are not this optimizer's.
+        their options come along, and which have no counterpart here. Options are those of the state, as in torch; a
+        warning says where that replaces a group's `clip`. Raises ValueError, before anything is changed, where the
+        saved groups, shapes or moments are not this optimizer's.
         """
         before = [dict(group) for group in self.param_groups]
         checked: dict[str, Any] = {}
@@ -135,6 +136,7 @@ class LayerwiseOptimizer(Reports, Optimizer):
         finally:
             for handle in handles:
                 handle.remove()
+        saved_state.say_what_changed(self, checked["param_groups"], before)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step; returns what `closure`, which may compute loss and gradients anew, returned."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from lambc.bounds import from_plain
+from lambc.bounds import as_bound, from_plain
 from lambc.options import make_plain
 from lambc.trust_ratios import layer_names
 
@@ -85,8 +85,23 @@ def restore(optimizer: "LayerwiseOptimizer", state_dict: dict[str, Any], before:
         steps.append(group["step"])
     for group in optimizer.param_groups:
         group["step"] = max(steps)
-    if any("clip" not in group for group in state_dict["param_groups"]):
-        _say_what_came_along(optimizer, state_dict["param_groups"])
+
+
+def say_what_changed(
+    optimizer: "LayerwiseOptimizer", saved_groups: list[dict[str, Any]], before: list[dict[str, Any]]
+) -> None:
+    """Warn of what the one who loads a state may not expect of its options."""
+    if any("clip" not in group for group in saved_groups):
+        _say_what_came_along(optimizer, saved_groups)
+    pairs = [(old["clip"], group["clip"]) for old, group in zip(before, optimizer.param_groups, strict=True)]
+    replaced = dict.fromkeys(
+        f"clip={old} by clip={new}" for old, new in pairs if old is not new and as_bound(old) != as_bound(new)
+    )
+    if replaced:
+        warnings.warn(
+            f"the state_dict replaces {', '.join(replaced)}: to keep yours, set group['clip'] after loading",
+            stacklevel=3,
+        )
 
 
 def _say_what_came_along(optimizer: "LayerwiseOptimizer", saved_groups: list[dict[str, Any]]) -> None:
@@ -98,7 +113,7 @@ def _say_what_came_along(optimizer: "LayerwiseOptimizer", saved_groups: list[dic
         f"the state_dict is another optimizer's; {type(optimizer).__name__} continues from its moments: "
         f"{', '.join(options)} are taken from it, clip={optimizer.param_groups[0]['clip']} is kept"
         + (f", and {', '.join(left)} is ignored" if left else ""),
-        stacklevel=6,
+        stacklevel=4,
     )
 
 

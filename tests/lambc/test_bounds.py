@@ -123,6 +123,7 @@ def test_the_ratio_that_is_used_lies_within_the_bound_that_is_recorded(bound, pa
         assert torch.equal(clipped, ratio.clamp(lower, upper))
 
 
+@pytest.mark.filterwarnings("ignore:the state_dict replaces clip")  # tests/lambc/test_moving.py
 @pytest.mark.parametrize("bound", BOUNDS, ids=str)
 def test_a_bound_goes_on_from_a_state_dict_where_it_stood(bound):
     straight, optimizer = make_optimizer(bound)

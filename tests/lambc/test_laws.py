@@ -129,7 +129,7 @@ def test_resuming_from_a_state_dict_equals_not_having_stopped(shapes, dtype, opt
     train(straight, LAMBC(straight, clip=clip, **path, **options), range(5))
     optimizer = LAMBC(stopped, clip=clip, **path, **options)
     train(stopped, optimizer, range(2))
-    resumed = LAMBC(stopped)
+    resumed = LAMBC(stopped, clip=clip)
     resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
     train(stopped, resumed, range(2, 5))
     assert all(torch.equal(a, b) for a, b in zip(straight, stopped, strict=True))

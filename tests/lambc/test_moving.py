@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from functools import partial
 
 import pytest
 import timm.optim
@@ -9,6 +10,7 @@ import torch
 from torch.optim import Adam, AdamW
 
 from lambc import LAMB, LAMBC
+from lambc.bounds import Fixed, Quantile, Scheduled
 from tests.lambc.test_peers import SHAPES, Apex, Written
 
 
@@ -110,13 +112,34 @@ def test_what_has_no_counterpart_is_said(make, left):
         LAMB(params).load_state_dict(other.state_dict())
 
 
-def test_a_state_of_ones_own_is_loaded_without_a_word():
+@pytest.mark.parametrize("clip", [1.0, None, Scheduled(3.0, 1.0, 4), Quantile(0.5)], ids=str)
+def test_a_state_of_ones_own_is_loaded_without_a_word(clip):
     params = parameters()
-    optimizer = LAMBC(params)
+    optimizer = LAMBC(params, clip=clip)
     steps(params, optimizer, range(2))
+    same = Fixed(clip) if clip == 1.0 else clip  # the bound that the number stands for
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        LAMB(params).load_state_dict(optimizer.state_dict())
+        LAMBC(params, clip=same).load_state_dict(optimizer.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("saved", "made", "said"),
+    [
+        (LAMB, LAMBC, "clip=1.0 by clip=None"),
+        (LAMBC, LAMB, "clip=None by clip=1.0"),
+        (partial(LAMBC, clip=Quantile(0.5)), partial(LAMBC, clip=Quantile(0.75)), ".*q=0.75, .* by .*q=0.5, .*"),
+    ],
+)
+def test_a_bound_that_the_state_replaces_is_said(saved, made, said):
+    params = parameters()
+    groups = [{"params": params[:1], "clip": 3.0}, {"params": params[1:2]}, {"params": params[2:]}]
+    optimizer, other = made(copy.deepcopy(groups)), saved(copy.deepcopy(groups))
+    with pytest.warns(UserWarning, match=f"replaces {said}: to keep yours, set") as warned:
+        optimizer.load_state_dict(other.state_dict())
+    assert len(warned) == 1
+    assert warned[0].filename == __file__
+    assert [group["clip"] for group in optimizer.param_groups] == [group["clip"] for group in other.param_groups]
 
 
 @pytest.mark.parametrize("how", ["foreach", "fused", "capturable", "differentiable"])

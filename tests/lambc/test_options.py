@@ -155,6 +155,7 @@ def test_a_tensor_as_learning_rate_stays_the_tensor_that_a_scheduler_writes_to()
     assert saved_and_loaded(optimizer)["param_groups"][0]["lr"] == torch.tensor([0.25])
 
 
+@pytest.mark.filterwarnings("ignore:the state_dict replaces clip")  # tests/lambc/test_moving.py
 def test_a_checkpoint_with_numbers_of_another_library_is_loaded_as_plain_ones():
     optimizer = LAMBC(make_parameters())
     step(optimizer)
@@ -218,6 +219,7 @@ BOUNDS = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:the state_dict replaces clip")  # tests/lambc/test_moving.py
 @pytest.mark.parametrize(("plain", "bound"), BOUNDS, ids=repr)
 def test_a_bound_takes_the_same_numbers_and_is_saved_plain(plain, bound):
     optimizer = LAMBC(make_parameters(), clip=bound)
