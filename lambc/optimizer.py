@@ -169,14 +169,14 @@ class LayerwiseOptimizer(Reports, Optimizer):
                 norms, move = path.begin(step.layers, step.group, step.found_inf)
                 if grad_norm is not None and not limits:  # else it is that of the whole layer already
                     norms = torch.cat([norms, grad_norm.to(norms).view(1, -1)])
-                in_part.append((step, norms, move, grad_norm))
+                in_part.append((step, norms, move, path.coefficient(step.group), grad_norm))
             else:
                 ratios = path.step(step.layers, step.group, step.lower, step.upper, step.found_inf)
                 self._finish(step, ratios, grad_norm)
         # All norms are known before a weight moves, so that they need to travel only once.
         self._meshes.complete([norms for _, norms, *_ in in_part], [step.batch.params for step, *_ in in_part])
-        for step, norms, move, grad_norm in in_part:
-            ratios = trust_ratios(norms[:2], step.group, step.lower, step.upper)
+        for step, norms, move, coefficient, grad_norm in in_part:
+            ratios = trust_ratios(norms[:2], step.group, step.lower, step.upper, coefficient)
             move(ratios[3] * step.group["lr"])
             self._finish(step, ratios, norms[2] if len(norms) > 2 else grad_norm)
         if self._hooks:

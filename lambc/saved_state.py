@@ -23,13 +23,15 @@ _NEUTRAL = {
     "grad_averaging": True,
     "always_adapt": True,
     "decoupled_weight_decay": True,
+    "trust_coefficient": 1.0,
+    "trust_decay": "in",
 }
-"""Options of torch's Adam, timm's Lamb and apex's FusedLAMB that are not ours, and the value that changes nothing."""
+"""Options of torch's Adam, timm's Lamb, apex's FusedLAMB and `over`, and the value that changes nothing."""
 
 _IMPLEMENTATIONS = ("foreach", "fused", "capturable", "differentiable")
 """Options that say how a step is computed, and not what it is: another optimizer's would choose a path for this one."""
 
-_DECAY_OPTIONS = {"decoupled_decay", "corrected_weight_decay", "decoupled_weight_decay"}
+_DECAY_OPTIONS = {"decoupled_decay", "corrected_weight_decay", "decoupled_weight_decay", "trust_decay"}
 
 
 def check(optimizer: "LayerwiseOptimizer", state_dict: dict[str, Any]) -> None:
@@ -74,7 +76,7 @@ def restore(optimizer: "LayerwiseOptimizer", state_dict: dict[str, Any], before:
         group["clip"] = from_plain(group["clip"], old["clip"])
         make_plain(group)
         group["step"] = int(group["step"])
-        for option in _NEUTRAL:
+        for option in {*_NEUTRAL, "trust_step"} - optimizer.defaults.keys():
             group.pop(option, None)
         for param, saved_id in zip(group["params"], saved_group["params"], strict=True):
             saved = state_dict["state"].get(saved_id)
@@ -108,7 +110,8 @@ def _say_what_came_along(optimizer: "LayerwiseOptimizer", saved_groups: list[dic
     """Warn that the state is another optimizer's: which of its options hold now, and which have no counterpart."""
     found = {name for group in saved_groups for name in group}
     options = [name for name in optimizer.defaults if name in found and name not in _IMPLEMENTATIONS]
-    left = sorted({f"{name}={group[name]}" for group in saved_groups for name in _NEUTRAL if _acts(name, group)})
+    others = _NEUTRAL.keys() - optimizer.defaults.keys()
+    left = sorted({f"{name}={group[name]}" for group in saved_groups for name in others if _acts(name, group)})
     warnings.warn(
         f"the state_dict is another optimizer's; {type(optimizer).__name__} continues from its moments: "
         f"{', '.join(options)} are taken from it, clip={optimizer.param_groups[0]['clip']} is kept"
@@ -119,7 +122,7 @@ def _say_what_came_along(optimizer: "LayerwiseOptimizer", saved_groups: list[dic
 
 def _acts(name: str, group: dict[str, Any]) -> bool:
     """Whether an option of another optimizer did something there that is not done here."""
-    if name not in group or bool(group[name]) == _NEUTRAL[name]:
+    if name not in group or (group[name] or False) == _NEUTRAL[name]:
         return False
     if name == "always_adapt":  # without decay timm's Lamb has no ratio
         return not group["weight_decay"]

@@ -15,7 +15,6 @@ parameters: w ← w - distance · update, with `distances` of shape [layers], lr
 stay in memory, 4 bytes a float32 parameter that is on this device (the Triton kernels form them anew instead).
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
@@ -24,7 +23,6 @@ import torch
 from torch import Tensor
 
 from lambc import rule
-from lambc.bounds import LARC
 from lambc.steps import together
 
 # Elements that layers take their step on together; a larger layer takes its own alone. On a CPU what is in the cache is
@@ -38,10 +36,11 @@ Move: TypeAlias = Callable[[Tensor], None]
 
 
 class Path(NamedTuple):
-    """One way to compute a step: of whole layers, and of parts of layers."""
+    """One way to compute a step: of whole layers, and of parts of layers; and the ratio's coefficient for a group."""
 
     step: Callable[..., Tensor]
     begin: Callable[..., tuple[Tensor, Move]]
+    coefficient: Callable[[dict], float | Tensor] = lambda group: 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +103,8 @@ def working_dtype(param: Tensor) -> torch.dtype:
     return torch.promote_types(param.dtype, torch.float32)
 
 
-def trust_ratios(norms: Tensor, group: dict, lower: Tensor, upper: Tensor) -> Tensor:
+def trust_ratios(norms: Tensor, group: dict, lower: Tensor, upper: Tensor, coefficient: float | Tensor = 1.0) -> Tensor:
     """‖w‖, ‖update‖ ([2, layers]) and the trust ratio before and after clipping, of shape [4, layers]."""
-    coefficient = group.get("trust_coefficient", 1.0)
-    if isinstance(group["clip"], LARC):
-        lr = group["lr"]
-        coefficient = coefficient / lr if isinstance(lr, Tensor) or lr > 0 else math.inf
     ratios = rule.trust_ratio(norms[0], norms[1], group["phi"], coefficient)
     return torch.stack([*norms.unbind(), ratios, rule.clip(ratios, lower, upper)])
 
@@ -150,12 +145,13 @@ def step_in_chunks(
     lower: Tensor,
     upper: Tensor,
     *rest: Any,
+    coefficient: float | Tensor = 1.0,
 ) -> Tensor:
     """`begin(chunk, group, *rest)` of each chunk of the layers, which moves while it is still in the cache."""
     ratios = []
     for chunk in chunks:
         norms, move = in_working_dtype(begin, layers[chunk], group, *rest)
-        ratios.append(trust_ratios(norms, group, lower[chunk], upper[chunk]))
+        ratios.append(trust_ratios(norms, group, lower[chunk], upper[chunk], coefficient))
         move(ratios[-1][3] * group["lr"])
     return ratios[0] if len(ratios) == 1 else torch.cat(ratios, dim=1)
 

@@ -1,4 +1,4 @@
-"""A training moves here in its middle: from the checkpoints of Adam, AdamW, timm's Lamb and apex's FusedLAMB."""
+"""A training moves here in its middle: from checkpoints of Adam, AdamW, timm's Lamb, apex's FusedLAMB and `over`."""
 
 import copy
 import warnings
@@ -9,7 +9,7 @@ import timm.optim
 import torch
 from torch.optim import Adam, AdamW
 
-from lambc import LAMB, LAMBC
+from lambc import LAMB, LAMBC, LARS, over
 from lambc.bounds import Fixed, Quantile, Scheduled
 from tests.lambc.test_peers import SHAPES, Apex, Written
 
@@ -102,6 +102,10 @@ def test_a_training_goes_on_as_if_it_had_stayed(move):
         (lambda params: timm.optim.Lamb(params, weight_decay=0), "always_adapt=False is ignored"),
         (lambda params: timm.optim.Lamb(params, grad_averaging=False), "grad_averaging=False is ignored"),
         (lambda params: timm.optim.Lamb(params, decoupled_decay=True), "decoupled_decay=True is ignored"),
+        (
+            lambda params: over(AdamW(params), 2.0, coefficient=0.35, decay="apart"),
+            "trust_clip=2.0, trust_coefficient=0.35, trust_decay=apart is ignored",
+        ),
     ],
 )
 def test_what_has_no_counterpart_is_said(make, left):
@@ -110,6 +114,24 @@ def test_what_has_no_counterpart_is_said(make, left):
     steps(params, other, range(2))
     with pytest.warns(UserWarning, match=left):
         LAMB(params).load_state_dict(other.state_dict())
+
+
+@pytest.mark.parametrize("path", [{}, {"foreach": True}, {"foreach": False}], ids=str)
+def test_a_coefficient_of_another_optimizer_changes_no_step(path):
+    params = parameters()
+    group = {"params": params}
+    LARS([group], trust_coefficient=0.1)  # which writes its options into the group
+    optimizers = [LAMB([group], **path), LAMB(params, **path)]
+    overlaid = over(AdamW(params), coefficient=0.35)
+    steps(params, overlaid, range(1))
+    with pytest.warns(UserWarning, match="trust_coefficient=0.35 is ignored"):
+        optimizers[1].load_state_dict(overlaid.state_dict())
+    assert not any(name.startswith("trust_") for name in optimizers[1].param_groups[0])
+    for optimizer in optimizers:
+        before = params[0].detach().clone()
+        steps(params, optimizer, range(1))
+        moved = (params[0] - before).norm() / before.norm()
+        assert moved.item() == pytest.approx(optimizer.param_groups[0]["lr"])
 
 
 @pytest.mark.parametrize("clip", [1.0, None, Scheduled(3.0, 1.0, 4), Quantile(0.5)], ids=str)
