@@ -115,7 +115,7 @@ class LayerwiseOptimizer(Reports, Optimizer):
         The state of torch's Adam and AdamW, timm's Lamb and apex's FusedLAMB fits LAMBC, too: a warning says which of
         their options come along, and which have no counterpart here. Options are those of the state, as in torch; a
         warning says where that replaces a group's `clip`. Raises ValueError, before anything is changed, where the
-        saved groups, shapes or moments are not this optimizer's.
+        saved groups, shapes or moments are not this optimizer's, or its layers are in another order.
         """
         before = [dict(group) for group in self.param_groups]
         checked: dict[str, Any] = {}

@@ -35,16 +35,28 @@ _DECAY_OPTIONS = {"decoupled_decay", "corrected_weight_decay", "decoupled_weight
 
 
 def check(optimizer: "LayerwiseOptimizer", state_dict: dict[str, Any]) -> None:
-    """Raise ValueError where the saved groups, shapes or moments are not those of `optimizer`."""
+    """Raise ValueError where the saved groups, names, shapes or moments are not those of `optimizer`."""
     saved_groups = state_dict["param_groups"]
     if [len(group["params"]) for group in saved_groups] != [len(group["params"]) for group in optimizer.param_groups]:
         return  # torch says so
+    _check_order(layer_names(optimizer.param_groups), layer_names(saved_groups))
     names = iter(layer_names(optimizer.param_groups))
     for group, saved_group in zip(optimizer.param_groups, saved_groups, strict=True):
         make_plain({**saved_group, "clip": from_plain(saved_group.get("clip"), group["clip"])})
         for param, saved_id in zip(group["params"], saved_group["params"], strict=True):
             saved = state_dict["state"].get(saved_id, {})
             _check_layer(optimizer, next(names), param, saved, counted="step" in saved_group)
+
+
+def _check_order(names: tuple[str, ...], saved_names: tuple[str, ...]) -> None:
+    """Other names are no other order: a wrapper's prefix, or names on one side alone."""
+    if sorted(names) == sorted(saved_names):
+        for name, saved_name in zip(names, saved_names, strict=True):
+            if name != saved_name:
+                raise ValueError(
+                    f"the state_dict has layer {saved_name} where the optimizer has layer {name}: give the optimizer "
+                    "its parameters in the order in which they were saved"
+                )
 
 
 def _check_layer(
@@ -71,7 +83,7 @@ def restore(optimizer: "LayerwiseOptimizer", state_dict: dict[str, Any], before:
     steps = [0]
     for group, saved_group, old in zip(optimizer.param_groups, state_dict["param_groups"], before, strict=True):
         foreign = "clip" not in saved_group
-        kept = _IMPLEMENTATIONS if foreign else ()
+        kept = ("param_names", *(_IMPLEMENTATIONS if foreign else ()))
         group |= {option: value for option, value in old.items() if option in kept or option not in saved_group}
         group["clip"] = from_plain(group["clip"], old["clip"])
         make_plain(group)

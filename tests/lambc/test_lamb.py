@@ -261,6 +261,23 @@ def test_a_state_dict_that_does_not_fit_is_refused_before_anything_changes(other
     assert all(torch.equal(after["state"][0][name], before["state"][0][name]) for name in before["state"][0])
 
 
+def named(*names):
+    """An optimizer of layers of one shape, a group each."""
+    return LAMBC([{"params": [(name, torch.nn.Parameter(torch.ones(3)))]} for name in names])
+
+
+def test_layers_in_another_order_than_in_the_state_dict_are_refused():
+    with pytest.raises(ValueError, match="has layer k where the optimizer has layer v: give the optimizer its param"):
+        named("q", "v", "k").load_state_dict(named("q", "k", "v").state_dict())
+
+
+@pytest.mark.parametrize("saved", [("module.q", "module.k"), ("query", "q")])
+def test_layers_of_other_names_are_loaded_by_their_place_and_keep_their_names(saved):
+    optimizer = named("q", "k")
+    optimizer.load_state_dict(named(*saved).state_dict())
+    assert [group["param_names"] for group in optimizer.param_groups] == [["q"], ["k"]]
+
+
 @pytest.mark.filterwarnings("ignore:the state_dict is another optimizer's")  # tests/lambc/test_moving.py
 def test_options_that_a_state_dict_does_not_have_stay_what_they_are():
     model = make_model()
