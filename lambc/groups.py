@@ -14,7 +14,8 @@ def parameter_groups(model: nn.Module, weight_decay: float = 0.0, *, adapt: bool
     """Two groups for an optimizer: weights; and biases, normalisation layers and all else below two dimensions.
 
     The second has no decay, and with `adapt=False` no trust ratio either, as in Google's and NVIDIA's LAMB. The paper
-    adapts every layer, and at bound 1 it is nearly only these that are clipped: `adapt=True` keeps them adapted.
+    adapts every layer, and at bound 1 it is nearly only these that are clipped: `adapt=True` keeps them adapted. A bias
+    of more dimensions is known by the last part of its name: `bias`, `…_bias` or `bias_…`.
 
         LAMBC(parameter_groups(model, weight_decay=0.01), lr=1e-2)
 
@@ -24,14 +25,20 @@ def parameter_groups(model: nn.Module, weight_decay: float = 0.0, *, adapt: bool
         id(param) for module in model.modules() if isinstance(module, NORMALISATIONS) for param in module.parameters()
     }
     trained = [(name, param) for name, param in model.named_parameters() if param.requires_grad]
-    others = [(name, param) for name, param in trained if param.dim() < 2 or id(param) in normalising]
-    names = {name for name, _ in others}
+    names = {name for name, param in trained if param.dim() < 2 or id(param) in normalising or _is_bias(name)}
+    others = [(name, param) for name, param in trained if name in names]
     weights = [(name, param) for name, param in trained if name not in names]
     groups: list[dict[str, Any]] = [
         {"params": weights, "weight_decay": weight_decay},
         {"params": others, "weight_decay": 0.0, "adapt": adapt},
     ]
     return [group for group in groups if group["params"]]
+
+
+def _is_bias(name: str) -> bool:
+    """By its name, since those of experts and attention's `bias_k` have more than one dimension."""
+    last = name.rpartition(".")[2]
+    return last == "bias" or last.startswith("bias_") or last.endswith("_bias")
 
 
 def clip_groups(model: nn.Module, bounds: Mapping[str, Any]) -> list[dict[str, Any]]:

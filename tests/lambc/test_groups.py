@@ -21,6 +21,15 @@ def test_biases_and_normalisation_layers_of_any_shape_have_no_decay_and_no_ratio
     assert (others["weight_decay"], others["adapt"]) == (0.0, False)
 
 
+def test_biases_of_more_dimensions_are_known_by_the_last_part_of_their_names():
+    experts = torch.nn.ParameterDict({name: torch.ones(4, 6) for name in ("up", "up_bias", "bias", "unbias", "biased")})
+    attention = torch.nn.MultiheadAttention(4, 2, bias=False, add_bias_kv=True)
+    groups = parameter_groups(torch.nn.ModuleDict({"bias": experts, "attention": attention}))
+    weights, others = ({name for name, _ in group["params"]} for group in groups)
+    assert weights >= {"bias.up", "bias.unbias", "bias.biased", "attention.in_proj_weight"}
+    assert others == {"bias.up_bias", "bias.bias", "attention.bias_k", "attention.bias_v"}
+
+
 def test_they_can_stay_adapted_as_in_the_paper():
     assert parameter_groups(make_model(), adapt=True)[1]["adapt"]
 
