@@ -22,8 +22,10 @@ from lambc.trust_ratios import TrustRatioHooks, layer_names
 Decay = Literal["in", "apart"]
 Base = TypeVar("Base", bound=Optimizer)
 
+_DEFAULTS: dict[str, Any] = {"trust_clip": None, "trust_coefficient": 1.0, "trust_decay": "in"}
 
-def over(optimizer: Base, clip: Clip = None, *, coefficient: float = 1.0, decay: Decay = "in") -> Base:
+
+def over(optimizer: Base, clip: Clip = None, *, coefficient: float | None = None, decay: Decay | None = None) -> Base:
     """Lay a trust ratio over every step that `optimizer` takes (Eq. 2, with Eq. 3's bounds); returns the same object.
 
     A layer is one parameter tensor. Its step Δ, which the optimizer took from w, becomes ρΔ, where
@@ -39,24 +41,28 @@ def over(optimizer: Base, clip: Clip = None, *, coefficient: float = 1.0, decay:
     never lets Muon move a layer, relative to its size, by less than 0.35 lr.
 
     clip: as in `LAMBC`: an upper bound, a pair (lower, upper), a bound of `lambc.bounds`, or None for no clipping.
-    coefficient: η, above 0; LARS's trust coefficient.
-    decay: `in`: weight decay that the optimizer adds to its step is part of Δ, as in LAMB. `apart`: decoupled decay is
-        taken as it is, and the ratio is that of the rest; for optimizers that are known to decouple it.
+    coefficient: η, above 0, 1 by default; LARS's trust coefficient.
+    decay: `in`, the default: weight decay that the optimizer adds to its step is part of Δ, as in LAMB. `apart`:
+        decoupled decay is taken as it is, and the ratio is that of the rest; for optimizers known to decouple it.
 
     The options lie in the parameter groups as `trust_clip`, `trust_coefficient` and `trust_decay`, so that a group can
     have its own, and a state_dict holds them. A group with `adapt=False` (`parameter_groups`) keeps its steps.
 
     For Adam's and SGD's steps `LAMB`, `LAMBC` and `LARS` do the same faster: this takes a copy of the weights and five
     passes over them, for a fused AdamW about two more of its own steps. A copy or a pickle of the optimizer loses it,
-    as it does all hooks: call `over` again.
+    as it does all hooks: call `over` again, without options, so that those of the groups apply.
 
     Raises TypeError for what is no torch optimizer, and ValueError where the ratio would be wrong: weights of half
-    precision, LBFGS, an optimizer that has a ratio of its own, and options that make no sense. An optimizer whose
-    state turns out to hold a copy of the weights is refused with RuntimeError, after its first step.
+    precision, LBFGS, an optimizer that has a ratio of its own, and options that make no sense, or that differ from
+    those that an earlier `over` left in the groups. An optimizer whose state turns out to hold a copy of the weights is
+    refused with RuntimeError, after its first step.
     """
     _check_base(optimizer)
-    _check_options({"trust_clip": clip, "trust_coefficient": coefficient, "trust_decay": decay})
-    overlay = _Overlay(optimizer, {"trust_clip": clip, "trust_coefficient": coefficient, "trust_decay": decay})
+    given = {"trust_clip": clip, "trust_coefficient": coefficient, "trust_decay": decay}
+    given = {option: value for option, value in given.items() if value is not None}
+    _check_options(_DEFAULTS | given)
+    _check_earlier(optimizer, given)
+    overlay = _Overlay(optimizer, _DEFAULTS | given)
     optimizer.register_trust_ratio_hook = overlay.hooks.add  # type: ignore[attr-defined]
     return optimizer
 
@@ -289,6 +295,22 @@ def _check_options(options: Mapping[str, Any]) -> None:
         raise ValueError(f"coefficient={coefficient}: η must be above 0, and finite")
     if options["trust_decay"] not in ("in", "apart"):
         raise ValueError(f"decay={options['trust_decay']!r}: give 'in' or 'apart'")
+
+
+def _check_earlier(optimizer: Optimizer, given: dict[str, Any]) -> None:
+    """Raise ValueError for an option that no group has from an earlier `over`, since those of groups apply."""
+    earlier = [group for group in optimizer.param_groups if "trust_step" in group]
+    for option, value in given.items():
+        kept = [group[option] for group in earlier]
+        if option == "trust_clip":
+            same = any(as_bound(from_plain(each, value)) == as_bound(value) for each in kept)
+        else:
+            same = value in kept
+        if kept and not same:
+            raise ValueError(
+                f"{option.removeprefix('trust_')}={value}, but the groups have {option}={kept[0]} from an earlier "
+                f"over(): leave it out to go on with that, or set group[{option!r}]"
+            )
 
 
 def _check_params(optimizer: Optimizer, group: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """A trust ratio over the steps of other optimizers: LAMB over AdamW, LARS over SGD, a floor under Muon."""
 
+import copy
 import io
 import math
 from collections.abc import Callable
@@ -244,6 +245,43 @@ def test_a_checkpoint_made_without_it_keeps_the_options_and_counts_on():
     backward(model, 3)
     optimizer.step()
     assert (records[0].step, optimizer.param_groups[0]["trust_clip"], optimizer.param_groups[0]["lr"]) == (4, 0.5, 1e-2)
+
+
+def overlaid_before(how: str, clip: lambc.bounds.Clip) -> torch.optim.Optimizer:
+    """An optimizer whose groups, one of which has a bound of its own, say that it was under `over`."""
+    groups = [{"params": [nn.Parameter(torch.ones(3))], **own} for own in ({"trust_clip": 0.25}, {})]
+    optimizer = lambc.over(AdamW(groups), clip=clip, coefficient=0.5)
+    if how == "copied":
+        return copy.deepcopy(optimizer)
+    loaded = AdamW([{"params": group["params"]} for group in groups])
+    loaded.load_state_dict(optimizer.state_dict())
+    return loaded
+
+
+@pytest.mark.parametrize("how", ["copied", "loaded"])
+@pytest.mark.parametrize("clip", [2.0, (1, math.inf), Quantile(0.5)], ids=str)
+def test_called_again_it_goes_on_with_the_options_of_the_groups(how, clip):
+    for given in ({}, {"clip": clip, "coefficient": 0.5, "decay": "in"}):
+        optimizer = lambc.over(overlaid_before(how, clip), **given)
+        assert [group["trust_clip"] for group in optimizer.param_groups] == [0.25, clip]
+        assert {group["trust_coefficient"] for group in optimizer.param_groups} == {0.5}
+
+
+@pytest.mark.parametrize("how", ["copied", "loaded"])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            {"clip": 3.0},
+            r"clip=3.0, but the groups have trust_clip=0.25 .*: leave it out .*, or set group\['trust_clip'\]",
+        ),
+        ({"coefficient": 1.0}, "coefficient=1.0, but the groups have trust_coefficient=0.5"),
+        ({"decay": "apart"}, "decay=apart, but the groups have trust_decay=in"),
+    ],
+)
+def test_an_option_that_the_groups_have_otherwise_from_an_earlier_call_is_refused(how, given, said):
+    with pytest.raises(ValueError, match=said):
+        lambc.over(overlaid_before(how, Quantile(0.5)), **given)
 
 
 def test_a_compiled_step_is_scaled_too():
