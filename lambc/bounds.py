@@ -119,7 +119,8 @@ class LARC(Fixed):
 class Scheduled:
     """Large ratios at first, and a tighter bound as the weights settle (§4.2's insight).
 
-    The upper limit goes from `start` to `end` over a layer's first `steps` steps, and stays there.
+    The upper limit goes from `start` to `end` over a layer's first `steps` steps since the bound was set, and stays
+    there. One that takes the place of another `Scheduled` or of a `DynamicBound` goes on at its age.
     """
 
     start: float
@@ -159,8 +160,8 @@ class Scheduled:
 class DynamicBound:
     """AdaBound's limits around a final value: the adaptive method that the paper tried first (§3, its reference 15).
 
-    At step t: final · (1 - 1/(γt + 1)) and final · (1 + 1/(γt)); so nothing is clipped at first, and in the end every
-    ratio is `final`.
+    At a layer's step t since the bound was set: final · (1 - 1/(γt + 1)) and final · (1 + 1/(γt)); so nothing is
+    clipped at first, and in the end every ratio is `final`. The age is taken over as by `Scheduled`.
     """
 
     final: float

@@ -227,12 +227,9 @@ class LayerwiseOptimizer(Reports, Optimizer):
             *(["master"] if keeps_masters else []),
         }
         states = [
-            state if names <= (state := self.state[param]).keys() else self._new_state(group, param, bound)
+            state if names == (state := self.state[param]).keys() else self._fit_state(group, param, bound, names)
             for param in params
         ]
-        if not keeps_masters:  # a master of an earlier step would be stale when the option is set again
-            for state in states:
-                state.pop("master", None)
         if batch.in_parts:
             params = list(map(local, params))
             states = [{name: local(value) for name, value in state.items()} for state in states]
@@ -281,8 +278,12 @@ class LayerwiseOptimizer(Reports, Optimizer):
                 value = torch.where(step.found_inf == 1, before[name], value)
             torch._foreach_copy_(step.layers.state(f"clip_{name}"), list(value.unbind()))
 
-    def _new_state(self, group: dict[str, Any], param: Tensor, bound: Bound) -> dict[str, Tensor]:
+    def _fit_state(self, group: dict[str, Any], param: Tensor, bound: Bound, names: set[str]) -> dict[str, Tensor]:
+        """A layer's state with the entries `names`; a master or a bound's that are not among them would get stale."""
         state = self.state[param]
+        for name in state.keys() - names:
+            if name == "master" or name.startswith("clip_"):
+                del state[name]
         if not state:
             device = param.device if self._counts_on_device(group, param.device) else torch.device("cpu")
             state["step"] = torch.zeros((), dtype=torch.float32, device=device)

@@ -191,7 +191,7 @@ class _Overlay:
     def _scale(self, optimizer: Optimizer, step: _Step, norms: Tensor, moved: list[Tensor]) -> None:
         group = step.group
         bound: Bound = as_bound(group["trust_clip"]) if group.get("adapt", True) else EXEMPT
-        states = _bound_states(optimizer, step.params, bound) if bound.state else []
+        states = _bound_states(optimizer, step.params, bound)
         state = {name: torch.stack([each[f"clip_{name}"] for each in states]) for name in bound.state}
         lower, upper = (
             limit.to(norms) if isinstance(limit, Tensor) else norms.new_full((len(step.rows),), limit)
@@ -256,7 +256,16 @@ def _grad_norms(optimizer: Optimizer, params: list[Tensor]) -> Tensor:
 
 
 def _bound_states(optimizer: Optimizer, params: list[Tensor], bound: Bound) -> list[dict[str, Tensor]]:
-    """Returns each layer's bound state, made after a step: an optimizer takes any non-empty state to be its own."""
+    """Returns each layer's bound state, made after a step: an optimizer takes any non-empty state to be its own.
+
+    What another bound kept is dropped, since it would get stale.
+    """
+    for param in params:
+        kept = optimizer.state.get(param, {})
+        for name in [each for each in kept if each.startswith("clip_") and each[len("clip_") :] not in bound.state]:
+            del kept[name]
+    if not bound.state:
+        return []
     states = [optimizer.state[param] for param in params]
     for param, state in zip(params, states, strict=True):
         for name, value in bound.state.items():

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lambc import LAMBC
+from lambc import LAMBC, over
 from lambc.bounds import EXEMPT, LARC, Deviation, DynamicBound, Fixed, Quantile, Scheduled
 
 BOUNDS = [
@@ -178,6 +178,23 @@ def test_a_huge_first_ratio_is_forgotten_in_time():
     for ratio in (1e30, 1.0, 1.0, 1.0):
         state = bound.learn(state, torch.tensor([ratio]), torch.tensor([True]))
         assert not any(value.isnan().any() for value in state.values())
+
+
+def by_over(params, clip):
+    return over(torch.optim.SGD(params, lr=0.1), clip=clip), "trust_clip"
+
+
+@pytest.mark.parametrize(
+    "make", [lambda params, clip: (LAMBC(params, clip=clip), "clip"), by_over], ids=["own", "over"]
+)
+def test_a_bound_that_is_set_again_counts_from_its_first_step(make):
+    params, _ = make_optimizer(None)
+    optimizer, option = make(params, None)
+    uppers = []
+    for first, clip in ((0, None), (3, Scheduled(8.0, 2.0, steps=6)), (5, None), (7, Scheduled(8.0, 2.0, steps=6))):
+        optimizer.param_groups[0][option] = clip
+        uppers += [record[5, 0].item() for record in train(params, optimizer, range(first, first + 2))]
+    assert uppers == [*[math.inf] * 2, 8.0, 7.0, *[math.inf] * 2, 8.0, 7.0]
 
 
 def test_the_bound_of_a_group_may_be_changed_in_mid_training():
