@@ -184,12 +184,17 @@ class DynamicBound:
         return {"age": state["age"] + 1}
 
 
+_FARTHEST = 1e19
+"""From a mean, whose square float32 can hold: a variance of Inf would stay for good, however small the ratios are."""
+
+
 @dataclass(frozen=True)
 class Deviation:
     """`n` standard deviations around the running mean of a layer's ratio (§5, its reference 18).
 
     Mean and deviation are exponential moving averages with decay `beta`, and arithmetic ones over the first
-    1/(1 - beta) ratios, which are not clipped. `per_layer=False`: a group's layers of one device and dtype share them.
+    1/(1 - beta) ratios, which are not clipped. `per_layer=False`: a group's layers share them if they have one device
+    and dtype and step together; one without a gradient learns nothing in that step.
     """
 
     n: float = 2.0
@@ -220,12 +225,11 @@ class Deviation:
             usable = usable.any().expand_as(usable)
         seen, mean, variance = state["seen"], state["mean"], state["variance"]
         weight = (1 / (seen + 1)).clamp(min=1 - self.beta)
-        distance = ratio - mean
+        distance = (ratio - mean).clamp(-_FARTHEST, _FARTHEST)
         learned = {
             "seen": seen + 1,
             "mean": mean + weight * distance,
-            # The first ratio is the mean; 0 · distance² would be NaN where it is larger than float32's root.
-            "variance": torch.where(seen > 0, (1 - weight) * (variance + weight * distance**2), 0.0),
+            "variance": (1 - weight) * (variance + weight * distance**2),
         }
         return {name: torch.where(usable, value, state[name]) for name, value in learned.items()}
 

@@ -172,12 +172,14 @@ def test_layers_may_each_have_a_bound_of_their_own():
     ]
 
 
-def test_a_huge_first_ratio_is_forgotten_in_time():
-    bound = Deviation(n=2.0, beta=0.5)
-    state = {name: torch.tensor([value]) for name, value in bound.state.items()}
-    for ratio in (1e30, 1.0, 1.0, 1.0):
-        state = bound.learn(state, torch.tensor([ratio]), torch.tensor([True]))
-        assert not any(value.isnan().any() for value in state.values())
+@pytest.mark.parametrize("beta", [0.0, 0.5])
+@pytest.mark.parametrize("per_layer", [True, False])
+@pytest.mark.parametrize("huge", [2e20, 3e38, math.inf])  # Inf: a float64 ratio that float32 does not hold
+@pytest.mark.parametrize("before", [[], [1.0]], ids=["first", "later"])
+def test_a_huge_ratio_is_forgotten_in_time(beta, per_layer, huge, before):
+    limits = limits_after(Deviation(n=2.0, beta=beta, per_layer=per_layer), [*before, huge, *[1.0] * 200])
+    assert not np.isnan(limits).any()
+    assert limits[-1] == pytest.approx([1.0, 1.0])
 
 
 def by_over(params, clip):
