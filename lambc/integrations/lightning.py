@@ -1,8 +1,6 @@
 """Lightning's Trainer: a callback that records the trust ratios of its optimizers."""
 
 import os
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor
@@ -38,6 +36,7 @@ class TrustRatioCallback(Callback):
         self.recording = Recording(root, name, options)
         self._resume: str | None = None
         self._global_step = 0
+        self._epoch_ended = False
         self._logged: dict[str, Any] = {}  # the metrics' last values, which Lightning keeps and gives again
 
     @property
@@ -61,22 +60,26 @@ class TrustRatioCallback(Callback):
         self._global_step = trainer.global_step
         self.recording.begin(trainer.optimizers, resume=resume, model=pl_module, config=dict(pl_module.hparams) or None)
 
+    # Lightning calls a hook of callbacks before the module's own, so what the module logs in one is there in the next.
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log what is left of the epoch before."""
+        self._log_the_rest(trainer)
+
     @training_goes_on("the epoch is")
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Note the epoch; a fit that goes on within an epoch has no `on_train_epoch_start`."""
+        """Log the metrics of the last step, and note the epoch: a fit may go on within one, without its start."""
+        self._log_the_rest(trainer)
         self.recording.set_epoch(trainer.current_epoch)
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Log the metrics of a batch with which a step was taken."""
-        if trainer.global_step != self._global_step:
-            self._global_step = trainer.global_step
-            self._log(trainer, {"trainer/global_step": trainer.global_step})
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the epoch's metrics."""
         self._log(trainer)
+        self._epoch_ended = True
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the metrics of the last step."""
+        self._log_the_rest(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the validation's metrics."""
@@ -84,15 +87,23 @@ class TrustRatioCallback(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """End the run as finished."""
+        self._log_the_rest(trainer)
         self._end(None)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """End the run as failed, or as interrupted by Ctrl-C or SIGTERM, for which Lightning raises a SystemExit."""
         by_signal = type(exception).__name__ == "SIGTERMException"  # of `lightning` or of `pytorch_lightning`
+        if by_signal or trainer.world_size == 1:  # else to reduce metrics may wait for ranks that train on
+            self._log_the_rest(trainer)
         self._end(KeyboardInterrupt("SIGTERM") if by_signal else exception)
 
+    def _log_the_rest(self, trainer: Trainer) -> None:
+        if self._epoch_ended or trainer.global_step != self._global_step:
+            self._log(trainer)
+        self._epoch_ended = False
+
     @training_goes_on("metrics are")
-    def _log(self, trainer: Trainer, others: Mapping[str, Any] = MappingProxyType({})) -> None:
+    def _log(self, trainer: Trainer) -> None:
         if self.recording.collector is None:
             return
         metrics = dict(trainer.callback_metrics)
@@ -101,11 +112,13 @@ class TrustRatioCallback(Callback):
             if any(_is_same(value, metrics.get(f"{name}_{of}")) for of in ("step", "epoch")):
                 new.pop(name, None)
         self._logged = metrics
-        self.recording.log({**new, **others})
+        if trainer.global_step != self._global_step:
+            self._global_step = new["trainer/global_step"] = trainer.global_step
+        self.recording.log(new)
 
     @training_goes_on("the end of the run is")
     def _end(self, error: BaseException | None) -> None:
-        self._logged = {}
+        self._logged, self._epoch_ended = {}, False
         self.recording.end_by(error)
 
 

@@ -162,6 +162,50 @@ def test_the_metrics_of_steps_epochs_and_validations_are_logged_once_each(lightn
     assert connect(runs).sql("SELECT config FROM runs").fetchall() == [('{"width":4}',)]
 
 
+@pytest.mark.parametrize("by", ["module", "callback"])
+@pytest.mark.parametrize("validated", [False, True])
+def test_what_is_logged_after_a_batch_or_an_epoch_stands_at_its_last_step(lightning, new_trainer, runs, by, validated):
+    from lambc.integrations.lightning import TrustRatioCallback
+
+    def logs_in(kind):
+        class Logs(kind):
+            def on_train_batch_end(self, *arguments):
+                lit = getattr(self, "trainer", None) or arguments[0]
+                lit.lightning_module.log("steps", float(lit.global_step))
+
+            def on_train_epoch_end(self, *arguments):
+                lit = getattr(self, "trainer", None) or arguments[0]
+                lit.lightning_module.log("epochs", 10.0 * lit.current_epoch)
+
+        return Logs()
+
+    module, after = module_of(lightning), []
+    if by == "module":
+        module = logs_in(type(module))
+    else:
+        after = [logs_in(lightning.Callback)]
+    trainer = new_trainer(TrustRatioCallback(runs, name="r"), *after, max_epochs=3, accumulate_grad_batches=2)
+    trainer.fit(module, loader(4), loader(1) if validated else None)
+    query = "SELECT step, epoch, value FROM metrics WHERE name = $1 ORDER BY step"
+    epochs, steps = (connect(runs).sql(query, params=[name]).fetchall() for name in ("epochs", "steps"))
+    assert epochs == [(2, 0, 0.0), (4, 1, 10.0), (6, 2, 20.0)]
+    assert steps == [(step, (step - 1) // 2, step) for step in range(1, 7)]
+
+
+def test_what_was_logged_before_an_exception_is_kept(lightning, new_trainer, runs):
+    class Ends(type(module_of(lightning))):
+        def on_train_epoch_end(self):
+            self.log("epochs", 10.0 * self.current_epoch)
+
+        def on_train_epoch_start(self):
+            if self.current_epoch == 1:
+                raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        new_trainer(max_epochs=2).fit(Ends(), loader(2))
+    assert connect(runs).sql("SELECT step, value FROM metrics WHERE name = 'epochs'").fetchall() == [(2, 0.0)]
+
+
 def test_the_first_step_of_an_epoch_lies_in_its_rows(lightning, new_trainer, runs):
     new_trainer(max_epochs=3).fit(module_of(lightning), loader(2), loader(1))
     assert epochs_in(runs) == {0: [1, 2], 1: [3, 4], 2: [5, 6]}
