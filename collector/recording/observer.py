@@ -51,8 +51,10 @@ class Observer:
     'exempt'.
 
     A parameter without a gradient has NaN in every field, and so has one whose shape the step changed. A call of `step`
-    in which no parameter has a gradient is not a step. A fused step that `found_inf` cancels has NaN as its lr: it is
-    counted, but has no row; a step that GradScaler skips is not counted. Steps are counted by `count`.
+    in which no parameter has a gradient is not a step. Where `step` is given a closure, the gradients that are there
+    after it count: what was there before, the closure may have thrown away. A fused step that `found_inf` cancels has
+    NaN as its lr: it is counted, but has no row; a step that GradScaler skips is not counted. Steps are counted by
+    `count`.
 
     Cost of a recorded step: a float32 copy of the weights that have a gradient (of all, if `step` is given a closure),
     which is kept on a CPU and let go after the step on a device, four passes over them, and some 60 µs a layer for the
@@ -94,7 +96,7 @@ class Observer:
         self._layers: tuple[str, ...] = ()
         self._table = torch.empty(0, device="cpu")
         self._proofs = torch.zeros(2, 0, dtype=torch.int64, device="cpu")  # that failed, and in all, by layer
-        self._had_gradient = self._in_parts = False
+        self._had_gradient = self._by_closure = self._in_parts = False
         self._looked_at: list[Weights] | None = None
         self._kept: dict[int, Tensor] = {}
         self._adapts = adapts(optimizer)
@@ -117,8 +119,9 @@ class Observer:
         def before(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
             if is_outermost(optimizer):
                 self.count.in_step = True
-                may_compute = any(each is not None for each in (*args[1:], *kwargs.values()))
-                self._try(self._before_step, may_compute_gradients=may_compute)
+                given = [each for each in (*args[1:], *kwargs.values()) if each is not None]
+                by_closure = any(map(callable, given))
+                self._try(self._before_step, may_compute_gradients=bool(given), by_closure=by_closure)
 
         @torch.compiler.disable
         def after(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
@@ -149,9 +152,10 @@ class Observer:
         return self.count.step
 
     @torch.no_grad()
-    def _before_step(self, *, may_compute_gradients: bool) -> None:
+    def _before_step(self, *, may_compute_gradients: bool, by_closure: bool) -> None:
         self._looked_at = None
-        self._had_gradient = self._has_gradient()
+        self._by_closure = by_closure  # it may throw away the gradients that are there now, and compute none
+        self._had_gradient = not by_closure and self._has_gradient()
         if self.count.is_unsure or self._selection.has_step(self.step + 1) or is_captured(self._table):
             rows = self._rows()
             # Processes that share layers must look at the same, whatever gradients lie here.
@@ -252,7 +256,11 @@ class Observer:
 
     def _complete(self, movements: list[Movement]) -> list[list[bool] | Tensor]:
         """Make the sums those of whole layers; returns which had a gradient, of sharded layers on any process."""
-        had = [[row.had_gradient or row.param.grad is not None for row in each.weights.rows] for each in movements]
+        before = not self._by_closure
+        had = [
+            [(before and row.had_gradient) or row.param.grad is not None for row in each.weights.rows]
+            for each in movements
+        ]
         if not self._in_parts:
             return list(had)
         sums = [

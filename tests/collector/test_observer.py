@@ -2,6 +2,7 @@
 
 import math
 from copy import deepcopy
+from functools import partial
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ import torch
 from collector import Collector, connect
 from collector.recording.observer import Observer
 from collector.recording.selection import Selection
+from lambc import LAMBC
 
 
 def tables(optimizer, selection=None) -> list[tuple]:
@@ -152,6 +154,34 @@ def test_gradients_that_a_closure_computes_count():
     optimizer.step(closure)
     assert seen[0][1][0] == "0.0"  # without names, a layer is called by group and index
     assert seen[0][2][1, 0].item() == pytest.approx(norm(model[0].weight.double() - before.double()) / 0.1, rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", [LAMBC, torch.optim.AdamW, torch.optim.SGD])
+def test_gradients_that_a_closure_throws_away_do_not_count(tmp_path, steps_of, kind):
+    """In turn of one layer, of none and of the other: each time the last gradients are still there before the step."""
+    model = small_model()
+    optimizer = kind(model.named_parameters(), lr=1e-2)
+
+    def closure(layer):
+        optimizer.zero_grad()
+        if layer is not None:
+            model[layer].weight.square().sum().backward()
+
+    with Collector(optimizer, tmp_path, name="r", gradients=True) as collector:
+        for layer in (0, None, 2, None, 0):
+            optimizer.step(partial(closure, layer))
+        assert collector.step == 3
+    assert steps_of(collector.folder, "0.weight") == [1, 3]
+    assert steps_of(collector.folder, "2.weight") == [2]
+
+
+def test_gradients_that_were_there_before_a_closure_which_leaves_them_count():
+    model = small_model()
+    optimizer = torch.optim.AdamW(model.named_parameters())
+    seen = tables(optimizer)
+    backward(model)
+    optimizer.step(lambda: 0.0)
+    assert seen[0][2].isfinite().all()
 
 
 def test_an_lr_of_0_moves_nothing_and_is_a_step():

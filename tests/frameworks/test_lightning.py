@@ -228,6 +228,23 @@ def test_a_step_that_the_scaler_leaves_out_is_none(lightning, new_trainer, runs)
     assert metrics_in(runs)["train_loss_step"] == [1, 1, 2, 3]
 
 
+@pytest.mark.filterwarnings("ignore:`training_step` returned `None`")
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_a_batch_without_a_loss_is_no_step_and_a_layer_without_a_gradient_has_no_row(
+    lightning, new_trainer, runs, kind
+):
+    class Alternates(type(module_of(lightning))):
+        def training_step(self, features, index):
+            layer = self.model.head if index % 2 else self.model.body
+            return None if index == 1 else layer.weight.square().sum()
+
+        def configure_optimizers(self):
+            return OPTIMIZERS[kind](self.parameters())
+
+    new_trainer().fit(Alternates(), loader(6))
+    assert steps_in(runs) == {"model.body.weight": [1, 2, 4], "model.head.weight": [3, 5]}
+
+
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
 @pytest.mark.parametrize("kind", OPTIMIZERS)
 def test_bfloat16(lightning, new_trainer, runs, kind, precision):
