@@ -73,6 +73,7 @@ class Attempt:
         name = options.name or name_of_now(unique=not self._numbered)
         if not self._numbered:
             open_runs.take_over(runs / name, allowed=options.resume or options.overwrite)
+        open_runs.warn_of_others(self._optimizers)
         if self._spool:
             self._spool.begin(name, resume=options.resume)
         undo = open_runs.cleanup_at_exit(self._apart)
@@ -138,7 +139,7 @@ class Attempt:
                 asked = partial(asked_alone, optimizer, asked, self._say_once)
             self._handles.append(register(optimizer, hook, asked if options.gradients else None))
         undo.callback(open_runs.remove, self._owner)
-        open_runs.add(self._owner)
+        open_runs.add(self._owner, self._optimizers)
         self.closed = False
 
     def _create(self, folder: Path, where: dict[str, Any], undo: ExitStack) -> None:

@@ -5,19 +5,21 @@ import multiprocessing
 import os
 import signal
 import threading
+import warnings
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from multiprocessing.util import Finalize
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from collector.recording.apart import Apart
 
 if TYPE_CHECKING:
     from collector.recording.collector import Collector
 
-_open: list["Collector"] = []
+_open: dict["Collector", Sequence[Any]] = {}  # with the optimizers of each
 _being_made: list[tuple[Apart, ExitStack]] = []
 
 _process: int | None = None
@@ -44,6 +46,18 @@ def take_over(folder: Path, *, allowed: bool) -> None:
             other.end("interrupted", "the run was opened again by the same process")
 
 
+def warn_of_others(optimizers: Sequence[Any]) -> None:
+    """Warn of a collector of this process that goes on recording one of these optimizers."""
+    mine = set(map(id, optimizers))
+    for other in all_open():
+        if mine.intersection(map(id, _open[other])):
+            warnings.warn(
+                f"run {other.folder.name!r} is still open in this process and records the same optimizer, so it gets "
+                "the new run's steps, too: close it first (Collector.open_runs() has it) unless both are meant",
+                stacklevel=4,
+            )
+
+
 def cleanup_at_exit(apart: Apart) -> ExitStack:
     """Returns a stack of clean-ups for a run that is being made; they run at exit if two Ctrl-C skip them."""
     global _process
@@ -66,9 +80,9 @@ def made(stack: ExitStack) -> None:
     _being_made[:] = [each for each in _being_made if each[1] is not stack]
 
 
-def add(collector: "Collector") -> None:
+def add(collector: "Collector", optimizers: Sequence[Any]) -> None:
     """Have `collector` closed at the process's end, and by SIGTERM if nothing else of this process deals with it."""
-    _open.append(collector)
+    _open[collector] = optimizers
     in_main_thread = threading.current_thread() is threading.main_thread()
     if in_main_thread and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _terminate)
@@ -76,8 +90,7 @@ def add(collector: "Collector") -> None:
 
 def remove(collector: "Collector") -> None:
     """Forget a collector that was closed; after the last one SIGTERM is as it was."""
-    if collector in _open:
-        _open.remove(collector)
+    _open.pop(collector, None)
     in_main_thread = threading.current_thread() is threading.main_thread()
     if not _open and in_main_thread and signal.getsignal(signal.SIGTERM) is _terminate:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

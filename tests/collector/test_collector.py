@@ -243,6 +243,19 @@ def test_a_run_that_is_there_already_is_an_error(emitter, tmp_path):
         Collector(emitter, tmp_path, name="r")
 
 
+def test_an_optimizer_that_an_open_run_records_already_is_warned_of(emitter, new_emitter, tmp_path, steps_of):
+    """As when the cell of a notebook is run again under another name."""
+    first = Collector(emitter, tmp_path, name="a")
+    emitter.say(1)
+    said = r"run 'a' is still open in this process and records the same optimizer, .*: close it first \(Collector.open_"
+    with pytest.warns(UserWarning, match=said), Collector([new_emitter(["c"]), emitter], tmp_path / "b", name="b"):
+        emitter.say(2)
+    first.close()
+    with Collector(emitter, tmp_path, name="c"):
+        emitter.say(3)
+    assert [steps_of(tmp_path / run) for run in ("a", "b/b", "c")] == [[1, 2], [2], [3]]
+
+
 def test_runs_without_a_name_get_one_each(emitter, tmp_path):
     runs = []
     for _ in range(2):

@@ -97,6 +97,7 @@ def test_a_limit_that_comes_and_goes_costs_no_row(tmp_path):
     assert logged(tmp_path) == norms
 
 
+@pytest.mark.filterwarnings("ignore:run 'r' is still open in this process and records the same optimizer")
 def test_another_collector_that_asks_for_them_at_some_steps_costs_the_first_no_row(tmp_path):
     model = network()
     optimizer = LAMBC(model.named_parameters())

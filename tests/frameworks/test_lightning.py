@@ -282,6 +282,7 @@ def test_a_fit_that_goes_on_in_the_middle_of_an_epoch_is_in_that_epoch(lightning
     assert epochs_in(runs) == {0: [1, 2, 3], 1: [4, 5, 6], 2: [7, 8, 9]}
 
 
+@pytest.mark.filterwarnings("ignore:run 'r' is still open in this process and records the same optimizer")
 def test_two_callbacks_keep_their_runs_apart_in_a_checkpoint(lightning, new_trainer, tmp_path):
     from lambc.integrations.lightning import TrustRatioCallback
 
