@@ -19,7 +19,7 @@ from collector.log.run_folder import name_of_now
 from collector.log.spool import Spool
 from collector.recording import open_runs
 from collector.recording.apart import Apart
-from collector.recording.beginning import begins_again, last_step_of, moments_before, writable
+from collector.recording.beginning import begins_again, last_step_of, late_epoch, moments_before, writable
 from collector.recording.clips import Clips
 from collector.recording.counting import StepCounts
 from collector.recording.direction import not_proven
@@ -58,6 +58,7 @@ class Attempt:
         self.said: set[str] = set()
         self._unseen = UnseenTraining(optimizers)
         self._noted_after = -1  # the steps seen when a moment was last noted
+        self._epoch_logged_at: int | None = None  # the steps seen when log() first gave an epoch; 0: all is well
         self._gave_up: str | None = None  # why no step is recorded any more
         self._process = os.getpid()
         self._apart = Apart()
@@ -169,17 +170,31 @@ class Attempt:
     def set_epoch(self, epoch: float) -> None:
         """Have an epoch hold for all rows that follow."""
         self.recorder.set_epoch(epoch)
+        self._epoch_logged_at = 0
 
     def log(self, metrics: Mapping[str, float | Tensor], step: int | None, epoch: float | None) -> None:
         """Take values (Collector.log)."""
         self._say_what_is_wrong()
+        before = self.epoch
         self.recorder.log(metrics, step, epoch)
         self._say_what_was_lost()
+        if epoch is not None:
+            self._see_epoch_logged(before)
         if self.recorder.never_stepped == [*range(len(self._sources))]:
             if self._unseen.goes_on(step):
                 self._say_once(no_step_was_seen(self._optimizers, self._optimizers, self._given))
         elif step is None and not self._gave_up and self._unseen.goes_on_without(self.recorder.steps_seen):
             self._say_once(no_step_any_more(self.step))
+
+    def _see_epoch_logged(self, before: int) -> None:
+        """Warn if epochs are given after their steps alone: given at each step, they are late for one."""
+        at, seen = self._epoch_logged_at, self.recorder.steps_seen
+        if at is None:
+            self._epoch_logged_at = seen
+        elif at and seen > at:
+            self._epoch_logged_at = 0
+            if self.epoch > before:
+                self._say_once(late_epoch(before, self.epoch))
 
     def note_clip(self, values: dict[str, float | Tensor], params: Sequence[Tensor]) -> None:
         """Take what a clip of these gradients was (Collector.clip_grad_norm_), for the step that comes."""

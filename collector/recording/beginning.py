@@ -56,6 +56,14 @@ def begins_again(last: int, step: int) -> str:
     )
 
 
+def late_epoch(before: int, epoch: int) -> str:
+    """What is wrong with a run whose epochs are given to `log` when their steps were taken, and not before."""
+    return (
+        f"has the rows of epoch {epoch} under epoch {before}, since log(epoch={epoch}) came after their steps: set "
+        f"collector.epoch = {epoch} before the first step of the epoch"
+    )
+
+
 @contextmanager
 def writable(folder: Path) -> Iterator[None]:
     """Have an error of the disk say which run it was."""

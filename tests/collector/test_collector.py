@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from collector import Collector, connect
+from tests.collector.emitter import Emitter
 
 
 def run_json(collector: Collector) -> dict:
@@ -69,6 +70,44 @@ def test_an_epoch_holds_for_the_rows_that_follow(emitter, tmp_path, stored):
     rows = stored(collector.folder / "trust_ratios")
     assert set(zip(rows["step"].to_pylist(), rows["epoch"].to_pylist(), strict=True)) == {(1, 0), (2, 1), (3, 2)}
     assert metrics(stored(collector.folder / "metrics")) == [(2, 2, "a", 0.0)]
+
+
+def log_epochs(root, first: int, at: str) -> None:
+    """Three epochs of four steps, each of which log() gives; at: "end", "step", "other step" or "start"."""
+    emitter = Emitter(["a"])
+    with Collector(emitter, root, name="r") as collector:
+        for epoch in range(first, first + 3):
+            if at == "start":
+                collector.log({"lr": 0.1}, epoch=epoch)
+            for step in range(4):
+                emitter.say(4 * (epoch - first) + step + 1)
+                if at == "step" or (at == "other step" and step % 2):
+                    collector.log({"loss": 1.0}, epoch=epoch)
+            if at == "end":
+                collector.log({"loss": 1.0}, epoch=epoch)
+                collector.log({"accuracy": 1.0}, epoch=epoch)
+
+
+@pytest.mark.parametrize(("first", "late", "before"), [(0, 1, 0), (1, 2, 1)])
+def test_epochs_that_are_only_given_after_their_steps_are_warned_of(tmp_path, first, late, before):
+    said = f"run 'r' has the rows of epoch {late} under epoch {before}, since .*: set collector.epoch = {late} before"
+    with pytest.warns(UserWarning, match=said) as warned:
+        log_epochs(tmp_path, first, "end")
+    assert len(warned) == 1
+
+
+@pytest.mark.parametrize("at", ["start", "step", "other step"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_those_that_are_given_before_or_during_them_are_not(tmp_path, at, first):
+    log_epochs(tmp_path, first, at)
+
+
+def test_nor_are_those_of_metrics_where_the_epoch_is_set(emitter, tmp_path):
+    with Collector(emitter, tmp_path, name="r") as collector:
+        for epoch in range(3):
+            emitter.say(epoch + 1)
+            collector.epoch = epoch
+            collector.log({"loss": 1.0}, epoch=epoch)
 
 
 def test_metrics_may_be_numbers_or_tensors_of_one_element(emitter, tmp_path, stored):
