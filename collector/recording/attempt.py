@@ -19,7 +19,14 @@ from collector.log.run_folder import name_of_now
 from collector.log.spool import Spool
 from collector.recording import open_runs
 from collector.recording.apart import Apart
-from collector.recording.beginning import begins_again, last_step_of, late_epoch, moments_before, writable
+from collector.recording.beginning import (
+    begins_again,
+    last_step_of,
+    late_epoch,
+    leaves_a_hole,
+    moments_before,
+    writable,
+)
 from collector.recording.clips import Clips
 from collector.recording.counting import StepCounts
 from collector.recording.direction import not_proven
@@ -329,9 +336,17 @@ class Attempt:
         anew = said.step <= 1 and self._counts.had_begun[number] and not self.recorder.expects(number, said.step)
         if anew and self._resumed_after and number in self.recorder.never_stepped:
             self._say_once(begins_again(self._resumed_after, said.step))
+        if self._resumed_after and not self.recorder.steps_seen:
+            self._see_first_step(self._resumed_after, said.step)
         record(said)
         self._clips.see_step(number)
         self._say_what_is_wrong()
+
+    def _see_first_step(self, last: int, step: int) -> None:
+        """Warn if steps that were to be recorded lie between the last step of the log that is resumed and this one."""
+        every = self._options.selection.every
+        if (step - 1) // every > last // every:
+            self._say_once(leaves_a_hole(last, step))
 
     def _say_what_is_wrong(self) -> None:
         """Warn once of each trouble: on the training thread, where the user's filters hold."""

@@ -2,6 +2,7 @@
 
 import json
 import time
+import warnings
 from copy import deepcopy
 from datetime import UTC, datetime
 from pathlib import Path
@@ -95,6 +96,34 @@ def test_a_resume_without_an_overlap_replaces_nothing(emitter, tmp_path, steps_o
     assert steps_of(collector.folder) == [1, 2]
     assert not (collector.folder / "superseded").exists()
     assert attempts(collector) == [1, 2]
+
+
+@pytest.mark.parametrize(("every", "first", "hole"), [(1, 61, "21 to 60"), (10, 31, "21 to 30"), (10, 30, None)])
+def test_a_resume_beyond_the_end_of_the_log_warns_once_of_what_is_not_there(emitter, tmp_path, every, first, hole):
+    with Collector(emitter, tmp_path, name="r", every=every):
+        for step in range(1, 21):
+            emitter.say(step)
+    with (
+        warnings.catch_warnings(record=True) as warned,
+        Collector(emitter, tmp_path, name="r", every=every, resume=True),
+    ):
+        warnings.simplefilter("always")
+        for step in range(first, first + 3):
+            emitter.say(step)
+    said = f"its log ends at step 20, so steps {hole} are not in the log: load a checkpoint of step 20 or before"
+    assert len(warned) == (hole is not None)
+    assert all(said in str(each.message) for each in warned)
+
+
+def test_so_does_one_whose_checkpoint_is_loaded_when_it_goes_on(training, new_training, tmp_path):
+    with Collector(training.optimizer, tmp_path, name="r"):
+        training.steps(2)
+    training.steps(3)
+    resumed = new_training()
+    with Collector(resumed.optimizer, tmp_path, name="r", resume=True):
+        resumed.optimizer.load_state_dict(training.optimizer.state_dict())
+        with pytest.warns(UserWarning, match="was resumed at step 6, but its log ends at step 2, so steps 3 to 5 are"):
+            resumed.steps()
 
 
 def test_metrics_are_replaced_with_the_steps_they_belong_to(emitter, tmp_path):
@@ -209,6 +238,7 @@ def test_a_damaged_part_is_an_error_before_the_run_goes_on(emitter, tmp_path):
         Collector(emitter, tmp_path, name="r", resume=True)
 
 
+@pytest.mark.filterwarnings("ignore:run 'r' was resumed at step 7, but its log ends at step 4")
 @pytest.mark.parametrize("first", [3, 5, 7], ids=["earlier", "where it stopped", "later"])
 def test_a_metric_that_was_flushed_before_the_first_step_of_a_resumed_run_is_on_the_disk_and_stays(
     emitter, tmp_path, first
