@@ -107,7 +107,9 @@ class TrustRatioCallback(Callback):
         if self.recording.collector is None:
             return
         metrics = dict(trainer.callback_metrics)
-        new = {name: value for name, value in metrics.items() if not _is_same(value, self._logged.get(name))}
+        new: dict[str, Any] = {
+            name: value for name, value in metrics.items() if not _is_same(value, self._logged.get(name))
+        }
         for name, value in metrics.items():  # what is logged of steps and of epochs has a third name, for either
             if any(_is_same(value, metrics.get(f"{name}_{of}")) for of in ("step", "epoch")):
                 new.pop(name, None)
