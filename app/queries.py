@@ -66,18 +66,6 @@ def results() -> pd.DataFrame:
     return _results(log_version()).copy(deep=False)
 
 
-def diverged_since(state: RunState) -> int | None:
-    """The step since which the training loss is NaN or infinite, or the first with such a norm, whichever is earlier.
-
-    None for a run that did not diverge.
-    """
-    known = results().set_index("run")
-    if state.run not in known.index or not known.loc[state.run, "diverged"]:
-        return None
-    steps = [known.loc[state.run, "broken_since"], not_finite(state)["since"].iloc[0]]
-    return min(int(step) for step in steps if pd.notna(step))
-
-
 def accuracy_epochs() -> pd.DataFrame:
     """A row an epoch of each run of the log: accuracy on the test set and in training."""
     return _of_log(log_version(), "FROM accuracy_epochs ORDER BY run, epoch")
@@ -288,50 +276,6 @@ def clipped_throughout(state: RunState) -> pd.DataFrame:
     )
 
 
-def events(state: RunState) -> pd.DataFrame:
-    """What was unusual in the layers of a run."""
-    found = of_run(
-        state,
-        """FROM events($run, 1, $last) ORDER BY step, "position" NULLS LAST, layer""",
-        last=state.steps,
-    )
-    _events_of()[state.run] = (state, found)
-    return found
-
-
-def events_so_far(state: RunState) -> tuple[pd.DataFrame, bool]:
-    """What is known of that already, and whether it is all but for the last hundredth of the steps.
-
-    To look anew takes seconds in a run of 100 million rows.
-    """
-    known, found = _events_of().get(state.run, (None, None))
-    if known is None or found is None:
-        return pd.DataFrame(columns=["layer", "kind", "step"]), False
-    return found, known.steps <= state.steps <= 1.01 * known.steps
-
-
-def not_finite(state: RunState) -> pd.DataFrame:
-    """One row: in how many layers a norm was NaN or infinite, since which step, and which were the first three."""
-    return of_run(
-        state,
-        """SELECT count(*) AS layers, min(since) AS since, list(layer ORDER BY since, layer)[:3] AS first
-        FROM (SELECT layer, min(step) AS since FROM not_finite($run, 1, $last) GROUP BY layer)""",
-        last=state.steps,
-    )
-
-
-def constant_since(state: RunState) -> tuple[int, list[str]]:
-    """The layers of a run whose ratio stood still in its second half, and the step at which that begins."""
-    middle = max(1, state.steps // 2)
-    asked = of_run(
-        state,
-        """SELECT layer FROM constant_ratios($run, $first, $last) ORDER BY "position" NULLS LAST, layer""",
-        first=middle,
-        last=state.steps,
-    )
-    return middle, list(asked["layer"])
-
-
 def hit_rates_over_time(state: RunState, last: int | None = None, least_width: int = 1) -> pd.DataFrame:
     """How often the layers of a run were clipped, as it went on.
 
@@ -386,12 +330,6 @@ def _of_log(version: str, statement: str) -> pd.DataFrame:
 def of_run(state: RunState, statement: str, **parameters: Any) -> pd.DataFrame:
     """The rows of a statement about a run, whose name it has as $run."""
     return ask(statement, run=state.run, **parameters)
-
-
-@st.cache_resource(show_spinner=False)
-def _events_of() -> dict[str, tuple[RunState, pd.DataFrame]]:
-    """The events of each run that was looked at, as it stood then."""
-    return {}
 
 
 def _metric_names(state: RunState) -> pd.DataFrame:

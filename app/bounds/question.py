@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 import streamlit as st
 
-from app import queries, words
+from app import queries, unusual, words
 from app.charts.layers import Side
 from app.shell import address
 
@@ -74,7 +74,7 @@ def ask(states: dict[str, queries.RunState]) -> Question:
             help="The share of all layer-steps, from 0.1 to 50 %, that the bound should clip at most. "
             "At 5 % it cuts the furthest ratios, and leaves nearly all steps as they are.",
         )
-    since = queries.diverged_since(state)
+    since = unusual.diverged_since(state)
     cut = since is not None and last >= since
     if since is not None and cut:
         first, last = _before(since, first)
@@ -89,7 +89,7 @@ def _before(since: int, first: int) -> tuple[int, int]:
 
 def _answers_best(states: dict[str, queries.RunState]) -> str:
     """The newest run that was never clipped, whose ratios are its own; else the newest that did not diverge."""
-    well = {run: state for run, state in states.items() if queries.diverged_since(state) is None}
+    well = {run: state for run, state in states.items() if unusual.diverged_since(state) is None}
     free = [run for run, state in well.items() if queries.hit_rate(state) == 0]
     return ([*states][-1:] + [*well][-1:] + free[-1:])[-1]
 

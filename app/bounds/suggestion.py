@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 import streamlit as st
 
-from app import band_cells, queries, words
+from app import band_cells, queries, unusual, words
 from app.bounds import code as bound_code
 from app.bounds.question import OTHER, Question, optimizer
 from app.charts.bounds import layer_ranges, survival_curves
@@ -160,7 +160,7 @@ def _diverged(question: Question) -> str:
 
 def _better(states: dict[str, queries.RunState]) -> str:
     """Which run may be asked in place of one that diverged."""
-    others = [run for run, state in states.items() if queries.diverged_since(state) is None]
+    others = [run for run, state in states.items() if unusual.diverged_since(state) is None]
     return f" Choose another run, as **{words.plain(shorten(others[-1], 40))}**." if others else ""
 
 
@@ -170,7 +170,7 @@ def _say_if_clipped(state: queries.RunState, states: dict[str, queries.RunState]
     if not rate:
         return
     free = [
-        run for run, other in states.items() if queries.hit_rate(other) == 0 and queries.diverged_since(other) is None
+        run for run, other in states.items() if queries.hit_rate(other) == 0 and unusual.diverged_since(other) is None
     ]
     better = f" (**{words.plain(shorten(free[-1], 40))}**)" if free else ""
     st.info(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from app import queries, words
+from app import queries, unusual, words
 from app.charts.text import shorten
 from app.shell.selection import Selection
 
@@ -30,7 +30,7 @@ def draw(chosen: Selection, states: dict[str, queries.RunState]) -> None:
 
 def sentence(state: queries.RunState) -> str:
     """What the bound did to the layers of a run: always, never, or in some steps; and whether the run diverged."""
-    since = queries.diverged_since(state)
+    since = unusual.diverged_since(state)
     if since is None:
         return _clipped(state)
     return f":red[:material/error: {words.diverged(since)}]; {_clipped(state)} Later steps mean nothing."

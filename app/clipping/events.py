@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from app import queries, words
+from app import queries, unusual, words
 from app.charts.text import ratio_text, shorten
 from app.layers.one_layer import AT, LAYER
 from app.layers.opened import open_page
@@ -33,7 +33,7 @@ MOST_SHOWN = 120
 def draw(state: queries.RunState) -> None:
     """A row an event; what begins in several layers at the same step is one."""
     st.subheader(f"Unusual in {words.plain(shorten(state.run, 60))}", anchor=False)
-    found = queries.events(state)
+    found = unusual.events(state)
     listed, more = found[found["kind"] != "more"], found[found["kind"] == "more"]
     rates = queries.hit_rates(state)
     looked_at = f"{int(rates['rows'].sum()):,} layer-steps"

@@ -5,7 +5,7 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from app import band_cells, queries
+from app import band_cells, queries, unusual
 from app.charts import bands
 from app.charts.heatmap import QUANTITIES
 from app.charts.hit_map import hit_map, marked
@@ -31,7 +31,7 @@ def choose_run(states: dict[str, queries.RunState]) -> str:
 
 def _first(states: dict[str, queries.RunState]) -> str:
     """The run that one would look into first: the newest that diverged, else the newest."""
-    diverged = [run for run, state in states.items() if queries.diverged_since(state) is not None]
+    diverged = [run for run, state in states.items() if unusual.diverged_since(state) is not None]
     return (diverged or list(states))[-1]
 
 

@@ -6,7 +6,7 @@ from functools import cached_property
 import pandas as pd
 import streamlit as st
 
-from app import queries, words
+from app import queries, unusual, words
 from app.charts.metrics import metric_curves
 from app.charts.run_names import told_apart
 from app.compare import curves as comparison_curves
@@ -54,7 +54,7 @@ class Comparison:
     @cached_property
     def diverged(self) -> dict[str, int]:
         """The runs that diverged, and where."""
-        found = {run: queries.diverged_since(state) for run, state in self.states.items()}
+        found = {run: unusual.diverged_since(state) for run, state in self.states.items()}
         return {run: since for run, since in found.items() if since is not None}
 
     def lost(self, setting: Setting) -> bool:

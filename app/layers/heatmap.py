@@ -5,7 +5,7 @@ from functools import partial
 import pandas as pd
 import streamlit as st
 
-from app import band_cells, queries, words
+from app import band_cells, queries, unusual, words
 from app.charts import marks
 from app.charts.bands import Stack
 from app.charts.curves_below import panels
@@ -60,7 +60,7 @@ def draw(
         band_cells.row_cells, state, quantities=quantity.needs, row_of=stack.row_of, usual=quantity.kind == "change"
     )
     overview, detail = band_cells.whole_and_part(ask, state, shown, width)
-    events, _ = queries.events_so_far(state)
+    events, _ = unusual.events_so_far(state)
     found = marks.marks(_with_attempts(state, events), shown or (1, state.steps), width)
     st.caption(_says(quantity, stack, overview if detail is None else detail, bool(shown and found)))
     warned = st.container()
@@ -103,8 +103,8 @@ def look_for_events(state: queries.RunState) -> None:
 
     The last of all, since nothing else should wait for it: in 100 million rows it takes most of a second.
     """
-    _, complete = queries.events_so_far(state)
-    if not complete and len(queries.events(state)):
+    _, complete = unusual.events_so_far(state)
+    if not complete and len(unusual.events(state)):
         st.rerun()
 
 
@@ -132,7 +132,7 @@ def _choose_metrics(state: queries.RunState) -> list[Metric]:
 
 
 def _not_finite(state: queries.RunState) -> str:
-    broken = queries.not_finite(state).iloc[0]
+    broken = unusual.not_finite(state).iloc[0]
     if not broken["layers"]:
         return ""
     layers = _named(list(broken["first"]), int(broken["layers"]))
@@ -143,7 +143,7 @@ def _not_finite(state: queries.RunState) -> str:
 
 
 def _constant(state: queries.RunState) -> str:
-    since, layers = queries.constant_since(state)
+    since, layers = unusual.constant_since(state)
     if not layers:
         return ""
     return (

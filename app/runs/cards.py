@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from app import queries, words
+from app import queries, unusual, words
 from app.charts.sparkline import sparkline
 from app.charts.text import shorten
 from app.results import CELLS, thinned
@@ -60,9 +60,9 @@ def _verdict(
     found = health.findings(
         result,
         rates,
-        queries.not_finite(state),
-        queries.events(state),
-        queries.diverged_since(state),
+        unusual.not_finite(state),
+        unusual.events(state),
+        unusual.diverged_since(state),
         _standing_still(state, rates),
     )
     if not found and run["status"] in ("running", "finished"):
@@ -78,7 +78,7 @@ def _verdict(
 
 def _standing_still(state: queries.RunState, rates: pd.DataFrame) -> tuple[int, list[str]]:
     """Since when, and which layers do, of those that are adapted: other ratios are not looked at."""
-    since, layers = queries.constant_since(state)
+    since, layers = unusual.constant_since(state)
     adapted = set(rates["layer"][~queries.not_adapted(rates)])
     return since, [layer for layer in layers if layer in adapted]
 

@@ -34,7 +34,7 @@ def findings(
     """What is not as it should be; nothing for a run that is well.
 
     result: the run's row of `results`. rates: how often each layer was clipped. not_finite: the row of
-    `queries.not_finite`. events: those of `queries.events`. constant: layers whose ratio stands still, and since when.
+    `unusual.not_finite`. events: those of `unusual.events`. constant: layers whose ratio stands still, and since when.
     """
     found = []
     if diverged_since is not None:

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from app import queries, words
+from app import queries, unusual, words
 from app.charts.text import shorten
 from app.shell import address
 from app.shell.selection import GONE, MOST_CHOSEN, PRESELECTED, RUNS, Selection, selection
@@ -82,7 +82,7 @@ def _look(drawn: tuple[str, ...], ticks: bool) -> None:
 
 def _draw(chosen: Selection) -> None:
     for _, run in chosen.runs.iterrows():
-        since = queries.diverged_since(queries.run_state(run))
+        since = unusual.diverged_since(queries.run_state(run))
         colour = words.COLOURS.get(run["status"], "red")
         sentence = words.plain(shorten(words.status_sentence(run), 90))
         if since is not None:
