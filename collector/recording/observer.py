@@ -52,9 +52,9 @@ class Observer:
 
     A parameter without a gradient has NaN in every field, and so has one whose shape the step changed. A call of `step`
     in which no parameter has a gradient is not a step. Where `step` is given a closure, the gradients that are there
-    after it count: what was there before, the closure may have thrown away. A fused step that `found_inf` cancels has
-    NaN as its lr: it is counted, but has no row; a step that GradScaler skips is not counted. Steps are counted by
-    `count`.
+    after it count: what was there before, the closure may have thrown away. A step that GradScaler skips is none. A
+    fused optimizer is called for it all the same and cancels it by `found_inf`: that one is counted, and has NaN as its
+    lr, so that it has no row. Steps are counted by `count`.
 
     Cost of a recorded step: a float32 copy of the weights that have a gradient (of all, if `step` is given a closure),
     which is kept on a CPU and let go after the step on a device, four passes over them, and some 60 µs a layer for the

@@ -29,8 +29,9 @@ class TrustRatioTracker(EndsRun, GeneralTracker):
     run: the run's name, `name` in Collector; that of a run that exists gets a number (`run-2`).
     root, options: as in Collector. `config` is what `init_trackers` is given.
 
-    A step is one of the optimizer: neither an accumulated gradient, nor one that GradScaler skips. Metrics are recorded
-    at the optimizer's last step, also where `accelerator.log` is given a step of its own: that is logged as `step`.
+    A step is one of the optimizer: neither an accumulated gradient, nor one that GradScaler skips. A fused optimizer
+    cancels a skipped step itself: that one is counted, and has no rows. Metrics are recorded at the optimizer's last
+    step, also where `accelerator.log` is given a step of its own: that is logged as `step`.
 
     After `accelerator.register_for_checkpointing(tracker)` the run's name is in `save_state`'s checkpoints, and `watch`
     goes on with the same run after `load_state`. `accelerator.end_training()` ends the run; as a context manager it

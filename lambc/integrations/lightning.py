@@ -25,8 +25,9 @@ class TrustRatioCallback(Callback):
     options: those of Collector. `model` is the LightningModule and `config` its `hparams` unless they are given.
 
     A step is one of the optimizer: neither a batch whose gradient is accumulated, nor one that GradScaler skips, for
-    which Lightning's `global_step` rises; it is logged as `trainer/global_step`. Metrics are those of `self.log`, under
-    their own names, at the optimizer's last step.
+    which Lightning's `global_step` rises; it is logged as `trainer/global_step`. A fused optimizer cancels a skipped
+    step itself: that one is counted, and has no rows. Metrics are those of `self.log`, under their own names, at the
+    optimizer's last step.
 
     The run's name is in the checkpoints, so that `trainer.fit(ckpt_path=…)` goes on with the same run. An error here is
     a warning, and training goes on. Raises TypeError for an option that Collector does not have.
@@ -106,10 +107,8 @@ class TrustRatioCallback(Callback):
     def _log(self, trainer: Trainer) -> None:
         if self.recording.collector is None:
             return
-        metrics = dict(trainer.callback_metrics)
-        new: dict[str, Any] = {
-            name: value for name, value in metrics.items() if not _is_same(value, self._logged.get(name))
-        }
+        metrics: dict[str, Any] = dict(trainer.callback_metrics)
+        new = {name: value for name, value in metrics.items() if not _is_same(value, self._logged.get(name))}
         for name, value in metrics.items():  # what is logged of steps and of epochs has a third name, for either
             if any(_is_same(value, metrics.get(f"{name}_{of}")) for of in ("step", "epoch")):
                 new.pop(name, None)

@@ -22,7 +22,8 @@ class TrustRatioCallback(EndsRun, TrainerCallback):
     options: those of Collector. `model` and `config` are the Trainer's unless they are given.
 
     A step is one of the optimizer: neither an accumulated gradient, nor one that GradScaler skips, for which Trainer's
-    `global_step` rises; it is logged as `train/global_step`. Metrics are called `train/loss`, `eval/loss` and so on.
+    `global_step` rises; it is logged as `train/global_step`. A fused optimizer, as the Trainer's AdamW, cancels a
+    skipped step itself: that one is counted, and has no rows. Metrics are called `train/loss`, `eval/loss` and so on.
 
     The run's name is in the checkpoints (`trainer_state.json`), so that `resume_from_checkpoint` goes on with the same
     run. The Trainer calls no callback where training raises: the `with` above notes why the run failed, and without it

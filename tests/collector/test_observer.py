@@ -204,11 +204,12 @@ def test_a_norm_that_is_not_finite_leaves_the_ratio_at_1():
     assert math.isnan(update)
 
 
+@pytest.mark.parametrize("kind", [LAMBC, torch.optim.AdamW])
 @pytest.mark.parametrize(("fused", "recorded"), [(False, [1, 2]), (True, [1, 3])])
-def test_a_step_that_amp_skips_gets_no_row(tmp_path, steps_of, fused, recorded):
+def test_a_step_that_amp_skips_gets_no_row(tmp_path, steps_of, kind, fused, recorded):
     """A fused optimizer takes it in vain, so it has a number; else it is not taken at all."""
     param = torch.nn.Parameter(torch.ones(3))
-    optimizer = torch.optim.AdamW([("a", param)], lr=1e-2, fused=fused)
+    optimizer = kind([("a", param)], lr=1e-2, fused=fused)
     scaler = torch.amp.GradScaler("cpu")
     with Collector(optimizer, tmp_path, name="r") as collector:
         for factor in (1.0, math.inf, 1.0):
