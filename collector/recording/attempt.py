@@ -19,20 +19,14 @@ from collector.log.run_folder import name_of_now
 from collector.log.spool import Spool
 from collector.recording import open_runs
 from collector.recording.apart import Apart
-from collector.recording.beginning import (
-    begins_again,
-    last_step_of,
-    late_epoch,
-    leaves_a_hole,
-    moments_before,
-    writable,
-)
+from collector.recording.beginning import begins_again, last_step_of, leaves_a_hole, moments_before, writable
 from collector.recording.clips import Clips
 from collector.recording.counting import StepCounts
 from collector.recording.direction import not_proven
 from collector.recording.environment import environment
 from collector.recording.hooks import register
-from collector.recording.inside import optimizers_inside
+from collector.recording.inside import places_among
+from collector.recording.late_epochs import LateEpochs
 from collector.recording.names import LayerNames
 from collector.recording.observer import OUR_ERRORS, Observer, observers
 from collector.recording.options import Options
@@ -65,7 +59,7 @@ class Attempt:
         self.said: set[str] = set()
         self._unseen = UnseenTraining(optimizers)
         self._noted_after = -1  # the steps seen when a moment was last noted
-        self._epoch_logged_at: int | None = None  # the steps seen when log() first gave an epoch; 0: all is well
+        self._late_epochs = LateEpochs()
         self._gave_up: str | None = None  # why no step is recorded any more
         self._process = os.getpid()
         self._apart = Apart()
@@ -177,7 +171,7 @@ class Attempt:
     def set_epoch(self, epoch: float) -> None:
         """Have an epoch hold for all rows that follow."""
         self.recorder.set_epoch(epoch)
-        self._epoch_logged_at = 0
+        self._late_epochs.set()
 
     def log(self, metrics: Mapping[str, float | Tensor], step: int | None, epoch: float | None) -> None:
         """Take values (Collector.log)."""
@@ -186,22 +180,12 @@ class Attempt:
         self.recorder.log(metrics, step, epoch)
         self._say_what_was_lost()
         if epoch is not None:
-            self._see_epoch_logged(before)
+            self._say_once(self._late_epochs.logged(before, self.epoch, self.recorder.steps_seen))
         if self.recorder.never_stepped == [*range(len(self._sources))]:
             if self._unseen.goes_on(step):
                 self._say_once(no_step_was_seen(self._optimizers, self._optimizers, self._given))
         elif step is None and not self._gave_up and self._unseen.goes_on_without(self.recorder.steps_seen):
             self._say_once(no_step_any_more(self.step))
-
-    def _see_epoch_logged(self, before: int) -> None:
-        """Warn if epochs are given after their steps alone: given at each step, they are late for one."""
-        at, seen = self._epoch_logged_at, self.recorder.steps_seen
-        if at is None:
-            self._epoch_logged_at = seen
-        elif at and seen > at:
-            self._epoch_logged_at = 0
-            if self.epoch > before:
-                self._say_once(late_epoch(before, self.epoch))
 
     def note_clip(self, values: dict[str, float | Tensor], params: Sequence[Tensor]) -> None:
         """Take what a clip of these gradients was (Collector.clip_grad_norm_), for the step that comes."""
@@ -210,22 +194,12 @@ class Attempt:
 
     def record(self, optimizer: Any) -> None:
         """Record a step of a replayed graph (Collector.record)."""
-        numbers = [*range(len(self._optimizers))] if optimizer is None else self._numbers_of(optimizer)
-        for number in numbers:
+        for number in places_among(self._optimizers, optimizer):
             self.recorder.record_replay(number)
             if isinstance(observer := self._sources[number], Observer):
                 observer.count.step += 1
         self._clips.log()
         self._say_what_is_wrong()
-
-    def _numbers_of(self, optimizer: Any) -> list[int]:
-        try:
-            wanted = set(map(id, optimizers_inside(optimizer)))
-        except TypeError:
-            wanted = set()
-        if numbers := [number for number, each in enumerate(self._optimizers) if id(each) in wanted]:
-            return numbers
-        raise ValueError(f"this collector does not record {optimizer!r}: give one of the optimizers it was made with")
 
     def save(self) -> None:
         """Bring all to the disk (Collector.flush)."""
@@ -337,16 +311,10 @@ class Attempt:
         if anew and self._resumed_after and number in self.recorder.never_stepped:
             self._say_once(begins_again(self._resumed_after, said.step))
         if self._resumed_after and not self.recorder.steps_seen:
-            self._see_first_step(self._resumed_after, said.step)
+            self._say_once(leaves_a_hole(self._resumed_after, said.step, self._options.selection.every))
         record(said)
         self._clips.see_step(number)
         self._say_what_is_wrong()
-
-    def _see_first_step(self, last: int, step: int) -> None:
-        """Warn if steps that were to be recorded lie between the last step of the log that is resumed and this one."""
-        every = self._options.selection.every
-        if (step - 1) // every > last // every:
-            self._say_once(leaves_a_hole(last, step))
 
     def _say_what_is_wrong(self) -> None:
         """Warn once of each trouble: on the training thread, where the user's filters hold."""
@@ -372,7 +340,7 @@ class Attempt:
         return f"the rows that wait for the disk reached memory_limit={self._options.memory_limit} bytes, so {then}"
 
     def _say_once(self, what: str, why: str = "") -> None:
-        if what not in self.said:
+        if what and what not in self.said:
             self.said.add(what)
             warnings.warn(f"run {self.folder.name!r} {what}{why}", stacklevel=6)
 

@@ -56,19 +56,13 @@ def begins_again(last: int, step: int) -> str:
     )
 
 
-def leaves_a_hole(last: int, step: int) -> str:
-    """What is wrong with a run that was resumed after step `last`, with an optimizer that is further than that."""
+def leaves_a_hole(last: int, step: int, every: int) -> str:
+    """What is wrong with a run that was resumed after step `last` at one so far on that a recorded one lies between."""
+    if (step - 1) // every <= last // every:
+        return ""
     return (
         f"was resumed at step {step}, but its log ends at step {last}, so steps {last + 1} to {step - 1} are not in "
         f"the log: load a checkpoint of step {last} or before to have them recorded"
-    )
-
-
-def late_epoch(before: int, epoch: int) -> str:
-    """What is wrong with a run whose epochs are given to `log` when their steps were taken, and not before."""
-    return (
-        f"has the rows of epoch {epoch} under epoch {before}, since log(epoch={epoch}) came after their steps: set "
-        f"collector.epoch = {epoch} before the first step of the epoch"
     )
 
 

@@ -1,6 +1,6 @@
 """The optimizers that take the steps, inside of whatever holds them."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -118,3 +118,19 @@ def _refuse_without_layers(given: Any) -> None:
             f"{type(given).__name__} steps parameters of FullyShardedDataParallel (FSDP1), which lays layers end to "
             "end and cuts where it likes, so their norms are lost: shard with fully_shard (FSDP2)"
         )
+
+
+def places_among(recorded: Sequence[Any], optimizer: Any) -> list[int]:
+    """The places of an optimizer, or of those inside of it, among the recorded ones; of all where it is None.
+
+    Raises ValueError if it is none of them.
+    """
+    if optimizer is None:
+        return [*range(len(recorded))]
+    try:
+        wanted = set(map(id, optimizers_inside(optimizer)))
+    except TypeError:
+        wanted = set()
+    if places := [place for place, each in enumerate(recorded) if id(each) in wanted]:
+        return places
+    raise ValueError(f"this collector does not record {optimizer!r}: give one of the optimizers it was made with")
