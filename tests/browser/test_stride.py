@@ -46,7 +46,7 @@ def test_no_column_is_empty_in_whole_and_in_part(open_page: OpenPage, strides: s
 
 def test_the_table_of_a_chart_has_the_steps_that_were_recorded(open_page: OpenPage, strides: str):
     page = open_page(f"{strides}/layers?runs=hundred")
-    called = "trust-ratio-of-every-layer-at-every-step-hundred-bound-not-noted-steps-1-to-1-000"
+    called = "trust-ratio-of-every-layer-at-every-step-hundred-bound-5-steps-1-to-1-000"
     with save(page, "CSV", called).open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["layer"] == "conv.weight"]
     assert [float(row["recorded_step"]) for row in rows] == [1, *range(100, 1001, 100)]
