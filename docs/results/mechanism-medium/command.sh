@@ -1,1 +1,1 @@
-lambc reproduce mechanism --scale medium --data parquet:data/cifar10-jpeg --device cpu --no-train --runs docs/results/mechanism-medium/runs --report docs/results/mechanism-medium
+lambc reproduce mechanism --scale medium --data parquet:data/cifar10-jpeg --device cpu --no-train --runs docs/results/medium/runs --report docs/results/mechanism-medium
