@@ -45,13 +45,13 @@ def accuracy(run, epoch):
 MEASURES = {"smoothed": smoothed, "last epoch": lambda run: accuracy(run, run.epochs)}
 
 
-def record(run, runs, *, failure=None, name=None):
+def record(run, runs, *, failure=None, name=None, every=1):
     """A run as the collector records it, of a tiny network whose normalisation starts with the largest ratios."""
     torch.manual_seed(run.seed)
     model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
     optimizer = make_optimizer(run, model.named_parameters(), steps=2 * run.epochs)
     ended = pytest.raises(RuntimeError, match=re.escape(failure)) if failure else nullcontext()
-    collector = Collector(optimizer, runs, name=name or run.name, config=run.config("cpu"), model=model)
+    collector = Collector(optimizer, runs, name=name or run.name, config=run.config("cpu"), model=model, every=every)
     with ended, collector:
         for epoch in range(1, run.epochs + 1):
             collector.epoch = epoch
@@ -274,6 +274,13 @@ def test_the_medium_scale_says_what_was_made_smaller():
         "Not the full experiment: batch sizes divided by 10; at most 5,000 images to train on; images of 16 pixels a "
         "side; ResNet-18 of width 8 for 64. Do not hold its accuracies against the paper's."
     )
+
+
+def test_a_run_has_as_many_steps_as_it_took_recorded_or_not(planned, tmp_path):
+    record(planned[0], tmp_path / "runs", every=3)
+    text = report.write(tmp_path / "runs", tmp_path / "report", experiment="table1", command=["lambc"]).read_text()
+    with connect(tmp_path / "runs", untrusted=True) as log:
+        assert [row["steps"] for row in questioned(log, text, "runs")] == [8]
 
 
 MECHANISM = ["lambc", "reproduce", "mechanism"]

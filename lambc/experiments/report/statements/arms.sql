@@ -3,7 +3,7 @@ SELECT
     run,
     status,
     failure,
-    steps,
+    last_step AS steps, -- the last that was taken, recorded or not
     epoch_ms(finished) - epoch_ms(started) AS milliseconds,
     CAST(config->>'seed' AS BIGINT) AS seed,
     CAST(config->>'batch_size' AS BIGINT) AS batch_size,
