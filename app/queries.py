@@ -89,21 +89,25 @@ def bound(state: RunState, side: Side, steps: tuple[int, int] | None = None) -> 
 def config(run: pd.Series) -> dict[str, Any]:
     """A run's config; one that does not note `clip` has it from the run's rows, so far as they have one that stays."""
     options, state = words.config(run), run_state(run)
-    if "clip" in options or not state.steps:
-        return options
+    return options if "clip" in options or not state.steps else options | _recorded_clip(state)
+
+
+@st.cache_data(max_entries=512, show_spinner=False)  # asked for by every chart of a run
+def _recorded_clip(state: RunState) -> dict[str, Any]:
+    """As `clip` of a config, what bound a run's adapted layers had; nothing where none is adapted."""
     adapted = hit_rates(state).set_index("layer")["adapted"] > 0
     upper, lower = (own_bounds(state, side, (1, state.steps))[adapted] for side in ("upper", "lower"))
     pairs = {
         tuple(float(str(bound)) for bound in pair) for pair in zip(lower.to_numpy(), upper.to_numpy(), strict=True)
     }
     if not pairs:
-        return options
+        return {}
     if upper.isna().any() or lower.isna().any():
-        return options | {"clip": "moving"}
+        return {"clip": "moving"}
     if len(pairs) > 1:
-        return options | {"clip": "by layer"}
+        return {"clip": "by layer"}
     low, high = pairs.pop()
-    return options | {"clip": [low, high] if low else high if high < float("inf") else None}
+    return {"clip": [low, high] if low else high if high < float("inf") else None}
 
 
 def own_bounds(state: RunState, side: Side, steps: tuple[int, int] | None = None) -> pd.Series:
