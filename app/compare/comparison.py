@@ -172,9 +172,8 @@ def _taken_as_shares(results: pd.DataFrame) -> str:
     shares = results.index[~percent & results["best_accuracy"].notna()]
     if not percent.any() or shares.empty:
         return ""
-    named = ", ".join(map(words.plain, told_apart(shares[:3], 40).values()))
-    more = f" and {len(shares) - 3} more" if len(shares) > 3 else ""
-    return f"No accuracy of {named}{more} is above 1, so it is read as a share of 1; the others are in percent."
+    named = seeds.listed(list(shares))
+    return f"No accuracy of {named} is above 1, so it is read as a share of 1; the others are in percent."
 
 
 def _draw_card(

@@ -4,11 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from app import words
-from app.charts.run_names import told_apart
-
-MOST_NAMED = 4
-"""So many runs are named; more are counted."""
+from app.compare.seeds import listed
 
 
 def without(results: pd.DataFrame, runs: Iterable[str]) -> list[str]:
@@ -19,6 +15,4 @@ def without(results: pd.DataFrame, runs: Iterable[str]) -> list[str]:
 
 def left_out(runs: list[str]) -> str:
     """That they are not in a figure by epoch."""
-    named = ", ".join(map(words.plain, told_apart(runs[:MOST_NAMED], 40).values()))
-    more = f" and {len(runs) - MOST_NAMED} more" if len(runs) > MOST_NAMED else ""
-    return f"{named}{more} {'has' if len(runs) == 1 else 'have'} no epochs: not drawn by epoch."
+    return f"{listed(runs)} {'has' if len(runs) == 1 else 'have'} no epochs: not drawn by epoch."

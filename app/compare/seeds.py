@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from app import words
 from app.charts.run_names import told_apart
 
 SIGNS = 36
 """Signs of a setting's name, in a card or a sentence."""
+
+MOST_NAMED = 4
+"""So many runs are named in a sentence; more are counted."""
 
 POINTS = 300
 """Points of a mean by time, where runs have no common places of their own."""
@@ -88,6 +92,12 @@ def common_name(runs: Sequence[str]) -> str:
     numbered = {re.sub(r"\d+$", "", run) for run in runs}
     stem = numbered.pop().strip("-_. ") if len(numbered) == 1 else ""
     return "…".join(part for part in (start, end) if part) or stem or _names_of(runs)
+
+
+def listed(runs: Sequence[str]) -> str:
+    """Runs by their names; of many the first, and how many more."""
+    named = ", ".join(map(words.plain, told_apart(runs[:MOST_NAMED], 40).values()))
+    return named + (f" and {len(runs) - MOST_NAMED} more" if len(runs) > MOST_NAMED else "")
 
 
 def _names_of(runs: Sequence[str]) -> str:
