@@ -96,7 +96,7 @@ class Observer:
         self._layers: tuple[str, ...] = ()
         self._table = torch.empty(0, device="cpu")
         self._proofs = torch.zeros(2, 0, dtype=torch.int64, device="cpu")  # that failed, and in all, by layer
-        self._had_gradient = self._by_closure = self._in_parts = False
+        self._had_gradient = self._in_parts = False
         self._looked_at: list[Weights] | None = None
         self._kept: dict[int, Tensor] = {}
         self._adapts = adapts(optimizer)
@@ -154,10 +154,10 @@ class Observer:
     @torch.no_grad()
     def _before_step(self, *, may_compute_gradients: bool, by_closure: bool) -> None:
         self._looked_at = None
-        self._by_closure = by_closure  # it may throw away the gradients that are there now, and compute none
+        # A closure may throw away the gradients that are there now, and compute none.
         self._had_gradient = not by_closure and self._has_gradient()
         if self.count.is_unsure or self._selection.has_step(self.step + 1) or is_captured(self._table):
-            rows = self._rows()
+            rows = self._rows(by_closure=by_closure)
             # Processes that share layers must look at the same, whatever gradients lie here.
             may_have_one = may_compute_gradients or self._in_parts
             self._looked_at = self._copies([row for row in rows if row.had_gradient or may_have_one])
@@ -179,7 +179,7 @@ class Observer:
     def _has_gradient(self) -> bool:
         return any(param.grad is not None for group in self.param_groups for param in group["params"])
 
-    def _rows(self) -> list["Row"]:
+    def _rows(self, *, by_closure: bool = False) -> list["Row"]:
         """The layers that are looked at; the table is made anew where it does not fit them."""
         layers = layer_names(self.param_groups)
         params = [(group, param) for group in self.param_groups for param in group["params"]]
@@ -204,7 +204,8 @@ class Observer:
                         f"and {type(self._optimizer).__name__} keeps no direction that is known: leave it out by "
                         "`exclude`, or take lambc.LAMBC with master_weights=True"
                     )
-                rows.append(Row(column, group, param, param.grad is not None, rates[id(group)]))
+                had_gradient = not by_closure and param.grad is not None
+                rows.append(Row(column, group, param, had_gradient, rates[id(group)]))
         return rows
 
     def _copies(self, rows: list["Row"]) -> list["Weights"]:
@@ -256,11 +257,7 @@ class Observer:
 
     def _complete(self, movements: list[Movement]) -> list[list[bool] | Tensor]:
         """Make the sums those of whole layers; returns which had a gradient, of sharded layers on any process."""
-        before = not self._by_closure
-        had = [
-            [(before and row.had_gradient) or row.param.grad is not None for row in each.weights.rows]
-            for each in movements
-        ]
+        had = [[row.had_gradient or row.param.grad is not None for row in each.weights.rows] for each in movements]
         if not self._in_parts:
             return list(had)
         sums = [
