@@ -95,6 +95,7 @@ def restore(optimizer: "LayerwiseOptimizer", state_dict: dict[str, Any], before:
             if saved:
                 saved = {"step": group["step"], **saved}
                 optimizer.state[param].update(_restored(optimizer, group, param, saved))
+                optimizer.state[param].pop("max_exp_avg_sq", None)  # amsgrad's, as large as a moment and not read here
                 steps.append(int(saved["step"]))
         steps.append(group["step"])
     for group in optimizer.param_groups:

@@ -116,6 +116,16 @@ def test_what_has_no_counterpart_is_said(make, left):
         LAMB(params).load_state_dict(other.state_dict())
 
 
+def test_what_amsgrad_keeps_takes_no_memory_here():
+    params = parameters()
+    other = Adam(params, amsgrad=True)
+    steps(params, other, range(2))
+    ours = LAMB(params)
+    with pytest.warns(UserWarning, match="amsgrad=True is ignored"):
+        ours.load_state_dict(other.state_dict())
+    assert {frozenset(state) for state in ours.state.values()} == {frozenset({"step", "exp_avg", "exp_avg_sq"})}
+
+
 @pytest.mark.parametrize("path", [{}, {"foreach": True}, {"foreach": False}], ids=str)
 def test_a_coefficient_of_another_optimizer_changes_no_step(path):
     params = parameters()
