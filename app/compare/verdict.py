@@ -18,7 +18,7 @@ BOUND = ("clip", "optimizer", "seed", "name")
 ONE_RUN = "n = 1: cannot tell"
 WITHIN = "within the spread of the seeds"
 NOT_THE_BOUND = "differ in"
-UNEQUAL = "trained to other steps"
+UNEQUAL = "step "
 
 LEVEL_STEPS = 0.95
 """Where a run did not finish, settings are held to have been trained equally long above this share of the steps."""
@@ -90,7 +90,7 @@ def sentence(
         WITHIN: "the seeds of one setting are as far apart",
     }
     if difference.caveat.startswith(UNEQUAL):
-        return f"{said}; they were {difference.caveat}."
+        return f"{said}; they were trained to other steps, {difference.caveat.removeprefix(UNEQUAL)}."
     if difference.caveat in caveats:
         return f"{said}; {caveats[difference.caveat]}."
     if difference.caveat.startswith(NOT_THE_BOUND):
@@ -124,7 +124,7 @@ def _trained_to_other_steps(mine: Setting, theirs: Setting, runs: pd.DataFrame) 
     if (runs["status"].loc[[*mine.runs, *theirs.runs]] == "finished").all():
         return ""
     here, there = (int(runs["last_step"].loc[list(each.runs)].fillna(0).min()) for each in (mine, theirs))
-    return "" if min(here, there) >= LEVEL_STEPS * max(here, there) else f"{UNEQUAL}, {here:,} against {there:,}"
+    return "" if min(here, there) >= LEVEL_STEPS * max(here, there) else f"{UNEQUAL}{here:,} against {there:,}"
 
 
 def other_options(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
