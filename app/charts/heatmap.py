@@ -285,9 +285,11 @@ def _bar_labels(quantity: Quantity, scale: _Scale, bound: float | None) -> dict[
         own[scale.high] = f"≥ {times}{_rounded(scale.high)}"
     if quantity.kind == "change":
         own[0.0] = "<b>as usual</b>"
-    elif quantity.kind == "ratio" and bound and scale.low <= np.log10(bound) <= scale.high:
-        own[float(np.log10(bound))] = f"<b>{ratio_text(bound)} bound</b>"
     near = 0.05 * (scale.high - scale.low)
+    if quantity.kind == "ratio" and bound and scale.low <= np.log10(bound) <= scale.high:
+        at = float(np.log10(bound))
+        own = {place: text for place, text in own.items() if abs(place - at) > near}
+        own[at] = f"<b>{ratio_text(bound)} bound</b>"
     return {place: text for place, text in labels.items() if all(abs(place - other) > near for other in own)} | own
 
 

@@ -62,6 +62,14 @@ def test_the_colour_bar_is_labelled_in_ratios_and_marks_the_bound():
     assert labels["<b>3 bound</b>"] == pytest.approx(math.log10(3))
 
 
+@pytest.mark.parametrize(("bound", "end"), [(90.0, False), (3.0, True)])
+def test_the_bound_is_not_written_over_the_end_of_the_colour_bar(bound: float, end: bool):
+    ratios = [1.0] * 11 + [1e9]
+    bar = heatmap(row_cells(trust_ratio=ratios), stack=DEPTH, bound=bound).layout.coloraxis.colorbar
+    assert f"<b>{bound:g} bound</b>" in bar.ticktext
+    assert ("≥ 100" in bar.ticktext) == end
+
+
 def test_a_share_goes_from_never_to_always():
     figure = heatmap(row_cells(), stack=DEPTH, value="hit_rate")
     assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (0, 1)
