@@ -1,9 +1,9 @@
 """Claim: no damage to a file of a log ends, hangs or confuses a reader, and `check` names the file that was damaged.
 
 Each trial flips bits of one file of a small log, cuts it or swaps two stretches of it, in a way that its number and the
-seed decide. Then it asks: `lambc runs`; all of the other run; `check`; all that there is; and in one trial of so many
-the dashboard's first page, and the commands `runs` and `check` as processes of their own. A trial is bad if a process
-dies or hangs, if there is a traceback, if the other run's answer differs, or if any answer differs and `check` does not
+seed decide. Then it asks: `lambc runs`; all of the other run; `check`; all that there is; the dashboard's first page;
+and in one trial of so many the commands `runs` and `check` as processes of their own. A trial is bad if a process dies
+or hangs, if there is a traceback, if the other run's answer differs, or if any answer differs and `check` does not
 name the file.
 
     python -m tests.collector.fuzz --trials 20000 --save         # or: make fuzz; Ctrl-C ends it before
@@ -37,8 +37,8 @@ import typer
 
 SEED = 16
 DAMAGES = ("one bit", "several bits", "cut", "swap")
-PAGE_EACH = 50
-"""In one trial of so many the page is drawn and the commands are run: that takes ten times as long as all the rest."""
+COMMANDS_EACH = 50
+"""In one trial of so many the commands are run, which takes five times as long as all the rest."""
 
 _SILENT_SECONDS = 600.0
 _TRIALS_OF_A_PROCESS = 500
@@ -149,7 +149,7 @@ class Trials:
         kind, changed = damaged(whole, chance)
         return path, kind, whole, changed
 
-    def make(self, number: int, *, page: bool) -> Outcome:
+    def make(self, number: int, *, page: bool = True, commands: bool = False) -> Outcome:
         """One trial, after which the log is as it was."""
         from collector.store import footers, runs
 
@@ -165,6 +165,7 @@ class Trials:
             differs = self._ask(path, faults)
             if page:
                 self._open_page(faults)
+            if commands:
                 self._run_commands(path, faults)
         except BaseException:
             faults.append(f"traceback: {traceback.format_exc()}")
@@ -186,6 +187,7 @@ class Trials:
                 make(connection, name)
 
         make = views.run_statement
+        self._connection.execute("DROP TABLE IF EXISTS log.variables")  # of the page before
         with patch.object(views, "run_statement", run_new):
             views.create_views(self._connection, read_runs([self._root]))
         # Sums of floats that are the same each time, and no page of a file that was.
@@ -220,14 +222,22 @@ class Trials:
         return [file for file, _ in _inspect(folder, [], lambda path: None)]
 
     def _open_page(self, faults: list[str]) -> None:
+        import streamlit as st
+        from streamlit.components.v2 import manifest_scanner
         from streamlit.testing.v1 import AppTest
 
-        import app
+        import app.log
 
         os.environ["LAMBC_RUNS"] = str(self._root)
         main = sys.modules["__main__"]
         script = Path(app.__file__).parent / "shell" / "dashboard.py"
-        with contextlib.redirect_stderr(io.StringIO()):  # a page that cannot be drawn tells the terminal more
+        st.cache_data.clear()  # what it knows of the log is of the trial before
+        st.cache_resource.clear()
+        with (
+            patch.object(app.log, "connect", lambda folders: self._listed()),
+            patch.object(manifest_scanner, "scan_component_manifests", list),  # reads what every package is
+            contextlib.redirect_stderr(io.StringIO()),  # a page that cannot be drawn tells the terminal more
+        ):
             page = AppTest(str(script), default_timeout=_SILENT_SECONDS).run()
         sys.modules["__main__"] = main
         faults += [f"traceback on the page: {each.value} {each.stack_trace}" for each in page.exception]
@@ -304,7 +314,7 @@ def _list_runs(root: Path, connection: Any) -> tuple[int, str]:
     return done.exit_code, done.output
 
 
-def work(pipe: Connection, folder: str, numbers: range, page_each: int) -> None:
+def work(pipe: Connection, folder: str, numbers: range, commands_each: int) -> None:
     """Make trials in a process of their own, and send the outcome of each."""
     faulthandler.enable()
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -312,11 +322,11 @@ def work(pipe: Connection, folder: str, numbers: range, page_each: int) -> None:
     with tempfile.TemporaryDirectory(dir=folder) as root:
         trials = Trials(Path(root))
         for number in numbers:
-            pipe.send(trials.make(number, page=bool(page_each) and number % page_each == 0))
+            pipe.send(trials.make(number, commands=number % commands_each == 0))
     pipe.close()
 
 
-def outcomes(numbers: range, processes: int, page_each: int) -> Iterator[Outcome]:
+def outcomes(numbers: range, processes: int, commands_each: int) -> Iterator[Outcome]:
     """The outcomes of all trials, in no order."""
     context = multiprocessing.get_context("spawn")
     chunks = [numbers[first : first + _TRIALS_OF_A_PROCESS] for first in range(0, len(numbers), _TRIALS_OF_A_PROCESS)]
@@ -326,7 +336,7 @@ def outcomes(numbers: range, processes: int, page_each: int) -> Iterator[Outcome
             while chunks and len(running) < processes:
                 ours, theirs = context.Pipe(duplex=False)
                 left = chunks.pop(0)
-                process = context.Process(target=work, args=(theirs, folder, left, page_each), daemon=True)
+                process = context.Process(target=work, args=(theirs, folder, left, commands_each), daemon=True)
                 process.start()
                 theirs.close()
                 running[ours] = process, left, time.monotonic()
@@ -355,20 +365,20 @@ def main(
     trials: Annotated[int, typer.Option(help="How many.")] = 20_000,
     first: Annotated[int, typer.Option(help="The number of the first, which decides what it is.")] = 0,
     processes: Annotated[int, typer.Option(help="How many at once.")] = os.cpu_count() or 1,
-    page_each: Annotated[int, typer.Option(help="In one of so many the page is drawn; 0 for none.")] = PAGE_EACH,
+    commands_each: Annotated[int, typer.Option(min=1, help="In one of so many the commands are run.")] = COMMANDS_EACH,
     save: Annotated[bool, typer.Option(help="Write bench/results/fuzz.md.")] = False,
 ) -> None:
     """Make trials, say what was bad, and end with code 1 if anything was."""
     began = time.monotonic()
     found: list[Outcome] = []
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C: that is all
-        for outcome in outcomes(range(first, first + trials), processes, page_each):
+        for outcome in outcomes(range(first, first + trials), processes, commands_each):
             found.append(outcome)
             for fault in outcome.faults:
                 print(f"trial {outcome.number} ({outcome.damage} of {outcome.file}): {fault}", flush=True)
             if len(found) % 500 == 0:
                 print(f"{len(found)} trials, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-    page = _page(found, first, page_each)
+    page = _page(found, first, commands_each)
     print(page)
     if save:
         _RESULT.write_text(page)
@@ -376,7 +386,7 @@ def main(
         raise typer.Exit(1)
 
 
-def _page(found: list[Outcome], first: int, page_each: int) -> str:
+def _page(found: list[Outcome], first: int, commands_each: int) -> str:
     kinds: Counter[tuple[str, str]] = Counter()
     for outcome in found:
         parts = Path(outcome.file).parts
@@ -388,7 +398,7 @@ def _page(found: list[Outcome], first: int, page_each: int) -> str:
         f"| {kind} | {kinds[kind, 'trials']:,} | {kinds[kind, 'differs']:,} | {kinds[kind, 'bad']:,} |"
         for kind in sorted({kind for kind, _ in kinds})
     ]
-    pages = sum(bool(page_each) and outcome.number % page_each == 0 for outcome in found)
+    commands = sum(outcome.number % commands_each == 0 for outcome in found)
     damages = Counter(outcome.damage for outcome in found)
     return "\n".join(
         [
@@ -398,8 +408,8 @@ def _page(found: list[Outcome], first: int, page_each: int) -> str:
             "",
             f"{len(found):,} trials from {first} on, seed {SEED}, {datetime.now(UTC):%Y-%m-%d}; Python "
             f"{platform.python_version()}; " + ", ".join(f"{damages[kind]:,} × {kind}" for kind in DAMAGES) + ".",
-            f"Each was followed by `runs`, all of the other run, `check` and all answers; {pages:,} of them by the",
-            "dashboard's first page too, and by `runs` and `check` as processes of their own.",
+            "Each was followed by `runs`, all of the other run, `check`, all answers and the dashboard's first page;",
+            f"{commands:,} of them by `runs` and `check` as processes of their own too.",
             "",
             "`make fuzz`",
             "",
