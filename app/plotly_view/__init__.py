@@ -35,8 +35,11 @@ def _read(name: str) -> str:
     return resources.files("app.plotly_view").joinpath(name).read_text(encoding="utf-8")
 
 
+SCRIPT = _read("files.js") + _read("view.js")
+"""One module, as Streamlit takes a component's script as one text."""
+
 _component = st.components.v2.component(
-    "lambc_plotly", html=_read("view.html"), css=_read("view.css"), js=_read("view.js"), isolate_styles=False
+    "lambc_plotly", html=_read("view.html"), css=_read("view.css"), js=SCRIPT, isolate_styles=False
 )
 
 

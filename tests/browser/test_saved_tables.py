@@ -24,7 +24,7 @@ from app.charts.hit_rates import hit_rates_by_layer
 from app.charts.metrics import HITS, metric_curves
 from app.charts.paper import Curve, accuracy_by_epoch
 from app.charts.theme import lines
-from app.plotly_view import PLOTLY_FILE
+from app.plotly_view import PLOTLY_FILE, SCRIPT
 from app.plotly_view.packed import packed, with_head
 from tests.app.figures import LAYERS, in_depth_order, metric, row_cells
 
@@ -56,7 +56,7 @@ def saved(page: Page, tmp_path: Path) -> Save:
         page.add_script_tag(path=PLOTLY_FILE)
         head = {"token": "1", "label": "chart", "of": "", "height": 400, "widths": [], "width": 0, "reveal": ""}
         data = with_head(json.dumps(head), packed(figure))
-        page.evaluate(DRAW, [base64.b64encode(part).decode() for part in (view.joinpath("view.js").read_bytes(), data)])
+        page.evaluate(DRAW, [base64.b64encode(part).decode() for part in (SCRIPT.encode(), data)])
         page.locator(".lambc-chart[data-drawn]").wait_for()
         with page.expect_download() as download:
             page.get_by_role("button", name="CSV", exact=True).dispatch_event("click")
