@@ -1,10 +1,10 @@
 """Claim: no damage to a file of a log ends, hangs or confuses a reader, and `check` names the file that was damaged.
 
 Each trial flips bits of one file of a small log, cuts it or swaps two stretches of it, in a way that its number and the
-seed decide. Then it asks: `lambc runs`; all of the other run; `check`; all that there is; the dashboard's first page;
-and in one trial of so many the commands `runs` and `check` as processes of their own. A trial is bad if a process dies
-or hangs, if there is a traceback, if the other run's answer differs, or if any answer differs and `check` does not
-name the file.
+seed decide. Then it asks: `lambc runs`; all of the other run; `check`; all that there is; in one trial of so many the
+dashboard's first page; and in fewer the commands `runs` and `check` as processes of their own. A trial is bad if a
+process dies or hangs, if there is a traceback, if the other run's answer differs, or if any answer differs and `check`
+does not name the file.
 
     python -m tests.collector.fuzz --trials 20000 --save         # or: make fuzz; Ctrl-C ends it before
     python -m tests.collector.fuzz --first 4711 --trials 1       # one trial again
@@ -37,8 +37,9 @@ import typer
 
 SEED = 16
 DAMAGES = ("one bit", "several bits", "cut", "swap")
-COMMANDS_EACH = 50
-"""In one trial of so many the commands are run, which takes five times as long as all the rest."""
+PAGE_EACH, COMMANDS_EACH = 4, 100
+"""In one trial of so many the page is drawn and the commands are run, which take three and fifteen times as long as all
+the rest."""
 
 _SILENT_SECONDS = 600.0
 _TRIALS_OF_A_PROCESS = 500
@@ -149,7 +150,7 @@ class Trials:
         kind, changed = damaged(whole, chance)
         return path, kind, whole, changed
 
-    def make(self, number: int, *, page: bool = True, commands: bool = False) -> Outcome:
+    def make(self, number: int, *, page: bool, commands: bool = False) -> Outcome:
         """One trial, after which the log is as it was."""
         from collector.store import footers, runs
 
@@ -314,7 +315,7 @@ def _list_runs(root: Path, connection: Any) -> tuple[int, str]:
     return done.exit_code, done.output
 
 
-def work(pipe: Connection, folder: str, numbers: range, commands_each: int) -> None:
+def work(pipe: Connection, folder: str, numbers: range, page_each: int, commands_each: int) -> None:
     """Make trials in a process of their own, and send the outcome of each."""
     faulthandler.enable()
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -322,11 +323,12 @@ def work(pipe: Connection, folder: str, numbers: range, commands_each: int) -> N
     with tempfile.TemporaryDirectory(dir=folder) as root:
         trials = Trials(Path(root))
         for number in numbers:
-            pipe.send(trials.make(number, commands=number % commands_each == 0))
+            page, commands = number % page_each == 0, number % commands_each == 0
+            pipe.send(trials.make(number, page=page, commands=commands))
     pipe.close()
 
 
-def outcomes(numbers: range, processes: int, commands_each: int) -> Iterator[Outcome]:
+def outcomes(numbers: range, processes: int, page_each: int, commands_each: int) -> Iterator[Outcome]:
     """The outcomes of all trials, in no order."""
     context = multiprocessing.get_context("spawn")
     chunks = [numbers[first : first + _TRIALS_OF_A_PROCESS] for first in range(0, len(numbers), _TRIALS_OF_A_PROCESS)]
@@ -336,7 +338,9 @@ def outcomes(numbers: range, processes: int, commands_each: int) -> Iterator[Out
             while chunks and len(running) < processes:
                 ours, theirs = context.Pipe(duplex=False)
                 left = chunks.pop(0)
-                process = context.Process(target=work, args=(theirs, folder, left, commands_each), daemon=True)
+                process = context.Process(
+                    target=work, args=(theirs, folder, left, page_each, commands_each), daemon=True
+                )
                 process.start()
                 theirs.close()
                 running[ours] = process, left, time.monotonic()
@@ -365,6 +369,7 @@ def main(
     trials: Annotated[int, typer.Option(help="How many.")] = 20_000,
     first: Annotated[int, typer.Option(help="The number of the first, which decides what it is.")] = 0,
     processes: Annotated[int, typer.Option(help="How many at once.")] = os.cpu_count() or 1,
+    page_each: Annotated[int, typer.Option(min=1, help="In one of so many the page is drawn.")] = PAGE_EACH,
     commands_each: Annotated[int, typer.Option(min=1, help="In one of so many the commands are run.")] = COMMANDS_EACH,
     save: Annotated[bool, typer.Option(help="Write bench/results/fuzz.md.")] = False,
 ) -> None:
@@ -372,13 +377,13 @@ def main(
     began = time.monotonic()
     found: list[Outcome] = []
     with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C: that is all
-        for outcome in outcomes(range(first, first + trials), processes, commands_each):
+        for outcome in outcomes(range(first, first + trials), processes, page_each, commands_each):
             found.append(outcome)
             for fault in outcome.faults:
                 print(f"trial {outcome.number} ({outcome.damage} of {outcome.file}): {fault}", flush=True)
             if len(found) % 500 == 0:
                 print(f"{len(found)} trials, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-    page = _page(found, first, commands_each)
+    page = _page(found, first, page_each, commands_each)
     print(page)
     if save:
         _RESULT.write_text(page)
@@ -386,7 +391,7 @@ def main(
         raise typer.Exit(1)
 
 
-def _page(found: list[Outcome], first: int, commands_each: int) -> str:
+def _page(found: list[Outcome], first: int, page_each: int, commands_each: int) -> str:
     kinds: Counter[tuple[str, str]] = Counter()
     for outcome in found:
         parts = Path(outcome.file).parts
@@ -398,7 +403,7 @@ def _page(found: list[Outcome], first: int, commands_each: int) -> str:
         f"| {kind} | {kinds[kind, 'trials']:,} | {kinds[kind, 'differs']:,} | {kinds[kind, 'bad']:,} |"
         for kind in sorted({kind for kind, _ in kinds})
     ]
-    commands = sum(outcome.number % commands_each == 0 for outcome in found)
+    pages, commands = (sum(outcome.number % each == 0 for outcome in found) for each in (page_each, commands_each))
     damages = Counter(outcome.damage for outcome in found)
     return "\n".join(
         [
@@ -408,8 +413,8 @@ def _page(found: list[Outcome], first: int, commands_each: int) -> str:
             "",
             f"{len(found):,} trials from {first} on, seed {SEED}, {datetime.now(UTC):%Y-%m-%d}; Python "
             f"{platform.python_version()}; " + ", ".join(f"{damages[kind]:,} × {kind}" for kind in DAMAGES) + ".",
-            "Each was followed by `runs`, all of the other run, `check`, all answers and the dashboard's first page;",
-            f"{commands:,} of them by `runs` and `check` as processes of their own too.",
+            f"Each was followed by `runs`, all of the other run, `check` and all answers; {pages:,} of them by the",
+            f"dashboard's first page too, and {commands:,} by `runs` and `check` as processes of their own.",
             "",
             "`make fuzz`",
             "",
