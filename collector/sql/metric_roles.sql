@@ -13,13 +13,19 @@ WITH known AS (
             'train': 'train', 'training': 'train'
         } AS splits
 ),
-said AS (
+worded AS ( -- apart, since a use of an alias in its own SELECT is bound as a copy of what it stands for
     SELECT
         name,
         list_filter(
             string_split_regex(lower(regexp_replace(name, '([a-z0-9])([A-Z])', '\1_\2', 'g')), '[^\pL\pN]+'),
             lambda word: word <> ''
-        ) AS words,
+        ) AS words
+    FROM (SELECT unnest(names::VARCHAR[]) AS name)
+),
+said AS (
+    SELECT
+        name,
+        words,
         list_filter(
             list_transform(words, lambda word: known.splits[word]), lambda split: split IS NOT NULL
         )[-1] AS split_said,
@@ -28,7 +34,7 @@ said AS (
             array_to_string(list_filter(words, lambda word: known.splits[word] IS NULL), '_'), '(.)_(epoch|step)$', '\1'
         ) AS rest,
         known.splits[words[1]] IS NOT NULL AND len(words) > 1 AS begins_with_split
-    FROM (SELECT unnest(names::VARCHAR[]) AS name), known
+    FROM worded, known
 ),
 named AS (
     SELECT
