@@ -26,7 +26,7 @@ SELECT
     log.shown_width(run, first_step, last_step, columns, least_width) AS width,
     step,
     sum(rows)::BIGINT AS rows,
-    max(last_step) AS last_step,
+    max(layer_cells.last_step) AS last_step, -- last_step alone is the parameter
     min(upper_rate + lower_rate) AS hit_rate_low,
     max(upper_rate + lower_rate) AS hit_rate,
     max(upper_rate) AS upper_rate,

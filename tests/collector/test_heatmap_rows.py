@@ -112,3 +112,13 @@ def test_a_step_is_told_layer_by_layer_with_the_norms_before_it(log):
     assert set(found["step_before"]) == {99}
     assert con.sql("SELECT count(update_norm_before) FROM layers_at('r', 1)").fetchall() == [(0,)]
     assert con.sql("FROM layers_at('r', 9999)").fetchall() == []
+
+
+@pytest.mark.parametrize("macro", ["heatmap_rows", "hit_rate_rows"])
+def test_a_cell_has_the_last_step_that_is_recorded_in_it(tmp_path, macro):
+    emitter, random = Emitter(["a"]), np.random.default_rng(0)
+    with Collector(emitter, tmp_path, name="r", every=10):
+        for step in range(1, 61):
+            emitter.say(step, table(random)[:, :1])
+    asked = f"FROM {macro}('r', 1, 60, 1000, MAP {{'a': 0}}, least_width := 10) SELECT step, last_step ORDER BY step"
+    assert connect(tmp_path).sql(asked).fetchall() == [(0, 1), *((step, step) for step in range(10, 70, 10))]
