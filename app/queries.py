@@ -103,21 +103,22 @@ def _recorded_clip(state: RunState) -> dict[str, Any]:
     if not pairs:
         return {}
     if upper.isna().any() or lower.isna().any():
-        return {"clip": "moving"}
+        return {"clip": words.UnlikeBound("moving", state.run)}
     if len(pairs) > 1:
-        return {"clip": "by layer"}
+        return {"clip": words.UnlikeBound("by layer", f"{list(zip(upper.index, lower, upper, strict=True))}")}
     low, high = pairs.pop()
     return {"clip": [low, high] if low else high if high < float("inf") else None}
 
 
 def own_bounds(state: RunState, side: Side, steps: tuple[int, int] | None = None) -> pd.Series:
-    """The bound of each layer; NaN where it is not the same in the middle and at the end of the steps: it moves."""
+    """The bound of each layer; NaN where it is not the same at the first, the middle and the last step: it moves."""
     found = hit_rates(state, steps).set_index("layer")[side]
     if steps is None:
         return found
-    half = (steps[0], sum(steps) // 2)
-    before = hit_rates(state, half).set_index("layer")[side].reindex(found.index)
-    return found.where(before.isna() | (before == found))
+    for end in (steps[0], sum(steps) // 2):
+        before = hit_rates(state, (steps[0], end)).set_index("layer")[side].reindex(found.index)
+        found = found.where(before.isna() | (before == found))
+    return found
 
 
 def kinds(state: RunState) -> dict[str, str]:

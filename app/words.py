@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -84,7 +85,12 @@ def config(run: Run) -> dict[str, Any]:
     if not isinstance(run["config"], str):
         return {}
     read = json.loads(run["config"])
-    return read if isinstance(read, dict) else {}
+    if not isinstance(read, dict):
+        return {}
+    match read.get("clip"):
+        case [0, upper]:  # as one writes it where there is but an upper bound
+            read["clip"] = upper
+    return read
 
 
 def bound(options: Mapping[str, Any]) -> str:
@@ -101,6 +107,20 @@ def bound_text(clip: Any) -> str:
     if isinstance(clip, list | tuple) and len(clip) == 2:
         return f"bound {_number(clip[0])} to {_number(clip[1])}"
     return f"bound {_number(clip)}"
+
+
+@dataclass(frozen=True)
+class UnlikeBound:
+    """A bound in the rows of a run that is no number, 'moving' or 'by layer'.
+
+    of: what tells it from others that are said alike: those are not the same bound.
+    """
+
+    said: str
+    of: str
+
+    def __str__(self) -> str:
+        return self.said
 
 
 def percent(share: Any, digits: int = 1) -> str:

@@ -1,12 +1,11 @@
 """Which runs belong to one experiment of the paper's kind: the same but for batch size, bound and seed."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.compare.seeds import Setting, settings
+from app.compare.seeds import Setting, comparable, settings
 
 VARIED = ("batch_size", "clip", "optimizer", "seed", "name")
 """What differs within an experiment. The optimizer is `lamb` without a bound and `lambc` with one."""
@@ -54,12 +53,15 @@ def experiments(configs: Mapping[str, Mapping[str, Any]]) -> list[Experiment]:
     none.
     """
     known = {run: config for run, config in configs.items() if _is_known(config)}
+    rests: dict[str, dict[str, Any]] = {}
     together: dict[str, dict[tuple[int, Any], list[Setting]]] = {}
     for setting in settings(known):
         config = known[setting.runs[0]]
         place = (config["batch_size"], _clip(config["clip"]))
-        together.setdefault(_rest(config), {}).setdefault(place, []).append(setting)
-    names = _names([json.loads(rest) for rest in together])
+        rest = _rest(config)
+        rests.setdefault(comparable(rest), rest)
+        together.setdefault(comparable(rest), {}).setdefault(place, []).append(setting)
+    names = _names([*rests.values()])
     found = []
     for name, places in zip(names, together.values(), strict=True):
         # Where a seed was run again, the older run is a setting of its own.
@@ -85,17 +87,16 @@ def _clip(clip: Any) -> float | tuple[float, float] | None:
     return (float(clip[0]), float(clip[1])) if isinstance(clip, list) else None if clip is None else float(clip)
 
 
-def _rest(config: Mapping[str, Any]) -> str:
+def _rest(config: Mapping[str, Any]) -> dict[str, Any]:
     optimizer = str(config.get("optimizer", "lamb")).lower()
     rest: dict[str, Any] = {"optimizer": "lamb" if optimizer in ("lamb", "lambc") else optimizer}
-    rest |= {key: value for key, value in config.items() if key not in VARIED}
-    return json.dumps(rest, sort_keys=True, default=str)
+    return rest | {key: value for key, value in config.items() if key not in VARIED}
 
 
 def _names(rests: list[dict[str, Any]]) -> list[str]:
     """Each experiment by the options that are not the same in all of them; the data alone where there is one."""
-    keys = dict.fromkeys(key for rest in rests for key in rest)
-    differing = [key for key in keys if len({json.dumps(rest.get(key, "not noted")) for rest in rests}) > 1]
+    keys = sorted({key for rest in rests for key in rest})
+    differing = [key for key in keys if len({comparable(rest.get(key, "not noted")) for rest in rests}) > 1]
     said = [", ".join(f"{key} {rest.get(key, 'not noted')}" for key in differing) for rest in rests]
     return [name or str(rest.get("data", "one experiment")) for name, rest in zip(said, rests, strict=True)]
 

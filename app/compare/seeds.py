@@ -60,7 +60,7 @@ def settings(configs: Mapping[str, Mapping[str, Any]]) -> list[Setting]:
     for run, config in configs.items():
         if config.get("seed") is not None:
             same = {key: value for key, value in config.items() if key not in ("seed", "name")}
-            together.setdefault(_said(same), {})[_said(config["seed"])] = run
+            together.setdefault(comparable(same), {})[comparable(config["seed"])] = run
     groups = [tuple(runs.values()) for runs in together.values() if len(runs) > 1]
     grouped = {run for runs in groups for run in runs}
     every = [*groups, *((run,) for run in configs if run not in grouped)]
@@ -159,5 +159,6 @@ def _broken(means: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([means, gaps.set_index(places - 0.5)]).sort_index().reset_index(drop=True)
 
 
-def _said(value: object) -> str:
-    return json.dumps(value, sort_keys=True, default=str)
+def comparable(value: object) -> str:
+    """A value of a config, or all of one, as a text that is the same where they are: 1 is 1.0."""
+    return json.dumps(json.loads(json.dumps(value, default=repr), parse_int=float), sort_keys=True)

@@ -85,7 +85,7 @@ def draw_differences(chosen: Selection) -> None:
         {run["run"]: pd.Series(queries.config(run), dtype=object) for _, run in chosen.runs.iterrows()}
     )
     said = configs.map(lambda value: "none" if value is None else "" if value != value else str(value))
-    differing = said[said.nunique(axis=1) > 1]
+    differing = said[configs.map(seeds.comparable).nunique(axis=1) > 1]
     if len(chosen.runs) < 2:
         st.caption("Choose a second run in the sidebar to see what differs.")
     elif differing.empty:

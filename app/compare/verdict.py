@@ -1,6 +1,5 @@
 """Which setting is ahead, by how much, and whether that says anything."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +8,7 @@ import pandas as pd
 
 from app import words
 from app.compare.measures import Measure
-from app.compare.seeds import Setting, Spread
+from app.compare.seeds import Setting, Spread, comparable
 
 BOUND = ("clip", "optimizer", "seed", "name")
 """What may differ between runs that are compared by their bound; the optimizer is `lamb` without one."""
@@ -56,7 +55,7 @@ def against(
     mine_is, theirs_is = configs[mine.runs[0]], configs[theirs.runs[0]]
     if options := other_options(mine_is, theirs_is):
         named = ", ".join(options[:3]) + (f" and {len(options) - 3} more" if len(options) > 3 else "")
-        same_bound = _said(mine_is.get("clip")) == _said(theirs_is.get("clip"))
+        same_bound = comparable(mine_is.get("clip")) == comparable(theirs_is.get("clip"))
         return Difference(apart, f"{NOT_THE_BOUND} {named}" if same_bound else f"also differ in {named}")
     if min(ours.n, its.n) == 1:
         return Difference(apart, ONE_RUN)
@@ -130,10 +129,6 @@ def _trained_to_other_steps(mine: Setting, theirs: Setting, runs: pd.DataFrame) 
 def other_options(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """The options beside bound and seed that are not the same in two configs."""
     keys = dict.fromkeys([*one, *other])
-    found = [key for key in keys if key not in BOUND and _said(one.get(key)) != _said(other.get(key))]
+    found = [key for key in keys if key not in BOUND and comparable(one.get(key)) != comparable(other.get(key))]
     optimizers = {str(config.get("optimizer", "lamb")).lower().replace("lambc", "lamb") for config in (one, other)}
     return (["optimizer"] if len(optimizers) > 1 else []) + found
-
-
-def _said(value: object) -> str:
-    return json.dumps(value, sort_keys=True, default=str)

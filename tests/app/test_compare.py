@@ -177,12 +177,12 @@ def test_a_difference_of_settings_counts_where_it_is_more_than_their_seeds_diffe
     assert other_options(configs["a0"], configs["b0"] | {"optimizer": "lars"}) == ["optimizer"]
 
 
-def bounded(root: Path, name: str, upper: float | list[float], accuracy: float = 0.5, **config: object) -> None:
+def bounded(root: Path, name: str, upper: float | list, accuracy: float = 0.5, **config: object) -> None:
     """A run of two layers whose config does not note `clip`; upper: that of the layers, or the bound at each step."""
     emitter, one = Emitter(["a", "b"]), torch.ones(2)
     with Collector(emitter, root, name=name, config=config) as collector:
         for step, bound in enumerate(upper if isinstance(upper, list) else [upper] * 3, start=1):
-            high = bound * one
+            high = one * bound
             emitter.say(
                 step, torch.stack([2 * one, one, 2 * one, (2 * one).clamp(max=high), 0 * one, high, 0.01 * one])
             )
@@ -202,11 +202,37 @@ def test_a_bound_that_no_config_notes_is_the_one_that_the_rows_have(open_page: O
     assert {card.delta for card in page.go_to("runs").metric if card.label == "Clip hits"} == {"no bound", "bound 0.1"}
 
 
-def test_a_bound_that_moves_is_no_other_setting_for_each_seed(open_page: OpenPage, tmp_path: Path):
-    for seed, last in enumerate((1.0, 1.1)):
-        bounded(tmp_path, f"moving-s{seed}", [4.0, 3.0, 2.0, last], seed=seed)
-    page = open_page("compare", tmp_path, "moving-s0", "moving-s1")
-    assert [card.label for card in page.metric] == ["moving"]
+MOVING = {
+    "to the end": [4.0, 3.0, 2.0, 1.0],
+    "in the first half": [10.0, 0.5, 0.5, 0.5, 0.5, 0.5],
+}
+
+
+@pytest.mark.parametrize("upper", MOVING.values(), ids=MOVING)
+def test_bounds_that_move_are_one_setting_only_where_the_config_says_so(open_page: OpenPage, tmp_path: Path, upper):
+    for seed in (0, 1):
+        bounded(tmp_path, f"said-s{seed}", upper, seed=seed, clip="Scheduled")
+        bounded(tmp_path, f"unsaid{seed}", upper, seed=seed)
+    page = open_page("compare", tmp_path, "said-s0", "said-s1", "unsaid0", "unsaid1")
+    assert [card.label for card in page.metric] == ["said", "unsaid0", "unsaid1"]
+    assert list(page.dataframe[-1].value.loc["clip"]) == ["Scheduled", "moving"] * 2
+
+
+def test_bounds_by_layer_are_one_setting_where_each_layer_has_its_own_in_all_seeds(open_page: OpenPage, tmp_path: Path):
+    for seed, (name, high) in enumerate([("one-s0", 3.0), ("one-s1", 3.0), ("other", 4.0)]):
+        bounded(tmp_path, name, [torch.tensor([1.0, high])] * 3, seed=seed)
+    page = open_page("compare", tmp_path, "one-s0", "one-s1", "other")
+    assert [card.label for card in page.metric] == ["one", "other"]
+    assert list(page.dataframe[-1].value.loc["clip"]) == ["by layer"] * 3
+
+
+def test_a_bound_is_the_same_however_a_config_writes_it(open_page: OpenPage, tmp_path: Path):
+    for seed, clip in enumerate(({"clip": 1}, {"clip": 1.0}, {"clip": [0, 1]}, {})):
+        bounded(tmp_path, f"clip1-s{seed}", 1.0, seed=seed, lr=1.0 if seed % 2 else 1, **clip)
+    bounded(tmp_path, "other", 1.0, 0.6, lr=2)
+    page = open_page("compare", tmp_path, *(f"clip1-s{seed}" for seed in range(4)), "other")
+    assert [card.label for card in page.metric] == ["clip1", "other"]
+    assert page.main.markdown[0].value.endswith("their bound is the same, they differ in lr.")
 
 
 def test_runs_of_other_bounds_do_not_have_the_same_one(open_page: OpenPage, tmp_path: Path):
