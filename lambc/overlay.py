@@ -12,6 +12,7 @@ from torch.optim import LBFGS, AdamW, Muon, Optimizer
 
 from lambc import rule
 from lambc.bounds import EXEMPT, LARC, Bound, Clip, as_bound, from_plain, to_plain
+from lambc.closures import Arguments, having_gradient, watched
 from lambc.counts import steps_taken
 from lambc.nested_steps import is_outermost
 from lambc.norms import gradient_norms, layer_norms
@@ -82,11 +83,17 @@ class _Step(NamedTuple):
     had_gradient: list[bool]
     grad_norm: Tensor | None
 
-    def with_gradient(self) -> "_Step":
-        """Returns the step of only those parameters that have a gradient by now."""
-        kept = [had or param.grad is not None for had, param in zip(self.had_gradient, self.params, strict=True)]
+    def with_gradient(self, after_closure: set[Tensor] | None) -> "_Step":
+        """Returns the step of only those parameters that had a gradient at the closure's end, or have one by now."""
+        if after_closure is None:
+            kept = [had or param.grad is not None for had, param in zip(self.had_gradient, self.params, strict=True)]
+        else:
+            kept = [param in after_closure for param in self.params]
+        if all(kept):
+            return self
         rows, params, before = list(compress(self.rows, kept)), compress(self.params, kept), compress(self.before, kept)
-        return self._replace(rows=rows, params=list(params), before=list(before))
+        norms = None if self.grad_norm is None else self.grad_norm[[row for row, had in enumerate(kept) if had]]
+        return self._replace(rows=rows, params=list(params), before=list(before), grad_norm=norms)
 
 
 class _Overlay:
@@ -98,16 +105,19 @@ class _Overlay:
         self._clips: list[Clip] = []
         self._meshes = Meshes()
         self._steps: list[_Step] | None = None
+        self._after_closure: set[Tensor] | None = None
         self._asked = False
         self._kept: dict[Tensor, Tensor] = {}
         self._looked_for_copies = False
         self._complete_groups(optimizer)
 
         @torch.compiler.disable
-        def before(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-            if is_outermost(optimizer):
-                given = (*args[1:], *kwargs.values())
-                self._before_step(optimizer, has_closure=any(each is not None for each in given))
+        def before(optimizer: Optimizer, args: Any, kwargs: Any) -> Arguments | None:
+            if not is_outermost(optimizer):
+                return None
+            given = (*args[1:], *kwargs.values())
+            self._before_step(optimizer, has_closure=any(each is not None for each in given))
+            return watched(args, kwargs, lambda: self._end_closure(optimizer))
 
         @torch.compiler.disable
         def after(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
@@ -134,7 +144,7 @@ class _Overlay:
     def _before_step(self, optimizer: Optimizer, *, has_closure: bool) -> None:
         if any("trust_step" not in group for group in optimizer.param_groups):
             self._complete_groups(optimizer)
-        self._steps = []
+        self._steps, self._after_closure = [], None
         self._asked = bool(self.hooks) and self.hooks.ask_gradients(optimizer.param_groups[0]["trust_step"] + 1)
         first_row = 0
         for group in optimizer.param_groups:
@@ -164,10 +174,15 @@ class _Overlay:
         torch._foreach_copy_(copies, parts)
         return copies
 
+    def _end_closure(self, optimizer: Optimizer) -> None:
+        self._after_closure = having_gradient(optimizer)
+        if self._asked:  # by now: the step may change or drop them
+            self._steps = [step._replace(grad_norm=_grad_norms(optimizer, step.params)) for step in self._steps or []]
+
     @torch.no_grad()
     def _after_step(self, optimizer: Optimizer) -> None:
         steps, self._steps = self._steps or [], None
-        steps = [step for step in (each.with_gradient() for each in steps) if step.rows]
+        steps = [step for step in (each.with_gradient(self._after_closure) for each in steps) if step.rows]
         if not steps:  # without gradients it is not a step
             return
         self._look_for_copies(optimizer, steps)
@@ -249,8 +264,9 @@ def _measure(step: _Step) -> tuple[Tensor, list[Tensor]]:
 
 
 def _grad_norms(optimizer: Optimizer, params: list[Tensor]) -> Tensor:
-    """‖g‖ of the parts that lie here, without GradScaler's scale."""
-    norms = gradient_norms([local_grad(param) for param in params])
+    """‖g‖ of the parts that lie here, without GradScaler's scale; 0 where there is none."""
+    grads = [local(param).new_empty(0) if param.grad is None else local_grad(param) for param in params]
+    norms = gradient_norms(grads)
     scale = getattr(optimizer, "grad_scale", None)
     return norms if scale is None else norms / scale.to(norms.device, non_blocking=True)
 

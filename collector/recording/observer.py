@@ -21,6 +21,7 @@ from collector.recording.names import LayerNames, layer_names
 from collector.recording.options import Options
 from collector.recording.ranks import SHARDED_LATER
 from collector.recording.selection import Selection
+from lambc.closures import Arguments, having_gradient, watched
 from lambc.nested_steps import is_outermost
 from lambc.sharded import Meshes, in_parts, local
 
@@ -51,10 +52,10 @@ class Observer:
     'exempt'.
 
     A parameter without a gradient has NaN in every field, and so has one whose shape the step changed. A call of `step`
-    in which no parameter has a gradient is not a step. Where `step` is given a closure, the gradients that are there
-    after it count: what was there before, the closure may have thrown away. A step that GradScaler skips is none. A
-    fused optimizer is called for it all the same and cancels it by `found_inf`: that one is counted, and has NaN as its
-    lr, so that it has no row. Steps are counted by `count`.
+    in which no parameter has a gradient is not a step. Where `step` is given a closure, the gradients count that are
+    there when it returns (lambc.closures). A step that GradScaler skips is none. A fused optimizer is called for it all
+    the same and cancels it by `found_inf`: that one is counted, and has NaN as its lr, so that it has no row. Steps are
+    counted by `count`.
 
     Cost of a recorded step: a float32 copy of the weights that have a gradient (of all, if `step` is given a closure),
     which is kept on a CPU and let go after the step on a device, four passes over them, and some 60 µs a layer for the
@@ -97,6 +98,7 @@ class Observer:
         self._table = torch.empty(0, device="cpu")
         self._proofs = torch.zeros(2, 0, dtype=torch.int64, device="cpu")  # that failed, and in all, by layer
         self._had_gradient = self._in_parts = False
+        self._after_closure: set[Tensor] | None = None
         self._looked_at: list[Weights] | None = None
         self._kept: dict[int, Tensor] = {}
         self._adapts = adapts(optimizer)
@@ -116,12 +118,13 @@ class Observer:
 
         # What torch.compile makes of a step can't look at it from outside.
         @torch.compiler.disable
-        def before(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
-            if is_outermost(optimizer):
-                self.count.in_step = True
-                given = [each for each in (*args[1:], *kwargs.values()) if each is not None]
-                by_closure = any(map(callable, given))
-                self._try(self._before_step, may_compute_gradients=bool(given), by_closure=by_closure)
+        def before(optimizer: Optimizer, args: Any, kwargs: Any) -> Arguments | None:
+            if not is_outermost(optimizer):
+                return None
+            self.count.in_step = True
+            given = any(each is not None for each in (*args[1:], *kwargs.values()))
+            self._try(self._before_step, may_compute_gradients=given)
+            return watched(args, kwargs, lambda: self._try(self._end_closure))
 
         @torch.compiler.disable
         def after(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
@@ -152,12 +155,11 @@ class Observer:
         return self.count.step
 
     @torch.no_grad()
-    def _before_step(self, *, may_compute_gradients: bool, by_closure: bool) -> None:
-        self._looked_at = None
-        # A closure may throw away the gradients that are there now, and compute none.
-        self._had_gradient = not by_closure and self._has_gradient()
+    def _before_step(self, *, may_compute_gradients: bool) -> None:
+        self._looked_at = self._after_closure = None
+        self._had_gradient = bool(having_gradient(self._optimizer))
         if self.count.is_unsure or self._selection.has_step(self.step + 1) or is_captured(self._table):
-            rows = self._rows(by_closure=by_closure)
+            rows = self._rows()
             # Processes that share layers must look at the same, whatever gradients lie here.
             may_have_one = may_compute_gradients or self._in_parts
             self._looked_at = self._copies([row for row in rows if row.had_gradient or may_have_one])
@@ -165,9 +167,16 @@ class Observer:
                 self._looked_at = [self._with_grad_norms(weights) for weights in self._looked_at]
 
     @torch.no_grad()
+    def _end_closure(self) -> None:
+        self._after_closure = having_gradient(self._optimizer)
+        if self._gradients and self._looked_at is not None:  # by now: the step may change or drop them
+            self._looked_at = [self._with_grad_norms(weights) for weights in self._looked_at]
+
+    @torch.no_grad()
     def _after_step(self, hook: Callable[[Record], None]) -> None:
         looked_at, self._looked_at = self._looked_at, None
-        if not (self._had_gradient or self._has_gradient()):
+        had = self._had_gradient if self._after_closure is None else bool(self._after_closure)
+        if not (had or (self._after_closure is None and having_gradient(self._optimizer))):
             return
         self.count.settle()
         if looked_at is not None:
@@ -176,10 +185,13 @@ class Observer:
         if not is_captured(self._table):
             self.count.step += 1
 
-    def _has_gradient(self) -> bool:
-        return any(param.grad is not None for group in self.param_groups for param in group["params"])
+    def _counts(self, row: Row) -> bool:
+        """Whether the step was of a gradient of this layer."""
+        if self._after_closure is not None:
+            return row.param in self._after_closure
+        return row.had_gradient or row.param.grad is not None
 
-    def _rows(self, *, by_closure: bool = False) -> list["Row"]:
+    def _rows(self) -> list[Row]:
         """The layers that are looked at; the table is made anew where it does not fit them."""
         layers = layer_names(self.param_groups)
         params = [(group, param) for group in self.param_groups for param in group["params"]]
@@ -204,11 +216,10 @@ class Observer:
                         f"and {type(self._optimizer).__name__} keeps no direction that is known: leave it out by "
                         "`exclude`, or take lambc.LAMBC with master_weights=True"
                     )
-                had_gradient = not by_closure and param.grad is not None
-                rows.append(Row(column, group, param, had_gradient, rates[id(group)]))
+                rows.append(Row(column, group, param, param.grad is not None, rates[id(group)]))
         return rows
 
-    def _copies(self, rows: list["Row"]) -> list["Weights"]:
+    def _copies(self, rows: list[Row]) -> list[Weights]:
         kinds: dict[tuple[torch.device, torch.dtype], list[Row]] = defaultdict(list)
         for row in rows:
             kinds[row.param.device, row.param.dtype].append(row)
@@ -257,7 +268,7 @@ class Observer:
 
     def _complete(self, movements: list[Movement]) -> list[list[bool] | Tensor]:
         """Make the sums those of whole layers; returns which had a gradient, of sharded layers on any process."""
-        had = [[row.had_gradient or row.param.grad is not None for row in each.weights.rows] for each in movements]
+        had = [[self._counts(row) for row in each.weights.rows] for each in movements]
         if not self._in_parts:
             return list(had)
         sums = [

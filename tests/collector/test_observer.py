@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 import torch
 
+import lambc
 from collector import Collector, connect
 from collector.recording.observer import Observer
 from collector.recording.selection import Selection
@@ -182,6 +183,39 @@ def test_gradients_that_were_there_before_a_closure_which_leaves_them_count():
     backward(model)
     optimizer.step(lambda: 0.0)
     assert seen[0][2].isfinite().all()
+
+
+class Clearing(torch.optim.SGD):
+    """Lets its gradients go within its step, as one that ends with `zero_grad`."""
+
+    def step(self, closure=None):
+        loss = super().step(closure)
+        self.zero_grad()
+        return loss
+
+
+@pytest.mark.parametrize("over", [False, True], ids=["observed", "over"])
+@pytest.mark.parametrize("computes", [False, True], ids=["before the closure", "in the closure"])
+def test_gradients_that_the_step_lets_go_count_and_so_do_their_norms(tmp_path, computes, over):
+    model = small_model()
+    optimizer = Clearing(model.parameters(), lr=0.1)
+    optimizer = lambc.over(optimizer) if over else optimizer
+    norms = []
+
+    def closure():
+        if computes:
+            backward(model)
+        norms.extend(norm(param.grad) for param in model.parameters())
+
+    with Collector(optimizer, tmp_path, name="r", model=model, gradients=True) as collector:
+        for _ in range(3):
+            if not computes:
+                backward(model)
+            optimizer.step(closure)
+        assert collector.step == 3
+    rows = "trust_ratios JOIN layers USING (run, layer)"
+    found = connect(tmp_path).sql(f"SELECT grad_norm FROM {rows} ORDER BY step, position").fetchall()
+    assert [value for (value,) in found] == pytest.approx(norms, rel=1e-5)
 
 
 def test_an_lr_of_0_moves_nothing_and_is_a_step():

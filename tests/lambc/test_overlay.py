@@ -178,6 +178,25 @@ def test_a_closure_a_schedule_and_gradients_that_come_late_are_seen():
     assert_same(closed(overlaid=True), closed(overlaid=False))
 
 
+def test_gradients_that_a_closure_throws_away_make_no_step_of_their_layers():
+    """The gradients of the step before are still there when a closure begins; the second one computes none."""
+    model = network()
+    optimizer = lambc.over(SGD(model.parameters(), lr=0.1), clip=10.0)
+    names = [name for name, _ in model.named_parameters()]
+    found = []
+    optimizer.register_trust_ratio_hook(lambda record: found.append(record.table[0].isfinite().tolist()))
+
+    def closure(params):
+        optimizer.zero_grad()
+        if params:
+            sum(param.square().sum() for param in params).backward()
+
+    for params in ([*model.parameters()], [], [next(model.parameters())]):
+        optimizer.step(lambda params=params: closure(params))
+    assert found == [[True] * len(names), [True, *[False] * (len(names) - 1)]]
+    assert optimizer.param_groups[0]["trust_step"] == 2
+
+
 def test_a_step_within_a_step_is_scaled_once_also_after_one_that_raised():
     class Decaying(Adam):
         fails = False
