@@ -39,7 +39,9 @@ def check(optimizer: "LayerwiseOptimizer", state_dict: dict[str, Any]) -> None:
     saved_groups = state_dict["param_groups"]
     if [len(group["params"]) for group in saved_groups] != [len(group["params"]) for group in optimizer.param_groups]:
         return  # torch says so
-    _check_order(layer_names(optimizer.param_groups), layer_names(saved_groups))
+    # torch.distributed.checkpoint saves by name: it has put the parameters in our order, but not `param_names`.
+    if all(isinstance(saved_id, int) for group in saved_groups for saved_id in group["params"]):
+        _check_order(layer_names(optimizer.param_groups), layer_names(saved_groups))
     names = iter(layer_names(optimizer.param_groups))
     for group, saved_group in zip(optimizer.param_groups, saved_groups, strict=True):
         make_plain({**saved_group, "clip": from_plain(saved_group.get("clip"), group["clip"])})

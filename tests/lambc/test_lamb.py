@@ -7,6 +7,11 @@ import pickle
 
 import pytest
 import torch
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
 
 from lambc import LAMB, LAMBC, LARS, parameter_groups
 from lambc.bounds import Fixed
@@ -269,6 +274,22 @@ def named(*names):
 def test_layers_in_another_order_than_in_the_state_dict_are_refused():
     with pytest.raises(ValueError, match="has layer k where the optimizer has layer v: give the optimizer its param"):
         named("q", "v", "k").load_state_dict(named("q", "k", "v").state_dict())
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_checkpoint_by_name_is_loaded_whatever_the_order_of_the_layers(flat):
+    """torch.distributed.checkpoint puts the parameters in the optimizer's order, but not their names."""
+    model, other = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
+    saved = LAMBC(model.named_parameters())
+    model(torch.ones(4, 3)).square().sum().backward()
+    saved.step()
+    loaded = LAMBC(reversed(list(other.named_parameters())))
+    options = StateDictOptions(flatten_optimizer_state_dict=flat)
+    state = get_optimizer_state_dict(model, saved, options=options)
+    set_optimizer_state_dict(other, loaded, state, options=options)
+    assert loaded.param_groups[0]["param_names"] == ["bias", "weight"]
+    for (_, param), (_, mine) in zip(model.named_parameters(), other.named_parameters(), strict=True):
+        assert torch.equal(saved.state[param]["exp_avg"], loaded.state[mine]["exp_avg"])
 
 
 @pytest.mark.parametrize("saved", [("module.q", "module.k"), ("query", "q")])
