@@ -17,9 +17,8 @@ from collector.log.remote import is_url, local_folder
 from collector.log.run import Run
 from collector.log.run_folder import name_of_now
 from collector.log.spool import Spool
-from collector.recording import open_runs
+from collector.recording import beginning, open_runs
 from collector.recording.apart import Apart
-from collector.recording.beginning import begins_again, last_step_of, leaves_a_hole, moments_before, writable
 from collector.recording.clips import Clips
 from collector.recording.counting import StepCounts
 from collector.recording.direction import not_proven
@@ -59,7 +58,7 @@ class Attempt:
         self.said: set[str] = set()
         self._unseen = UnseenTraining(optimizers)
         self._noted_after = -1  # the steps seen when a moment was last noted
-        self._late_epochs = LateEpochs()
+        self._late_epochs = LateEpochs(len(optimizers))
         self._gave_up: str | None = None  # why no step is recorded any more
         self._process = os.getpid()
         self._apart = Apart()
@@ -93,7 +92,7 @@ class Attempt:
         """Make all that it takes; `undo` takes it back."""
         options, selection = self._options, self._options.selection
         self.held = undo.enter_context(ExitStack())
-        with writable(folder):
+        with beginning.writable(folder):
             finish_removing(folder)
             finish_moving_aside(folder)
             if options.resume or options.overwrite:
@@ -102,10 +101,11 @@ class Attempt:
                 self._apart.finish(lambda: undo.callback(os.rename, move_aside(folder), folder))
             if resumed := options.resume and folder.is_dir():
                 self.held.callback(lock(folder).release)
-        last = self._resumed_after = last_step_of(folder) if resumed else None
+        last = self._resumed_after = beginning.last_step_of(folder) if resumed else None
+        self._seen_before = beginning.last_seen_of(folder, last or 0) if resumed else 0
         names = LayerNames(options.models, self._optimizers)
         together = self._agreement is not None
-        moments = moments_before(folder) if resumed else None
+        moments = beginning.moments_before(folder) if resumed else None
         self._counts = StepCounts(self._optimizers, names.first(self._optimizers), last or 0, moments)
         self._sources = observers(self._optimizers, options, self._counts, names, self._give_up, together=together)
         self.recorder = Recorder(
@@ -120,7 +120,7 @@ class Attempt:
         self.recorder.stand(self._counts.standing)
         self._clips = Clips(partial(self.recorder.log, step=None, epoch=None), self._optimizers)
         where = environment(self._optimizers)  # what goes wrong here is not the folder's fault
-        with writable(folder):
+        with beginning.writable(folder):
             if resumed:
                 undo.callback((folder / "run.json").write_bytes, (folder / "run.json").read_bytes())
                 self._run = Run.resume(folder, options.config, where)
@@ -180,7 +180,7 @@ class Attempt:
         self.recorder.log(metrics, step, epoch)
         self._say_what_was_lost()
         if epoch is not None:
-            self._say_once(self._late_epochs.logged(before, self.epoch, self.recorder.steps_seen))
+            self._say_once(self._late_epochs.logged(before, epoch, self.recorder.steps_seen))
         if self.recorder.never_stepped == [*range(len(self._sources))]:
             if self._unseen.goes_on(step):
                 self._say_once(no_step_was_seen(self._optimizers, self._optimizers, self._given))
@@ -309,9 +309,9 @@ class Attempt:
     def _record_step(self, number: int, record: Callable[[Any], None], said: Any) -> None:
         anew = said.step <= 1 and self._counts.had_begun[number] and not self.recorder.expects(number, said.step)
         if anew and self._resumed_after and number in self.recorder.never_stepped:
-            self._say_once(begins_again(self._resumed_after, said.step))
+            self._say_once(beginning.begins_again(self._resumed_after, said.step))
         if self._resumed_after and not self.recorder.steps_seen:
-            self._say_once(leaves_a_hole(self._resumed_after, said.step, self._options.selection.every))
+            self._say_once(beginning.leaves_a_hole(self._seen_before, said.step, self._options.selection.every))
         record(said)
         self._clips.see_step(number)
         self._say_what_is_wrong()

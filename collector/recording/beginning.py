@@ -33,19 +33,33 @@ def last_step_of(folder: Path) -> int:
     return max(last, int(beat["step"])) if beat and _stride(folder) > 1 else last
 
 
+def last_seen_of(folder: Path, last: int) -> int:
+    """Returns the last step of a run whose rows end at `last`: one that was closed knows of steps that have no rows.
+
+    Of one that was killed the heartbeat may be ahead of rows that were lost.
+    """
+    beat = read_heartbeat(folder)
+    return max(last, int(beat["step"])) if beat and _said(folder).get("status") != "running" else last
+
+
 def _stride(folder: Path) -> int:
     try:
-        return int(read_run(folder).get("every", 1))
+        return int(_said(folder).get("every", 1))
     except (ValueError, TypeError):
         return 1
 
 
+def _said(folder: Path) -> dict[str, Any]:
+    """What run.json says; nothing where it cannot be used, of which Run.resume says what is wrong with it."""
+    try:
+        return read_run(folder)
+    except ValueError:
+        return {}
+
+
 def moments_before(folder: Path) -> Any:
     """What `StepCounts` has said of the run so far, as run.json has it; None where that says nothing."""
-    try:
-        return read_run(folder).get("moments")
-    except ValueError:  # Run.resume says what is wrong with it
-        return None
+    return _said(folder).get("moments")
 
 
 def begins_again(last: int, step: int) -> str:

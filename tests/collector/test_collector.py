@@ -1,5 +1,6 @@
 """What a user of the Collector relies on."""
 
+import itertools
 import json
 import math
 import subprocess
@@ -72,31 +73,37 @@ def test_an_epoch_holds_for_the_rows_that_follow(emitter, tmp_path, stored):
     assert metrics(stored(collector.folder / "metrics")) == [(2, 2, "a", 0.0)]
 
 
-def log_epochs(root, first: int, at: str) -> None:
-    """Three epochs of four steps, each of which log() gives; at: "end", "step", "other step" or "start"."""
+def log_epochs(root, first: int, at: str, length: int = 24) -> None:
+    """Three epochs, each of which log() gives `at` its start, at its end, in the middle too, at each step, or so."""
     emitter = Emitter(["a"])
     with Collector(emitter, root, name="r") as collector:
+        steps = itertools.count(1)
+        if at == "start, after a warm-up":
+            emitter.say(next(steps))
         for epoch in range(first, first + 3):
-            if at == "start":
+            if at.startswith("start"):
                 collector.log({"lr": 0.1}, epoch=epoch)
-            for step in range(4):
-                emitter.say(4 * (epoch - first) + step + 1)
-                if at == "step" or (at == "other step" and step % 2):
+            for step in range(1, length + 1):
+                emitter.say(next(steps))
+                if at == "step" or (at == "other step" and step % 2) or (at == "middle" and step == length // 2):
                     collector.log({"loss": 1.0}, epoch=epoch)
-            if at == "end":
+                if at == "part" and step % 8 == 0:
+                    collector.log({"loss": 1.0}, epoch=epoch + step / length)
+            if at in ("end", "middle"):
                 collector.log({"loss": 1.0}, epoch=epoch)
                 collector.log({"accuracy": 1.0}, epoch=epoch)
 
 
+@pytest.mark.parametrize("at", ["end", "middle"])
 @pytest.mark.parametrize(("first", "late", "before"), [(0, 1, 0), (1, 2, 1)])
-def test_epochs_that_are_only_given_after_their_steps_are_warned_of(tmp_path, first, late, before):
-    said = f"run 'r' has the rows of epoch {late} under epoch {before}, since .*: set collector.epoch = {late} before"
+def test_epochs_that_are_only_given_after_their_steps_are_warned_of(tmp_path, first, late, before, at):
+    said = f"run 'r' has rows of epoch {late} under epoch {before}, since .*: set collector.epoch = {late} before"
     with pytest.warns(UserWarning, match=said) as warned:
-        log_epochs(tmp_path, first, "end")
+        log_epochs(tmp_path, first, at)
     assert len(warned) == 1
 
 
-@pytest.mark.parametrize("at", ["start", "step", "other step"])
+@pytest.mark.parametrize("at", ["start", "start, after a warm-up", "step", "other step", "part"])
 @pytest.mark.parametrize("first", [0, 1])
 def test_those_that_are_given_before_or_during_them_are_not(tmp_path, at, first):
     log_epochs(tmp_path, first, at)
