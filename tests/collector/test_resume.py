@@ -116,14 +116,14 @@ def test_a_resume_beyond_the_end_of_the_log_warns_once_of_what_is_not_there(emit
     assert all(said in str(each.message) for each in warned)
 
 
-def test_steps_that_have_no_rows_are_no_hole_in_a_log(emitter, tmp_path):
+def test_steps_that_have_no_rows_are_no_hole_in_a_log(emitter, tmp_path, steps_of):
     """A fused optimizer counts a step that GradScaler cancels; warnings are errors."""
     with Collector(emitter, tmp_path, name="r"):
         for step in range(1, 7):
             emitter.say(step, torch.full((7, len(emitter.layers)), math.nan if step > 4 else 1.0))
     with Collector(emitter, tmp_path, name="r", resume=True) as collector:
         emitter.say(7)
-    assert steps_of(collector.folder) == [1, 2, 3, 4, 7]
+    assert steps_of(collector.folder, emitter.layers[0]) == [1, 2, 3, 4, 7]
 
 
 def test_so_does_one_whose_checkpoint_is_loaded_when_it_goes_on(training, new_training, tmp_path):
