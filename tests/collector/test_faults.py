@@ -1,5 +1,6 @@
 """What a damaged, foreign or hostile file costs: itself. Others are read, and it is named."""
 
+import io
 import json
 import os
 import random
@@ -15,8 +16,9 @@ from typer.testing import CliRunner
 from collector import Collector, connect
 from collector.log.maintain import compact_run
 from collector.log.run_folder import check_name
-from collector.log.schema import TRUST_RATIOS
+from collector.log.schema import LOG_TABLES, ROLLUPS, TRUST_RATIOS
 from collector.store.check import _inspect, check_run, check_runs
+from collector.store.footers import footer
 from lambc.cli import app
 from tests.collector.damage import flipped, footer_bits, two_runs
 from tests.collector.emitter import Emitter
@@ -88,6 +90,29 @@ def test_the_file_that_only_one_reader_refuses_is_named_by_problems_and_by_check
         if refused % 20 == 1:
             assert {file for file, _ in check_run(root / "a")} == set(files)
     assert refused > 10
+
+
+OFFSETS = "least(data_page_offset, dictionary_page_offset, index_page_offset)"
+
+
+@pytest.mark.parametrize("kind", [*LOG_TABLES, ROLLUPS], ids=TABLES)
+def test_a_column_that_begins_before_its_file_costs_that_file_alone(root, kind):
+    """The lowest bit of an offset is its sign. DuckDB reads the rest of such a file, and refuses it in some queries."""
+    path = file_of(root, kind.folder)
+    whole = path.read_bytes()
+    answer = connect(root).sql("FROM trust_ratios WHERE run = 'b' ORDER BY ALL").fetchall()
+    duck, found = duckdb.connect(config={"enable_external_file_cache": False}), 0
+    for bit in footer_bits(whole)[::8]:
+        path.write_bytes(flipped(whole, bit))
+        try:
+            ((least,),) = duck.sql(f"SELECT min({OFFSETS}) FROM parquet_metadata('{path}')").fetchall()
+        except (duckdb.Error, UnicodeDecodeError):
+            continue
+        if least < 0:
+            found += 1
+            assert "a column begins before the file does" in footer(path, kind).problem
+            assert connect(root).sql("FROM trust_ratios WHERE run = 'b' ORDER BY ALL").fetchall() == answer
+    assert found >= len(pq.read_schema(io.BytesIO(whole)))
 
 
 def test_statistics_that_are_not_those_of_the_rows_are_found(root):
