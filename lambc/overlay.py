@@ -2,28 +2,26 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
 from itertools import compress, zip_longest
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
-from torch.optim import LBFGS, AdamW, Muon, Optimizer
+from torch.optim import Optimizer
 
 from lambc import rule
-from lambc.bounds import EXEMPT, LARC, Bound, Clip, as_bound, from_plain, to_plain
+from lambc.bounds import EXEMPT, Bound, Clip, as_bound, from_plain, to_plain
 from lambc.closures import Arguments, having_gradient, watched
 from lambc.counts import steps_taken
 from lambc.nested_steps import is_outermost
 from lambc.norms import gradient_norms, layer_norms
-from lambc.options import number
-from lambc.sharded import Meshes, is_flattened, local, local_grad
-from lambc.trust_ratios import TrustRatioHooks, layer_names
+from lambc.overlay_options import DEFAULTS, check_base, check_earlier, check_options, check_params
+from lambc.saved_state import say_what_was_replaced
+from lambc.sharded import Meshes, local, local_grad
+from lambc.trust_ratios import TrustRatioHooks
 
 Decay = Literal["in", "apart"]
 Base = TypeVar("Base", bound=Optimizer)
-
-_DEFAULTS: dict[str, Any] = {"trust_clip": None, "trust_coefficient": 1.0, "trust_decay": "in"}
 
 
 def over(optimizer: Base, clip: Clip = None, *, coefficient: float | None = None, decay: Decay | None = None) -> Base:
@@ -41,7 +39,8 @@ def over(optimizer: Base, clip: Clip = None, *, coefficient: float | None = None
 
     never lets Muon move a layer, relative to its size, by less than 0.35 lr.
 
-    clip: as in `LAMBC`: an upper bound, a pair (lower, upper), a bound of `lambc.bounds`, or None for no clipping.
+    clip: as in `LAMBC`: an upper bound, a pair (lower, upper), a bound of `lambc.bounds`, or None for no clipping, or
+        for that of a group which has one already.
     coefficient: η, above 0, 1 by default; LARS's trust coefficient.
     decay: `in`, the default: weight decay that the optimizer adds to its step is part of Δ, as in LAMB. `apart`:
         decoupled decay is taken as it is, and the ratio is that of the rest; for optimizers known to decouple it.
@@ -58,12 +57,12 @@ def over(optimizer: Base, clip: Clip = None, *, coefficient: float | None = None
     those that an earlier `over` left in the groups. An optimizer whose state turns out to hold a copy of the weights is
     refused with RuntimeError, after its first step.
     """
-    _check_base(optimizer)
+    check_base(optimizer)
     given = {"trust_clip": clip, "trust_coefficient": coefficient, "trust_decay": decay}
     given = {option: value for option, value in given.items() if value is not None}
-    _check_options(_DEFAULTS | given)
-    _check_earlier(optimizer, given)
-    overlay = _Overlay(optimizer, _DEFAULTS | given)
+    check_options(DEFAULTS | given)
+    check_earlier(optimizer, given)
+    overlay = _Overlay(optimizer, DEFAULTS | given)
     optimizer.register_trust_ratio_hook = overlay.hooks.add  # type: ignore[attr-defined]
     return optimizer
 
@@ -126,8 +125,9 @@ class _Overlay:
 
         optimizer.register_step_pre_hook(before)
         optimizer.register_step_post_hook(after)
+        optimizer.register_state_dict_pre_hook(self._complete_new_groups)
         optimizer.register_state_dict_post_hook(_make_saveable)
-        optimizer.register_load_state_dict_post_hook(self._complete_groups)
+        optimizer.register_load_state_dict_post_hook(self._after_load)
 
     def _complete_groups(self, optimizer: Optimizer) -> None:
         """Give the groups the options that they lack: new ones, and those of a state_dict saved without them."""
@@ -136,14 +136,23 @@ class _Overlay:
         for group, current in zip_longest(groups, self._clips[: len(groups)], fillvalue=self._options["trust_clip"]):
             group.update({**self._options, **group, "trust_step": steps})
             group["trust_clip"] = from_plain(group["trust_clip"], current)
-            _check_options(group)
-            _check_params(optimizer, group)
+            check_options(group)
+            check_params(optimizer, group)
         self._clips = [group["trust_clip"] for group in groups]
+
+    def _complete_new_groups(self, optimizer: Optimizer) -> None:
+        if any("trust_step" not in group for group in optimizer.param_groups):
+            self._complete_groups(optimizer)
+
+    def _after_load(self, optimizer: Optimizer) -> None:
+        before = self._clips
+        self._complete_groups(optimizer)
+        given = [after if clip is None else clip for clip, after in zip(before, self._clips, strict=True)]
+        say_what_was_replaced("trust_clip", given, optimizer.param_groups, stacklevel=6)
 
     @torch.no_grad()
     def _before_step(self, optimizer: Optimizer, *, has_closure: bool) -> None:
-        if any("trust_step" not in group for group in optimizer.param_groups):
-            self._complete_groups(optimizer)
+        self._complete_new_groups(optimizer)
         self._steps, self._after_closure = [], None
         self._asked = bool(self.hooks) and self.hooks.ask_gradients(optimizer.param_groups[0]["trust_step"] + 1)
         first_row = 0
@@ -293,68 +302,3 @@ def _bound_states(optimizer: Optimizer, params: list[Tensor], bound: Bound) -> l
 def _make_saveable(optimizer: Optimizer, state_dict: dict[str, Any]) -> None:
     for group in state_dict["param_groups"]:
         group["trust_clip"] = to_plain(group["trust_clip"])
-
-
-def _check_base(optimizer: Any) -> None:
-    name = type(optimizer).__name__
-    if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"over() takes a torch.optim.Optimizer, not {name}: give the optimizer that a wrapper holds")
-    if hasattr(optimizer, "register_trust_ratio_hook"):
-        raise ValueError(f"{name} has a trust ratio already: give its options there, and call over() once at most")
-    if any(word in kind.__name__.lower() for kind in type(optimizer).__mro__ for word in ("lamb", "lars")):
-        raise ValueError(f"{name} has a trust ratio of its own: take lambc.LAMBC or lambc.LARS, whose ratio is clipped")
-    if isinstance(optimizer, LBFGS):
-        raise ValueError("LBFGS takes several steps in one, each from where the last one ended: a ratio would break it")
-    hooks = optimizer._optimizer_step_post_hooks.values()
-    if any(str(getattr(hook, "__module__", "")).startswith("collector.") for hook in hooks):
-        raise ValueError(
-            f"a Collector records {name} as it was before the ratio: call over() before the Collector is made"
-        )
-
-
-def _check_options(options: Mapping[str, Any]) -> None:
-    if isinstance(as_bound(options["trust_clip"]), LARC):
-        raise ValueError("clip=LARC() divides the ratio by lr, which only LARS can; give over() an upper bound")
-    coefficient = number("coefficient", options["trust_coefficient"])
-    if not 0 < coefficient < math.inf:
-        raise ValueError(f"coefficient={coefficient}: η must be above 0, and finite")
-    if options["trust_decay"] not in ("in", "apart"):
-        raise ValueError(f"decay={options['trust_decay']!r}: give 'in' or 'apart'")
-
-
-def _check_earlier(optimizer: Optimizer, given: dict[str, Any]) -> None:
-    """Raise ValueError for an option that no group has from an earlier `over`, since those of groups apply."""
-    earlier = [group for group in optimizer.param_groups if "trust_step" in group]
-    for option, value in given.items():
-        kept = [group[option] for group in earlier]
-        if option == "trust_clip":
-            same = any(as_bound(from_plain(each, value)) == as_bound(value) for each in kept)
-        else:
-            same = value in kept
-        if kept and not same:
-            raise ValueError(
-                f"{option.removeprefix('trust_')}={value}, but the groups have {option}={kept[0]} from an earlier "
-                f"over(): leave it out to go on with that, or set group[{option!r}]"
-            )
-
-
-def _check_params(optimizer: Optimizer, group: dict[str, Any]) -> None:
-    decouples = isinstance(optimizer, AdamW | Muon) or group.get("decoupled_weight_decay", False)
-    if group["trust_decay"] == "apart" and not decouples:
-        raise ValueError(
-            "decay='apart' needs an optimizer that is known to decouple weight decay (torch's AdamW, Muon, or one with "
-            f"decoupled_weight_decay=True), and {type(optimizer).__name__} is not: give decay='in'"
-        )
-    if "lr" not in group:
-        raise ValueError(f"{type(optimizer).__name__} has no lr in its groups, by which a step could be measured")
-    for name, param in zip(layer_names([group]), group["params"], strict=True):
-        if param.dtype not in (torch.float32, torch.float64):
-            raise ValueError(
-                f"parameter {name} is {param.dtype}, so its step is rounded before it can be measured: keep float32 "
-                "weights under autocast, or take lambc.LAMBC with master_weights=True"
-            )
-        if is_flattened(param):
-            raise ValueError(
-                f"parameter {name} is flattened by FullyShardedDataParallel (FSDP1), which loses the layers' norms: "
-                "shard the model with torch.distributed.fsdp.fully_shard (FSDP2)"
-            )

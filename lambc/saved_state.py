@@ -1,12 +1,13 @@
 """A state_dict that is loaded: whether it fits, and how it is kept."""
 
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from lambc.bounds import as_bound, from_plain
+from lambc.bounds import Clip, as_bound, from_plain
 from lambc.options import make_plain
 from lambc.trust_ratios import layer_names
 
@@ -110,14 +111,21 @@ def say_what_changed(
     """Warn of what the one who loads a state may not expect of its options."""
     if any("clip" not in group for group in saved_groups):
         _say_what_came_along(optimizer, saved_groups)
-    pairs = [(old["clip"], group["clip"]) for old, group in zip(before, optimizer.param_groups, strict=True)]
+    say_what_was_replaced("clip", [group["clip"] for group in before], optimizer.param_groups, stacklevel=4)
+
+
+def say_what_was_replaced(option: str, old: Sequence[Clip], groups: list[dict[str, Any]], *, stacklevel: int) -> None:
+    """Warn where a loaded state has another bound than the groups had."""
+    pairs = [(before, group[option]) for before, group in zip(old, groups, strict=True)]
     replaced = dict.fromkeys(
-        f"clip={old} by clip={new}" for old, new in pairs if old is not new and as_bound(old) != as_bound(new)
+        f"clip={before} by clip={after}"
+        for before, after in pairs
+        if before is not after and as_bound(before) != as_bound(after)
     )
     if replaced:
         warnings.warn(
-            f"the state_dict replaces {', '.join(replaced)}: to keep yours, set group['clip'] after loading",
-            stacklevel=3,
+            f"the state_dict replaces {', '.join(replaced)}: to keep yours, set group[{option!r}] after loading",
+            stacklevel=stacklevel,
         )
 
 

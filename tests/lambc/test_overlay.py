@@ -3,6 +3,7 @@
 import copy
 import io
 import math
+import warnings
 from collections.abc import Callable
 
 import pytest
@@ -195,6 +196,24 @@ def test_gradients_that_a_closure_throws_away_make_no_step_of_their_layers():
         optimizer.step(lambda params=params: closure(params))
     assert found == [[True] * len(names), [True, *[False] * (len(names) - 1)]]
     assert optimizer.param_groups[0]["trust_step"] == 2
+
+
+def test_a_group_that_is_added_is_saved_before_its_first_step():
+    optimizer = lambc.over(SGD([nn.Parameter(torch.ones(2))], lr=0.1), clip=2.0)
+    optimizer.add_param_group({"params": [nn.Parameter(torch.ones(3))], "trust_clip": 3.0})
+    optimizer.add_param_group({"params": [nn.Parameter(torch.ones(4))]})
+    assert [group["trust_clip"] for group in optimizer.state_dict()["param_groups"]] == [2.0, 3.0, 2.0]
+
+
+@pytest.mark.parametrize(("mine", "warns"), [(5.0, True), (None, False), (2.0, False), ((0, 2), False)])
+def test_a_loaded_state_says_where_its_bound_replaces_the_groups(mine, warns):
+    saved, loaded = (lambc.over(SGD([nn.Parameter(torch.ones(2))], lr=0.1), clip=clip) for clip in (2.0, mine))
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        loaded.load_state_dict(saved.state_dict())
+    said = f"the state_dict replaces clip={mine} by clip=2.0: to keep yours, set group['trust_clip'] after loading"
+    assert [(str(each.message), each.filename) for each in warned] == [(said, __file__)] * warns
+    assert loaded.param_groups[0]["trust_clip"] == 2.0
 
 
 def test_a_step_within_a_step_is_scaled_once_also_after_one_that_raised():
