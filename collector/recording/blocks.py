@@ -1,8 +1,7 @@
 """What passes from the recorder to the writer: consecutive steps, values that were logged, and going back."""
 
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import partial
+from dataclasses import dataclass
+from datetime import datetime
 from typing import ClassVar, NamedTuple
 
 import pyarrow as pa
@@ -18,13 +17,14 @@ class Rewind:
     """The step count went back: rows from `first_step` on will be recorded again.
 
     layers: whose rows those are; None for all. attempt: the step at which an attempt of the run begins with it; None if
-    it belongs to one that has begun. at: when that was, of which the writer learns with the next flush.
+    it belongs to one that has begun. at: when that was, as when a state was loaded; the writer learns of it with the
+    next flush.
     """
 
     first_step: int
     layers: tuple[str, ...] | None
     attempt: int | None
-    at: datetime = field(default_factory=partial(datetime.now, UTC))
+    at: datetime
     nbytes: ClassVar[int] = 0
     count: ClassVar[int] = 0
 

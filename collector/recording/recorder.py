@@ -4,6 +4,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -55,6 +56,7 @@ class Recorder:
         self._sources = [Source(number, each, names, resumed=resumed) for number, each in enumerate(optimizers)]
         ways = self._backlog.append, lambda: self.step, self._lose, self._make_room
         self._metrics = MetricLog(*ways, resumed=resumed, several=len(optimizers) > 1)
+        self._loaded_at = datetime.now(UTC)
         self._leader: Source | None = None  # the first that goes back, and says where attempts begin
         self._steps_seen = 0
         self._models = models
@@ -81,6 +83,7 @@ class Recorder:
         None for one that stays where it is; infinity for one of which nobody can know, where others have gone back.
         """
         with self._lock:
+            self._loaded_at = datetime.now(UTC)
             for source, step in zip(self._sources, steps, strict=True):
                 if step is not None and step != math.inf:
                     source.set_step(int(step))
@@ -290,10 +293,11 @@ class Recorder:
             if leading:
                 self._metrics.take()
         several = len(self._sources) > 1
+        at = self._loaded_at if loaded else datetime.now(UTC)
         for each in back:
             each.goes_back = False
             attempt = first if leading and each is source else None
-            self._backlog.append(Rewind(int(each.last_step) + 1, each.names if several else None, attempt))
+            self._backlog.append(Rewind(int(each.last_step) + 1, each.names if several else None, attempt, at))
         if leading:
             self._metrics.go_back(to_the_end=to_the_end)
             if not unknown:

@@ -1,6 +1,7 @@
 """For how long a run had trained when it logged a value, told from a log whose clock a test sets."""
 
 import json
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -77,6 +78,20 @@ def test_an_attempt_that_took_no_step_counts_as_nothing(write, tmp_path):
 def test_what_was_logged_before_the_first_step_counts_from_the_start_too(write, tmp_path):
     write({0: 11, 1: 12}, [(10, 1)])
     assert curve(tmp_path) == {0: 1, 1: 2}
+
+
+def test_an_attempt_begins_when_the_state_is_loaded_that_it_goes_on_from(training, tmp_path):
+    with Collector(training.optimizer, tmp_path, name="r") as collector:
+        training.steps(2)
+        state = deepcopy(training.optimizer.state_dict())
+        training.steps(2)
+        collector.log({"loss": 1.0})
+        training.optimizer.load_state_dict(state)
+        collector.log({"test/accuracy": 0.5})
+        training.steps()
+    logged = "(SELECT time FROM metrics WHERE name = 'test/accuracy')"
+    asked = connect(tmp_path).sql(f"SELECT started <= {logged} FROM attempts WHERE attempt = 2")
+    assert asked.fetchall() == [(True,)]
 
 
 def test_what_was_logged_between_a_resume_and_its_first_step_comes_after_the_pause(write, tmp_path):
