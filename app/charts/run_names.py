@@ -35,7 +35,8 @@ def _without(shared: set[str], words: list[str], length: int) -> str:
         if len(_joined(words, gone - {place})) > length:
             break
         gone.remove(place)
-    return shorten(_joined(words, gone), length)
+    said = _joined(words, gone)
+    return shorten("".join(words) if said == "…" else said, length)
 
 
 def _joined(words: list[str], gone: set[int]) -> str:

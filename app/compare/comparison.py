@@ -7,6 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from app import queries, unusual, words
+from app.charts.metric import HIGHEST_SHARE
 from app.charts.metrics import metric_curves
 from app.charts.run_names import told_apart
 from app.compare import curves as comparison_curves
@@ -173,7 +174,8 @@ def _taken_as_shares(results: pd.DataFrame) -> str:
     if not percent.any() or shares.empty:
         return ""
     named = seeds.listed(list(shares))
-    return f"No accuracy of {named} is above 1, so it is read as a share of 1; the others are in percent."
+    said = f"No accuracy of {named} is above {HIGHEST_SHARE:g}, so it is read as a share of 1"
+    return f"{said}; the others are in percent."
 
 
 def _draw_card(

@@ -74,7 +74,7 @@ def test_a_run_whose_unit_is_a_guess_is_named(open_page: OpenPage, tmp_path: Pat
     write(tmp_path, "percent", times=100, clip=3.0)
     write(tmp_path, "collapsed", times=times)
     page = open_page("compare", tmp_path, "percent", "collapsed")
-    sentence = "No accuracy of collapsed is above 1, so it is read as a share of 1; the others are in percent."
+    sentence = "No accuracy of collapsed is above 1.001, so it is read as a share of 1; the others are in percent."
     assert (sentence in text(page)) == said
 
 

@@ -48,6 +48,11 @@ def test_a_seed_that_tells_two_of_three_apart_stays():
     assert len(set(labels)) == 3
 
 
+def test_a_name_of_which_no_word_is_its_own_is_cut_in_its_middle():
+    names = ["resnet18baseline", "resnet18baseline-clip1", "resnet18baseline-clip10"]
+    assert told(*names, length=14) == ["resnet…aseline", "…clip1", "…clip10"]
+
+
 def test_an_unrelated_name_beside_them_changes_nothing():
     clip, none, _ = told(
         ARM.format("clip1", 0), ARM.format("noclip", 0), "imagenet_resnet50_adamw_baseline_cosine_warmup5"
