@@ -157,7 +157,7 @@ def _read(paths: Sequence[Path], table: LogTable) -> list[Footer]:
     _, refused = _by_halves(asked, "opened")
     found |= {file: Footer(damaged(reason)) for file, reason in refused.items()}
     misplaced, _ = _by_halves([file for file in asked if file not in found], "chunks")
-    found |= {file: Footer(damaged("a column begins before the file does")) for (file,) in misplaced}
+    found |= {file: Footer(damaged("a column has a negative place or size")) for (file,) in misplaced}
     found |= _of_other_types([file for file in asked if file not in found], table)
     for file in asked:
         found.setdefault(file, statistics.get(file, Footer(""))._replace(rows=rows[file], older=schemas[file].older))

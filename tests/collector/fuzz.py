@@ -152,6 +152,7 @@ class Trials:
 
     def make(self, number: int, *, page: bool, commands: bool = False) -> Outcome:
         """One trial, after which the log is as it was."""
+        from collector import connect
         from collector.store import footers, runs
 
         path, kind, whole, changed = self.chosen(number)
@@ -172,6 +173,8 @@ class Trials:
             faults.append(f"traceback: {traceback.format_exc()}")
         finally:
             _put(path, whole, as_before)
+        if faults:  # an internal error may have ended the database
+            self._connection = connect(self._root)
         return Outcome(number, str(path.relative_to(self._root)), kind, differs, tuple(faults))
 
     def _listed(self) -> Any:
