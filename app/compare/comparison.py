@@ -30,7 +30,7 @@ GUIDE = """
 - **Group seeds** takes runs together whose configs differ by the seed alone: a line is their mean, the band one sample
   standard deviation to either side. From an **open point** on the line is **dotted**: fewer seeds have values there, as
   one is still training, stopped early or is no longer a number. By wall time the line is broken there: a mean that
-  loses a seed jumps.
+  loses a seed jumps. Where the bound moves, runs are taken together only if their configs have the same `clip`.
 - A difference has a colour only where it can be told from chance: both settings have several seeds, it is more than the
   larger of their standard deviations, and they differ in nothing but the bound.
 - **Clip hits** is the share of all layers' ratios that a bound cut.
