@@ -157,7 +157,7 @@ class Observer:
     @torch.no_grad()
     def _before_step(self, *, may_compute_gradients: bool) -> None:
         self._looked_at = self._after_closure = None
-        self._had_gradient = bool(having_gradient(self._optimizer))
+        self._had_gradient = self._has_gradient()
         if self.count.is_unsure or self._selection.has_step(self.step + 1) or is_captured(self._table):
             rows = self._rows()
             # Processes that share layers must look at the same, whatever gradients lie here.
@@ -175,8 +175,8 @@ class Observer:
     @torch.no_grad()
     def _after_step(self, hook: Callable[[Record], None]) -> None:
         looked_at, self._looked_at = self._looked_at, None
-        had = self._had_gradient if self._after_closure is None else bool(self._after_closure)
-        if not (had or (self._after_closure is None and having_gradient(self._optimizer))):
+        around = self._had_gradient or self._has_gradient()
+        if not (around if self._after_closure is None else self._after_closure):
             return
         self.count.settle()
         if looked_at is not None:
@@ -184,6 +184,9 @@ class Observer:
         hook(Record(self.step + 1, self._layers, self._table))
         if not is_captured(self._table):
             self.count.step += 1
+
+    def _has_gradient(self) -> bool:
+        return any(param.grad is not None for group in self.param_groups for param in group["params"])
 
     def _counts(self, row: Row) -> bool:
         """Whether the step was of a gradient of this layer."""
