@@ -162,6 +162,16 @@ def test_a_rollup_that_cannot_be_read_gives_way_to_the_rows(root):
     assert [file for file, _ in check_run(root / "a")] == [str(path)]
 
 
+def test_a_rollup_that_says_it_is_of_another_part_is_named_by_check(root):
+    """One bit in its footer, where the number of the part's rows stands: it gives way to the rows."""
+    path = file_of(root, "rollups")
+    whole = path.read_bytes()
+    place = whole.rindex(b"400", 0, -8)
+    path.write_bytes(flipped(whole, place * 8 + 1))
+    assert footer(path, ROLLUPS).rows == 600
+    assert [file for file, _ in check_run(root / "a")] == [str(path)]
+
+
 def test_pages_that_do_not_agree_with_their_checksum_are_left_out_if_that_is_asked(root):
     for table in TABLES:
         path = file_of(root, table)
