@@ -4,6 +4,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
+
+from lambc.sharded import local, local_grad
 
 # On a CPU one accumulator runs over the whole tensor, so that `vector_norm` in float32 is 4e-5 off at 2.4 million
 # elements and 4e-3 at 50 million. A norm of the norms of rows this long is faster, and right to 1e-7; to 5e-7 where all
@@ -31,6 +34,14 @@ def gradient_norms(grads: Sequence[Tensor]) -> Tensor:
     for each in {grad.dtype for grad in real}:
         dtype = torch.promote_types(dtype, each)
     return layer_norms(real, None if all(grad.dtype == dtype for grad in real) else dtype)
+
+
+def local_gradient_norms(params: Sequence[Tensor], optimizer: Optimizer) -> Tensor:
+    """‖g‖ of the part of each parameter that lies here, without GradScaler's scale; 0 where it has none."""
+    grads = [local(param).new_empty(0) if param.grad is None else local_grad(param) for param in params]
+    scale = getattr(optimizer, "grad_scale", None)
+    found = gradient_norms(grads)
+    return found if scale is None else found / scale.to(found.device, non_blocking=True)
 
 
 def _real(grad: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import math
 from collections import defaultdict
+from functools import partial
 from itertools import compress, zip_longest
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -14,10 +15,10 @@ from lambc.bounds import EXEMPT, Bound, Clip, as_bound, from_plain, to_plain
 from lambc.closures import Arguments, having_gradient, watched
 from lambc.counts import steps_taken
 from lambc.nested_steps import is_outermost
-from lambc.norms import gradient_norms, layer_norms
+from lambc.norms import layer_norms, local_gradient_norms
 from lambc.overlay_options import DEFAULTS, check_base, check_earlier, check_options, check_params
 from lambc.saved_state import say_what_was_replaced
-from lambc.sharded import Meshes, local, local_grad
+from lambc.sharded import Meshes, local
 from lambc.trust_ratios import TrustRatioHooks
 
 Decay = Literal["in", "apart"]
@@ -94,6 +95,10 @@ class _Step(NamedTuple):
         norms = None if self.grad_norm is None else self.grad_norm[[row for row, had in enumerate(kept) if had]]
         return self._replace(rows=rows, params=list(params), before=list(before), grad_norm=norms)
 
+    def with_grad_norm(self, optimizer: Optimizer) -> "_Step":
+        """Returns the step with the norms of the gradients that are there now."""
+        return self._replace(grad_norm=local_gradient_norms(self.params, optimizer))
+
 
 class _Overlay:
     """The ratio over one optimizer's steps, and the hooks that are shown it."""
@@ -116,7 +121,7 @@ class _Overlay:
                 return None
             given = (*args[1:], *kwargs.values())
             self._before_step(optimizer, has_closure=any(each is not None for each in given))
-            return watched(args, kwargs, lambda: self._end_closure(optimizer))
+            return watched(args, kwargs, partial(self._end_closure, optimizer))
 
         @torch.compiler.disable
         def after(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
@@ -165,7 +170,7 @@ class _Overlay:
             for rows in kinds.values():
                 params = [group["params"][row] for row in rows]
                 had_gradient = [param.grad is not None for param in params]
-                norms = _grad_norms(optimizer, params) if self._asked and not has_closure else None
+                norms = local_gradient_norms(params, optimizer) if self._asked and not has_closure else None
                 self._steps.append(_Step(group, rows, first_row, params, self._copies(params), lr, had_gradient, norms))
             first_row += len(group["params"])
 
@@ -183,10 +188,12 @@ class _Overlay:
         torch._foreach_copy_(copies, parts)
         return copies
 
+    @torch.compiler.disable
+    @torch.no_grad()
     def _end_closure(self, optimizer: Optimizer) -> None:
         self._after_closure = having_gradient(optimizer)
         if self._asked:  # by now: the step may change or drop them
-            self._steps = [step._replace(grad_norm=_grad_norms(optimizer, step.params)) for step in self._steps or []]
+            self._steps = [step.with_grad_norm(optimizer) for step in self._steps or []]
 
     @torch.no_grad()
     def _after_step(self, optimizer: Optimizer) -> None:
@@ -198,10 +205,7 @@ class _Overlay:
         if self.hooks:
             self.hooks.begin(optimizer.param_groups, gradients=self._asked)
         if self._asked:
-            steps = [
-                step._replace(grad_norm=_grad_norms(optimizer, step.params)) if step.grad_norm is None else step
-                for step in steps
-            ]
+            steps = [step if step.grad_norm is not None else step.with_grad_norm(optimizer) for step in steps]
         begun = [_measure(step) for step in steps]
         # All norms are known before a weight moves, so that those of sharded layers travel only once.
         self._meshes.complete([norms for norms, _ in begun], [step.params for step in steps])
@@ -270,14 +274,6 @@ def _measure(step: _Step) -> tuple[Tensor, list[Tensor]]:
     if step.grad_norm is not None:
         norms.append(step.grad_norm.to(weight_norms))
     return torch.stack(norms), step.before
-
-
-def _grad_norms(optimizer: Optimizer, params: list[Tensor]) -> Tensor:
-    """‖g‖ of the parts that lie here, without GradScaler's scale; 0 where there is none."""
-    grads = [local(param).new_empty(0) if param.grad is None else local_grad(param) for param in params]
-    norms = gradient_norms(grads)
-    scale = getattr(optimizer, "grad_scale", None)
-    return norms if scale is None else norms / scale.to(norms.device, non_blocking=True)
 
 
 def _bound_states(optimizer: Optimizer, params: list[Tensor], bound: Bound) -> list[dict[str, Tensor]]:

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from collector.recording.direction import Layer, Used, direction_norms, sample_sums, used_ratios
 from lambc import norms
-from lambc.sharded import local, local_grad
+from lambc.sharded import local
 
 HALVES = (torch.float16, torch.bfloat16)
 """The dtypes whose rounding hides a step."""
@@ -117,14 +117,6 @@ class Movement:
         if found_inf is not None:
             lr = torch.where(found_inf.to(lr.device, non_blocking=True) == 1, math.nan, lr)
         return torch.stack([weight_norm, update_norm, ratio, *acted, lr, *gradients, unproven])
-
-
-def grad_norms(params: list[Tensor], optimizer: Optimizer) -> Tensor:
-    """‖g‖ of the part of each layer that lies here, without GradScaler's scale; 0 where it has none."""
-    grads = [local(param).new_empty(0) if param.grad is None else local_grad(param) for param in params]
-    scale = getattr(optimizer, "grad_scale", None)
-    found = norms.gradient_norms(grads)
-    return found if scale is None else found / scale.to(found.device, non_blocking=True)
 
 
 def _acted(used: Used, ratio: Tensor, most: Tensor, *, adapts: bool) -> tuple[Tensor, Tensor, Tensor]:

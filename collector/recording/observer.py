@@ -16,13 +16,14 @@ from collector.log.schema import TRUST_RATIOS
 from collector.recording.counting import StepCount, StepCounts
 from collector.recording.cuda_graphs import is_captured
 from collector.recording.direction import adapts
-from collector.recording.movement import HALVES, Movement, Row, Weights, flat, grad_norms
+from collector.recording.movement import HALVES, Movement, Row, Weights, flat
 from collector.recording.names import LayerNames, layer_names
 from collector.recording.options import Options
 from collector.recording.ranks import SHARDED_LATER
 from collector.recording.selection import Selection
 from lambc.closures import Arguments, having_gradient, watched
 from lambc.nested_steps import is_outermost
+from lambc.norms import local_gradient_norms
 from lambc.sharded import Meshes, in_parts, local
 
 OUR_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError)
@@ -124,7 +125,11 @@ class Observer:
             self.count.in_step = True
             given = any(each is not None for each in (*args[1:], *kwargs.values()))
             self._try(self._before_step, may_compute_gradients=given)
-            return watched(args, kwargs, lambda: self._try(self._end_closure))
+            return watched(args, kwargs, end_closure)
+
+        @torch.compiler.disable
+        def end_closure() -> None:
+            self._try(self._end_closure)
 
         @torch.compiler.disable
         def after(optimizer: Optimizer, args: Any, kwargs: Any) -> None:
@@ -236,7 +241,7 @@ class Observer:
         return found
 
     def _with_grad_norms(self, weights: Weights) -> Weights:
-        return weights._replace(grad_norms=grad_norms(weights.params, self._optimizer))
+        return weights._replace(grad_norms=local_gradient_norms(weights.params, self._optimizer))
 
     def _room(self, column: int, weights: Tensor, dtype: torch.dtype) -> Tensor:
         """Where a layer's weights are copied to: on a CPU always the same, since fresh memory costs twice the copy."""
