@@ -59,8 +59,9 @@ def experiments(configs: Mapping[str, Mapping[str, Any]]) -> list[Experiment]:
         config = known[setting.runs[0]]
         place = (config["batch_size"], _clip(config["clip"]))
         rest = _rest(config)
-        rests.setdefault(comparable(rest), rest)
-        together.setdefault(comparable(rest), {}).setdefault(place, []).append(setting)
+        key = comparable(rest)
+        rests.setdefault(key, rest)
+        together.setdefault(key, {}).setdefault(place, []).append(setting)
     names = _names([*rests.values()])
     found = []
     for name, places in zip(names, together.values(), strict=True):
