@@ -19,8 +19,8 @@ class Ranks:
     """
 
     def __init__(self, count: int, environment: dict[str, str] | None = None) -> None:
-        context = multiprocessing.get_context("forkserver")
-        # Not torch._dynamo: it brings Triton, which reads its environment when it is imported.
+        # Triton reads its environment when it is imported, which another test's preload may have done in the fork server.
+        context = multiprocessing.get_context("spawn" if environment else "forkserver")
         context.set_forkserver_preload(["torch", "torch.distributed.fsdp", "torch.distributed.checkpoint"])
         self._folder = tempfile.TemporaryDirectory()
         meeting = Path(self._folder.name) / "meeting"
