@@ -225,7 +225,8 @@ def _rollup(part: Path) -> Iterator[Problem]:
     if problem := footer(path, ROLLUPS).problem or _unreadable(path, ROLLUPS):
         yield str(path), f"{problem.partition(':')[0]}: remove it, lambc compact makes it anew"
         return
-    cells = pq.read_table(path, columns=["last_level", "rows"], partitioning=None, use_threads=False)
+    with pq.ParquetFile(path) as file:  # read_table would first import pyarrow's datasets, and they pandas
+        cells = file.read(columns=["last_level", "rows"], use_threads=False)
     counted = int(to_numpy(cells["rows"])[to_numpy(cells["last_level"]) == ANY].sum())
     if not counted == footer(path, ROLLUPS).rows == pq.read_metadata(part).num_rows:
         yield str(path), "it was made of other rows than its part has: remove it, lambc compact makes it anew"

@@ -85,9 +85,12 @@ def in_a_child(work, *arguments, **options) -> int:
 
 def drive(root: Path) -> None:
     """The process that starts and kills the others. It has no threads of its own, so that it can be forked."""
+    # What the forks need, which would else be imported in each of them.
     import duckdb  # noqa: F401
     import torch
 
+    import collector.recording.collector
+    import collector.store.check
     import tests.collector.emitter  # noqa: F401
 
     torch.set_num_threads(1)

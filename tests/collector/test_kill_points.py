@@ -191,10 +191,13 @@ def goes_on(root: Path, scratch: Path, least: int) -> None:
 
 def drive(root: Path, name: str, each: int) -> None:
     """Kill at every `each`th operation. This process has no threads of its own, so that it can be forked."""
+    # What the forks need, which would else be imported in each of them.
     import duckdb  # noqa: F401
+    import pyarrow.dataset  # noqa: F401
     import torch
 
     import collector.log.maintain
+    import collector.recording.collector
     import collector.store.check  # noqa: F401
     import tests.collector.emitter  # noqa: F401
     from collector.log import compact as merging
