@@ -19,7 +19,7 @@ class Ranks:
     """
 
     def __init__(self, count: int, environment: dict[str, str] | None = None) -> None:
-        # Triton reads its environment when it is imported, which another test's preload may have done in the fork server.
+        # The fork server may have Triton by another test's preload, and Triton reads its environment at its import.
         context = multiprocessing.get_context("spawn" if environment else "forkserver")
         context.set_forkserver_preload(["torch", "torch.distributed.fsdp", "torch.distributed.checkpoint"])
         self._folder = tempfile.TemporaryDirectory()

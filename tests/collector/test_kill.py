@@ -90,7 +90,7 @@ def drive(root: Path) -> None:
     import torch
 
     import collector.recording.collector
-    import collector.store.check
+    import collector.store.check  # noqa: F401
     import tests.collector.emitter  # noqa: F401
 
     torch.set_num_threads(1)
