@@ -11,6 +11,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from tests import forks
+
 
 class Ranks:
     """`count` processes. A check is a function of a test module; it runs on all of them at once.
@@ -19,9 +21,8 @@ class Ranks:
     """
 
     def __init__(self, count: int, environment: dict[str, str] | None = None) -> None:
-        # The fork server may have Triton by another test's preload, and Triton reads its environment at its import.
-        context = multiprocessing.get_context("spawn" if environment else "forkserver")
-        context.set_forkserver_preload(["torch", "torch.distributed.fsdp", "torch.distributed.checkpoint"])
+        # The fork server has imported Triton, which reads its environment at its import.
+        context = multiprocessing.get_context("spawn") if environment else forks.context()
         self._folder = tempfile.TemporaryDirectory()
         meeting = Path(self._folder.name) / "meeting"
         self._pipes: list[Connection] = []

@@ -1,6 +1,5 @@
 """A disk that takes no more: one sentence, and what was there before stays."""
 
-import multiprocessing
 import resource
 from dataclasses import replace
 
@@ -10,13 +9,13 @@ import torch
 from collector import connect
 from lambc.experiments import tensor_file
 from lambc.experiments.train import train
+from tests import forks
 from tests.experiments.test_resume import READING, TEXT, assert_same_end
 
 
 def in_a_process(target, *arguments):
     """What `target(connection, …)` sends from a process of its own, whose limits are then its own, too."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["lambc.experiments.train"])
+    context = forks.context()
     here, there = context.Pipe()
     process = context.Process(target=target, args=(there, *arguments))
     process.start()

@@ -1,6 +1,5 @@
 """A run that was killed goes on, and ends as one that was not."""
 
-import multiprocessing
 import random
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from lambc.experiments import train as training
 from lambc.experiments.data.text import Text
 from lambc.experiments.settings import Settings
 from lambc.experiments.train import train
+from tests import forks
 
 SHORT_TEXT = torch.arange(14 * 17).reshape(14, 17) * 7 % 40
 """A text in windows of 16, so small that a step takes some milliseconds."""
@@ -64,9 +64,7 @@ def train_in_a_process(run, data, runs):
 def test_a_run_that_is_killed_at_random_moments_ends_as_one_that_was_not(seed, tmp_path):
     run = replace(READING, epochs=60)
     train(run, TEXT, tmp_path / "undisturbed", "run", keep_weights=True)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["lambc.experiments.train"])
-    moments = random.Random(seed)
+    context, moments = forks.context(), random.Random(seed)
     for kills in range(30):
         process = context.Process(target=train_in_a_process, args=(run, TEXT, tmp_path / "killed"))
         process.start()
