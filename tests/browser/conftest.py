@@ -46,13 +46,18 @@ def context(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture
-def open_page(context: BrowserContext) -> Iterator[Callable[[str], Page]]:
-    """Opens an address, and holds the page to its manners: no error, and no request that leaves this machine."""
+def open_page(browser: Browser, context: BrowserContext) -> Iterator[Callable[..., Page]]:
+    """Opens an address, and holds the page to its manners: no error, and no request that leaves this machine.
+
+    scale: how many of the screen's pixels each of the page's takes, either way.
+    """
     pages, complaints = [], []
 
-    def open_page(address: str) -> Page:
-        page = context.new_page()
+    def open_page(address: str, width: int = 1280, height: int = 1000, scale: int = 1) -> Page:
+        page = context.new_page() if scale == 1 else browser.new_page(device_scale_factor=scale)
+        page.set_default_timeout(120_000)
         pages.append(page)
+        page.set_viewport_size({"width": width, "height": height})
         page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
         page.on("dialog", lambda dialog: (complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
         page.on("request", lambda request: complaints.append(request.url) if leaves(request.url) else None)

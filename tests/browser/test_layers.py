@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from collector import Collector, connect
 from lambc.experiments.wide_logs import WideLog, transformer
@@ -18,7 +18,7 @@ from tests.dashboard_log import Training
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
-OpenPage = Callable[[str], Page]
+OpenPage = Callable[..., Page]
 
 
 CALLED = "trust-ratio-of-every-layer-at-every-step-clipped-bound-0.2-steps-1-to-40"
@@ -116,29 +116,25 @@ def test_steps_in_a_saved_table_are_whole(open_page: OpenPage, tmp_path: Path):
             assert all(step.isdecimal() for step in steps)
 
 
-def test_on_a_phone_most_of_the_width_is_data(browser: Browser, address: str):
-    with browser.new_context(viewport={"width": 390, "height": 844}) as context:
-        page = context.new_page()
-        for path in ("clipping", "layers"):
-            page.goto(f"{address}/{path}?runs=clipped")
-            settle(page)
-            plot = page.locator(".lambc-chart[data-drawn] .nsewdrag").first.bounding_box()
-            assert plot
-            assert plot["width"] > 0.6 * 390
-        page.goto(f"{address}/bounds?runs=lamb")
-        settle(page)
-        title = page.get_by_role("heading", name="Bounds", exact=True).bounding_box()
-        head = page.get_by_test_id("stHeader").bounding_box()
-        answer = page.get_by_role("heading", name="An upper bound of").bounding_box()
-        assert title
-        assert head
-        assert answer
-        assert head["y"] + head["height"] <= title["y"]
-        assert answer["y"] + answer["height"] < 400
+def test_on_a_phone_most_of_the_width_is_data(open_page: OpenPage, address: str):
+    for path in ("clipping", "layers"):
+        page = open_page(f"{address}/{path}?runs=clipped", width=390, height=844)
+        plot = page.locator(".lambc-chart[data-drawn] .nsewdrag").first.bounding_box()
+        assert plot
+        assert plot["width"] > 0.6 * 390
+    page = open_page(f"{address}/bounds?runs=lamb", width=390, height=844)
+    title = page.get_by_role("heading", name="Bounds", exact=True).bounding_box()
+    head = page.get_by_test_id("stHeader").bounding_box()
+    answer = page.get_by_role("heading", name="An upper bound of").bounding_box()
+    assert title
+    assert head
+    assert answer
+    assert head["y"] + head["height"] <= title["y"]
+    assert answer["y"] + answer["height"] < 400
 
 
 @pytest.mark.parametrize("width", [1280, 1024, 390])
-def test_every_quantity_can_be_chosen_also_where_the_page_is_narrow(browser: Browser, tmp_path: Path, width: int):
+def test_every_quantity_can_be_chosen_also_where_the_page_is_narrow(open_page: OpenPage, tmp_path: Path, width: int):
     """The relative step, which comes last, is the main number of an optimizer without trust ratios."""
     model = torch.nn.Linear(2, 1)
     optimizer = torch.optim.AdamW(model.parameters())
@@ -146,10 +142,8 @@ def test_every_quantity_can_be_chosen_also_where_the_page_is_narrow(browser: Bro
         for _ in range(3):
             model(torch.ones(1, 2)).sum().backward()
             optimizer.step()
-    with serve(tmp_path / "runs") as address, browser.new_context(viewport={"width": width, "height": 900}) as context:
-        page = context.new_page()
-        page.goto(f"{address}/layers?runs=adamw")
-        settle(page)
+    with serve(tmp_path / "runs") as address:
+        page = open_page(f"{address}/layers?runs=adamw", width=width, height=900)
         choices = page.locator(".st-key-show button")
         assert len(choices.all()) == 8
         for choice in choices.all():

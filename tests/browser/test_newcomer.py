@@ -51,6 +51,7 @@ DIFFERENCE = """(chart) => ({
 def fresh_page(browser: Browser) -> Iterator[OpenPage]:
     """Opens an address as somebody does who was only sent the link: no cookies, nothing cached."""
     with browser.new_context(viewport={"width": 1280, "height": 1000}) as context:
+        context.set_default_timeout(120_000)
 
         def fresh_page(address: str) -> Page:
             page = context.new_page()

@@ -167,6 +167,7 @@ def test_rows_stay_ticked_where_the_page_runs_again_before_the_table_is_drawn(br
     training.collector.flush()
     held: list[Route] = []
     with serve(tmp_path / "runs") as address, browser.new_context() as context:
+        context.set_default_timeout(120_000)
         page = context.new_page()
         page.route("**/DataFrame.*.js", lambda route: held.append(route))
         page.goto(address)

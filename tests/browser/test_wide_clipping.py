@@ -1,11 +1,11 @@
 """The page Clipping at any width of the model: what was planted is drawn, and a click leads to its layer."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
 from lambc.experiments.wide_logs import Moment, WideLog, mixture, transformer
 from tests.browser.dashboard import serve, settle, settle_wide
@@ -48,13 +48,10 @@ def clipped(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture
-def page(browser: Browser, clipped: tuple[int, str]) -> Iterator[Page]:
-    with browser.new_context(viewport={"width": 1280, "height": 1000}) as context:
-        context.set_default_timeout(120_000)
-        page = context.new_page()
-        page.goto(f"{clipped[1]}/clipping?runs=hits")
-        settle_wide(page)
-        yield page
+def page(open_page: Callable[[str], Page], clipped: tuple[int, str]) -> Page:
+    page = open_page(f"{clipped[1]}/clipping?runs=hits")
+    settle_wide(page)
+    return page
 
 
 def test_a_hit_of_one_step_in_every_layer_is_drawn(page: Page, clipped: tuple[int, str]):

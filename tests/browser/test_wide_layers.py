@@ -2,18 +2,20 @@
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from lambc.experiments.wide_logs import WideLog, jump, transformer
 from tests import wide_spikes
 from tests.browser.dashboard import serve, settle, settle_wide
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("browser")]
+
+OpenPage = Callable[..., Page]
 
 CHART = ".lambc-chart[data-drawn]"
 
@@ -49,15 +51,6 @@ def wide(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         yield request.param, address
 
 
-def open_wide(browser: Browser, address: str, width: int, scale: int) -> Page:
-    context = browser.new_context(viewport={"width": width, "height": 1000}, device_scale_factor=scale)
-    context.set_default_timeout(120_000)
-    page = context.new_page()
-    page.goto(f"{address}/layers?runs=spikes")
-    settle_wide(page)
-    return page
-
-
 def pixels(page: Page, scale: int) -> tuple[np.ndarray, dict]:
     """The heatmap as the screen shows it, and where its rows and steps are, in CSS pixels."""
     chart = page.locator(CHART).first
@@ -76,11 +69,12 @@ def pixels(page: Page, scale: int) -> tuple[np.ndarray, dict]:
     ("width", "scale"),
     [(390, 1), (1280, 1), (1280, 2), (1920, 1)],
 )
-def test_every_spike_of_one_step_is_drawn(browser: Browser, wide: tuple[int, str], width: int, scale: int):
+def test_every_spike_of_one_step_is_drawn(open_page: OpenPage, wide: tuple[int, str], width: int, scale: int):
     layers, address = wide
     if layers == 10180 and (width, scale) != (1280, 1):
         pytest.skip("its rows are as many as those of 2,000 layers")
-    page = open_wide(browser, address, width, scale)
+    page = open_page(f"{address}/layers?runs=spikes", width, scale=scale)
+    settle_wide(page)
     image, places = pixels(page, scale)
     names = list(wide_spikes.SHAPES[layers])
     row_of = rows_of(names, places)
@@ -97,7 +91,6 @@ def test_every_spike_of_one_step_is_drawn(browser: Browser, wide: tuple[int, str
         ]
         if seen.size == 0 or not orange(seen).any():
             lost.append((names[layer], step))
-    page.context.close()
     assert lost == []
 
 
@@ -138,16 +131,12 @@ def transformer_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def page(browser: Browser, transformer_log: str) -> Iterator[Page]:
+def page(open_page: OpenPage, transformer_log: str) -> Page:
     """The Layers page on a laptop, with its events marked."""
-    with browser.new_context(viewport={"width": 1280, "height": 800}) as context:
-        context.set_default_timeout(120_000)
-        page = context.new_page()
-        page.goto(f"{transformer_log}/layers?runs=jumps")
-        settle(page)
-        page.wait_for_selector(f"{CHART} .annotation-text:has-text('jump')")
-        settle(page)
-        yield page
+    page = open_page(f"{transformer_log}/layers?runs=jumps", height=800)
+    page.wait_for_selector(f"{CHART} .annotation-text:has-text('jump')")
+    settle(page)
+    return page
 
 
 @pytest.mark.parametrize("layer", ["blocks.0.ln_1.weight", "blocks.11.ln_1.weight", "blocks.7.attn.proj.bias"])
