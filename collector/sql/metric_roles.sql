@@ -16,10 +16,7 @@ WITH known AS (
 worded AS ( -- apart, since a use of an alias in its own SELECT is bound as a copy of what it stands for
     SELECT
         name,
-        list_filter(
-            string_split_regex(lower(regexp_replace(name, '([a-z0-9])([A-Z])', '\1_\2', 'g')), '[^\pL\pN]+'),
-            lambda word: word <> ''
-        ) AS words
+        regexp_extract_all(lower(regexp_replace(name, '([a-z0-9])([A-Z])', '\1_\2', 'g')), '[\pL\pN]+') AS words
     FROM (SELECT unnest(names::VARCHAR[]) AS name)
 ),
 said AS (
