@@ -75,6 +75,16 @@ def wait_until(true: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+def wait_for_chart(page: Page, holds: str) -> None:
+    """Wait until `holds`, a JavaScript function of the first chart, is true; while a page changes there may be none."""
+    page.wait_for_function(
+        f"""() => {{
+            const chart = document.querySelector(".lambc-chart[data-drawn]");
+            return chart && ({holds})(chart);
+        }}"""
+    )
+
+
 def settle_wide(page: Page) -> None:
     """The same where a plot is of another width than the page takes it for, which asks for the page once more."""
     settle(page)

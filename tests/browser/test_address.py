@@ -9,7 +9,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ClientState_pb2 import ClientState
 
-from tests.browser.conftest import serve, settle
+from tests.browser.dashboard import serve, settle, wait_for_chart
 from tests.browser.test_dashboard import go_to, heatmap, zoom
 from tests.dashboard_log import Training
 
@@ -88,9 +88,7 @@ def test_a_step_back_takes_back_a_zoom(open_page: OpenPage, address: str):
     settle(page)
     page.go_back()
     page.wait_for_url(lambda url: "steps=" not in url)
-    page.wait_for_function(
-        f"document.querySelector('.lambc-chart')._fullLayout.xaxis.range[1] === {everything[1]}",
-    )
+    wait_for_chart(page, f"(chart) => chart._fullLayout.xaxis.range[1] === {everything[1]}")
     settle(page)
     assert "steps" not in said(page)
 
@@ -114,9 +112,7 @@ def test_a_step_back_counts_though_a_chart_is_redrawn_late(open_page: OpenPage, 
         page.wait_for_url("**steps=**")
         settle(page)
         page.locator(".lambc-chart[data-drawn]").first.evaluate(GO_BACK_WHILE_A_CHART_IS_REDRAWN)
-        page.wait_for_function(
-            f"document.querySelector('.lambc-chart')._fullLayout.xaxis.range[1] === {everything[1]}",
-        )
+        wait_for_chart(page, f"(chart) => chart._fullLayout.xaxis.range[1] === {everything[1]}")
         settle(page)
         assert "steps" not in said(page)
 

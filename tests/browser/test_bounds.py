@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import settle
+from tests.browser.dashboard import settle, wait_for_chart
 from tests.dashboard_log import HOSTILE
 
 # One server and one browser, on one worker.
@@ -34,7 +34,7 @@ def test_another_hit_rate_gives_another_bound_in_words_in_code_and_in_the_chart(
     assert after < before
     expect(page.get_by_test_id("stCode").first).to_contain_text(f"clip={after:g})")
     chart = page.locator(".lambc-chart[data-drawn]").first
-    page.wait_for_function(f"document.querySelector('.lambc-chart').layout.annotations[0].text.includes('{after:g}')")
+    wait_for_chart(page, f"(chart) => chart.layout.annotations[0].text.includes('{after:g}')")
     assert chart.evaluate(MARKED) == after
 
 

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from collector import connect
-from tests.browser.conftest import serve, settle
+from tests.browser.dashboard import serve, settle, wait_for_chart
 from tests.dashboard_log import HOSTILE, Training
 
 # One server and one browser, on one worker.
@@ -140,13 +140,13 @@ def test_zoom_outlives_the_refreshes_of_a_run_that_goes_on(open_page: OpenPage, 
         for steps in (40, 50):
             training.steps(10)
             training.collector.flush()
-            page.wait_for_function(f"document.querySelector('.lambc-chart').calcdata[0][0].z[0].length === {steps}")
+            wait_for_chart(page, f"(chart) => chart.calcdata[0][0].z[0].length === {steps}")
             settle(page)
             assert heatmap(page)["range"] == pytest.approx(zoomed, abs=1e-6)
         box = page.locator(".lambc-chart[data-drawn] .nsewdrag").first.bounding_box()
         assert box
         page.mouse.dblclick(box["x"] + 200, box["y"] + 60)
-        page.wait_for_function("document.querySelector('.lambc-chart')._fullLayout.xaxis.range[1] === 50.5")
+        wait_for_chart(page, "(chart) => chart._fullLayout.xaxis.range[1] === 50.5")
         training.collector.close()
         expect(page.locator("[data-testid=stSidebar]").get_by_text("finished")).to_be_visible()
 
@@ -160,9 +160,7 @@ def test_a_zoom_into_many_steps_fetches_every_one_of_them(open_page: OpenPage, t
         assert heatmap(page)["heatmaps"] == 1
         expect(page.get_by_text("7,200 rows → 3,606 cells, a cell for 2 steps.")).to_be_visible()
         zoom(page, 0.5, 0.6)
-        page.wait_for_function(
-            "document.querySelector('.lambc-chart')._fullData.filter((trace) => trace.type === 'heatmap').length === 2"
-        )
+        wait_for_chart(page, "(chart) => chart._fullData.filter((trace) => trace.type === 'heatmap').length === 2")
         expect(page.get_by_text("cells, a cell a step.")).to_be_visible()
 
 

@@ -21,7 +21,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from collector import connect
-from tests.browser.conftest import settle
+from tests.browser.dashboard import settle, wait_for_chart
 from tests.browser.test_dashboard import go_to, heatmap, zoom
 from tests.browser.test_layers import save
 from tests.browser.test_runs import expect_ticked, tick
@@ -102,7 +102,7 @@ def look_at_layers(page: Page, store: duckdb.DuckDBPyConnection) -> str:
     page.get_by_label("Layers", exact=True).last.fill("*.weight")
     page.keyboard.press("Enter")
     page.wait_for_url("**layers=**")
-    page.wait_for_function("document.querySelector('.lambc-chart').calcdata[0][0].z.length === 3")
+    wait_for_chart(page, "(chart) => chart.calcdata[0][0].z.length === 3")
     settle(page)
     zoom(page, 0.25, 0.55)
     page.wait_for_url("**steps=**")

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from collector import connect
-from tests.browser.conftest import serve, settle
+from tests.browser.dashboard import serve, settle, wait_for_chart
 from tests.browser.test_dashboard import heatmap
 from tests.collector import s3_server
 from tests.collector.s3_server import S3Server
@@ -45,7 +45,7 @@ def test_a_bucket_is_shown_from_its_first_run_on(open_page: OpenPage, server: S3
         settle(page)
         training.steps(10)
         training.collector.close()
-        page.wait_for_function("document.querySelector('.lambc-chart').calcdata[0][0].z[0].length === 20")
+        wait_for_chart(page, "(chart) => chart.calcdata[0][0].z[0].length === 20")
         expect(page.get_by_test_id("stSidebar").get_by_text("finished")).to_be_visible()
         drawn = np.array(heatmap(page)["z"], dtype=float).T.ravel()
         rows = connect(URL).sql(

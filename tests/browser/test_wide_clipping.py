@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page
 
 from lambc.experiments.wide_logs import Moment, WideLog, mixture, transformer
-from tests.browser.dashboard import serve, settle, settle_wide
+from tests.browser.dashboard import serve, settle, settle_wide, wait_for_chart
 from tests.browser.test_wide_layers import CHART, PLACE, pixels
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("browser")]
@@ -105,7 +105,7 @@ def test_a_zoom_fetches_every_step_and_a_link_shows_the_same(page: Page, clipped
     page.mouse.down()
     page.mouse.move(box["x"] + 0.6 * box["width"], y, steps=5)
     page.mouse.up()
-    page.wait_for_function(f"({FINEST})(document.querySelector('{CHART}')).dx === 1")
+    wait_for_chart(page, f"(chart) => ({FINEST})(chart).dx === 1")
     settle(page)
     first, last = map(int, re.search(r"steps=(\d+)-(\d+)", page.url).groups())
     assert STEPS * 0.08 < last - first < STEPS * 0.12

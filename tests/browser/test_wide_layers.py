@@ -146,7 +146,7 @@ def test_a_click_opens_the_layer_under_it_in_sight(page: Page, layer: str):
     page.wait_for_url(f"**layer={layer}**")
     settle(page)
     page.wait_for_function(
-        "document.querySelector('.st-key-layer_at_step').getBoundingClientRect().bottom <= innerHeight + 1"
+        "document.querySelector('.st-key-layer_at_step')?.getBoundingClientRect().bottom <= innerHeight + 1"
     )
     box = page.locator(".st-key-layer_at_step").bounding_box()
     assert box["y"] >= 0

@@ -85,6 +85,27 @@ class LostDevice:
         raise torch.AcceleratorError("device-side assert triggered")
 
 
+# A loss is said by what comes next after the writer has found it, which may be any of these.
+def lose(emitter: Emitter, collector: Collector, late: MetricBlock) -> None:
+    collector._attempt.recorder._backlog.append(late)
+    collector.log({"number": 3.0})
+    collector.flush()
+    emitter.say(2)
+
+
+def spoil_a_block(emitter: Emitter, collector: Collector) -> list[int]:
+    """Say nine steps; returns those of a block of which no rows can be made."""
+    backlog, lost = collector._attempt.recorder._backlog, []
+    for step in range(1, 9):
+        emitter.say(step)
+        if backlog._blocks and not lost:  # which the writer has not taken yet
+            lost = list(backlog._blocks[-1].steps)
+            backlog._blocks[-1].epochs[0] = "no number"
+    collector.flush()
+    emitter.say(9)
+    return lost
+
+
 @pytest.mark.filterwarnings("ignore:run 'r'. . rows were lost")
 def test_values_that_never_arrive_are_lost_and_the_numbers_beside_them_are_not(emitter, tmp_path, stored, steps_of):
     with Collector(emitter, tmp_path, name="r", flush_seconds=3600) as collector:
@@ -94,14 +115,10 @@ def test_values_that_never_arrive_are_lost_and_the_numbers_beside_them_are_not(e
             [MetricRow(1, 0, 0, "number", 2.0), MetricRow(1, 0, 0, "late", None)],
             HostCopy(torch.zeros(1), LostDevice()),
         )
-        recorder = collector._attempt.recorder
-        recorder._metrics.take()
-        recorder._backlog.append(late)
-        collector.log({"number": 3.0})
-        collector.flush()
-        assert values(stored, collector) == {"number": [1.0, 2.0, 3.0]}
+        collector._attempt.recorder._metrics.take()
         with pytest.warns(UserWarning, match="lost rows, and goes on; the first was of metrics: AcceleratorError"):
-            emitter.say(2)
+            lose(emitter, collector, late)
+        assert values(stored, collector) == {"number": [1.0, 2.0, 3.0]}
     assert steps_of(collector.folder) == [1, 2]
     assert lost_rows(collector) == 1
 
@@ -112,17 +129,8 @@ def test_a_block_of_which_no_rows_can_be_made_is_lost_and_those_beside_it_are_no
     monkeypatch.setattr("collector.recording.ring._FEWEST_SLOTS", 2)
     emitter = Emitter(["a", "b"])
     with Collector(emitter, tmp_path, name="r", flush_seconds=3600) as collector:
-        backlog, lost = collector._attempt.recorder._backlog, []
-        for step in range(1, 9):
-            emitter.say(step)
-            if backlog._blocks and not lost:  # which the writer has not taken yet
-                lost = list(backlog._blocks[-1].steps)
-                backlog._blocks[-1].epochs[0] = "no number"
-        assert lost
-        kept = [step for step in range(1, 9) if step not in lost]
-        collector.flush()
-        assert steps_of(collector.folder) == kept
         with pytest.warns(UserWarning, match="lost rows, and goes on; the first was of a block of trust_ratios"):
-            emitter.say(9)
-    assert steps_of(collector.folder) == [*kept, 9]
+            lost = spoil_a_block(emitter, collector)
+        assert lost
+    assert steps_of(collector.folder) == [step for step in range(1, 10) if step not in lost]
     assert lost_rows(collector) == 2 * len(lost)
