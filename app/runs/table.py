@@ -1,7 +1,6 @@
 """All runs of the log, a row each: searched, filtered, and chosen."""
 
 import time
-from dataclasses import dataclass
 
 import pandas as pd
 import streamlit as st
@@ -11,6 +10,8 @@ from streamlit.elements.lib.column_types import ColumnConfig
 from app import log as opened
 from app import queries
 from app.runs import rows as run_list
+from app.runs import ticks
+from app.runs.ticks import Drawn
 from app.shell import address
 from app.shell.pages import PAGES
 from app.shell.selection import MOST_CHOSEN, RUNS, Selection
@@ -22,9 +23,6 @@ DRAWN = "runs_drawn"
 
 HEIGHT = 420
 
-LATE = 3
-"""So many seconds after the rows have changed places, a tick may still be of the order before."""
-
 FALLING, RISING = "down", "up"
 ARROWS = {FALLING: "▼", RISING: "▲"}
 TEXTS = ("run", "status", "bound", "optimizer", "model", "data", "note")
@@ -32,16 +30,6 @@ TEXTS = ("run", "status", "bound", "optimizer", "model", "data", "note")
 
 SORTED_BY = {"accuracies": "last", "hit_rates": "hits"}
 """Small curves are sorted by the number that they lead to."""
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """The rows from top to bottom, the places of those that are ticked, the column that sorts them, and when."""
-
-    names: tuple[str, ...]
-    ticked: frozenset[int]
-    columns: tuple[str, ...]
-    at: float
 
 
 GUIDE = """
@@ -154,9 +142,8 @@ def _table(chosen: Selection, rows: pd.DataFrame) -> None:
     selection: DataframeStateInput = {"selection": {"rows": ticked, "columns": marked, "cells": []}}
     if TABLE not in st.session_state or _reported() != (ticked, marked):
         st.session_state[TABLE] = selection
-    before = [drawn for drawn in st.session_state.get(DRAWN, []) if drawn.names != names]
     drawn = Drawn(names, frozenset(ticked), tuple(marked), time.monotonic())
-    st.session_state[DRAWN] = [drawn, *before[:1]]
+    st.session_state[DRAWN] = ticks.draw(st.session_state.get(DRAWN, []), drawn)
     st.dataframe(
         rows.drop(columns="said"),
         key=TABLE,
@@ -182,23 +169,22 @@ def _reported() -> tuple[list[int], list[str]]:
 def _choose() -> None:
     """Rows were ticked, and the choice of runs follows; or a column was clicked, and sorts.
 
-    What is filtered away stays as it was. Over a slow line a tick may come from the order before: that in which it has
-    changed the least.
+    What is filtered away stays as it was.
     """
     places, chosen = _reported()
-    newest, *before = st.session_state[DRAWN]
-    if tuple(chosen) != newest.columns:
-        st.session_state[SORT] = _sorted_next((*chosen, *newest.columns)[0])
+    orders = st.session_state[DRAWN]
+    if tuple(chosen) != orders[0].columns:
+        st.session_state[SORT] = _sorted_next((*chosen, *orders[0].columns)[0])
         return
-    late = before if time.monotonic() - newest.at < LATE else []
-    drawn = min([newest, *late], key=lambda drawn: len(drawn.ticked ^ set(places)))
-    ticked = [drawn.names[place] for place in places if place < len(drawn.names)]
-    there = set(drawn.names)
+    drawn = ticks.meant(orders, places, time.monotonic())
+    ticked, there = drawn.at_places(places), set(drawn.names)
     kept = [run for run in st.session_state.get(RUNS, []) if run not in there or run in ticked]
     now = kept + [run for run in ticked if run not in kept]
     if len(now) > MOST_CHOSEN:
         st.toast(f"A page shows at most {MOST_CHOSEN} runs.", icon=":material/filter_list:")
     st.session_state[RUNS] = now[:MOST_CHOSEN]
+    # This run of the page may be cut off before it draws the table.
+    st.session_state[DRAWN] = [each.with_ticks(now) for each in orders]
     forget_gone()
 
 

@@ -1,0 +1,60 @@
+"""What a tick in the table of runs means while the rows move under it."""
+
+import sys
+
+from streamlit.testing.v1 import AppTest
+
+from app.runs import table
+from app.runs.ticks import LATE, Drawn, draw, meant
+from app.shell.selection import RUNS
+
+
+def rows(*names: str, ticked: tuple[int, ...] = (), at: float = 0.0) -> Drawn:
+    return Drawn(names, frozenset(ticked), (), at)
+
+
+def runs_ticked(orders: list[Drawn], places: set[int], now: float) -> list[str]:
+    return meant(orders, places, now).at_places(sorted(places))
+
+
+def test_a_tick_right_after_a_run_began_may_be_of_the_rows_before():
+    orders = draw([rows("second", "first", ticked=(0, 1))], rows("third", "second", "first", ticked=(1, 2), at=10.0))
+    assert runs_ticked(orders, {0}, now=10.0 + LATE / 2) == ["second"]
+
+
+def test_later_it_is_of_the_rows_that_are_there_however_often_they_were_drawn_since():
+    orders = draw([rows("second", "first", ticked=(0,))], rows("third", "second", "first", ticked=(0, 1), at=10.0))
+    assert runs_ticked(orders, {0}, now=10.5) == ["second"]  # as which it may be meant: nothing has changed then
+    for at in range(11, 20):
+        orders = draw(orders, rows("third", "second", "first", ticked=(0, 1), at=float(at)))
+    assert runs_ticked(orders, {0}, now=19.5) == ["third"]
+
+
+def test_a_tick_counts_at_once_also_where_the_page_is_cut_off_before_it_draws_the_table(monkeypatch):
+    def page() -> None:
+        import streamlit as st
+
+        from app.runs import table
+        from app.runs.ticks import Drawn
+
+        st.session_state[table.DRAWN] = [Drawn(("second", "first"), frozenset({0, 1}), (), 0.0)]
+        st.session_state[table.TABLE] = {"selection": {"rows": [0], "columns": [], "cells": []}}
+        table._choose()
+
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])  # where Streamlit puts its script
+    done = AppTest.from_function(page).run(timeout=600)
+    assert not done.exception
+    assert done.session_state[RUNS] == ["second"]
+    orders = draw(done.session_state[table.DRAWN], rows("third", "second", "first", ticked=(1,), at=1.0))
+    assert runs_ticked(orders, {0, 1}, now=1.5) == ["third", "second"]
+
+
+def test_rows_that_come_back_are_new_again():
+    first, other = rows("a", "b", ticked=(0,)), rows("b", "a", ticked=(1,), at=10.0)
+    orders = draw(draw([first], other), rows("a", "b", ticked=(0,), at=20.0))
+    assert [order.names for order in orders] == [("a", "b"), ("b", "a")]
+    assert orders[0].at == 20.0
+
+
+def test_a_place_below_the_rows_is_none():
+    assert rows("a", "b").at_places([1, 2]) == ["b"]
