@@ -1,6 +1,7 @@
 """A value that its device does not give, or of which no row can be made, is lost alone, counted, and told once."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -93,8 +94,8 @@ def lose(emitter: Emitter, collector: Collector, late: MetricBlock) -> None:
     emitter.say(2)
 
 
-def spoil_a_block(emitter: Emitter, collector: Collector) -> list[int]:
-    """Say nine steps; returns those of a block of which no rows can be made."""
+def spoil_a_block(emitter: Emitter, collector: Collector, steps_of: Callable) -> tuple[list[int], list[int]]:
+    """Say nine steps; returns those of a block of which no rows can be made, and those on the disk after eight."""
     backlog, lost = collector._attempt.recorder._backlog, []
     for step in range(1, 9):
         emitter.say(step)
@@ -102,8 +103,9 @@ def spoil_a_block(emitter: Emitter, collector: Collector) -> list[int]:
             lost = list(backlog._blocks[-1].steps)
             backlog._blocks[-1].epochs[0] = "no number"
     collector.flush()
+    flushed = steps_of(collector.folder)
     emitter.say(9)
-    return lost
+    return lost, flushed
 
 
 @pytest.mark.filterwarnings("ignore:run 'r'. . rows were lost")
@@ -130,7 +132,9 @@ def test_a_block_of_which_no_rows_can_be_made_is_lost_and_those_beside_it_are_no
     emitter = Emitter(["a", "b"])
     with Collector(emitter, tmp_path, name="r", flush_seconds=3600) as collector:
         with pytest.warns(UserWarning, match="lost rows, and goes on; the first was of a block of trust_ratios"):
-            lost = spoil_a_block(emitter, collector)
+            lost, flushed = spoil_a_block(emitter, collector, steps_of)
         assert lost
-    assert steps_of(collector.folder) == [step for step in range(1, 10) if step not in lost]
+        kept = [step for step in range(1, 9) if step not in lost]
+        assert flushed == kept
+    assert steps_of(collector.folder) == [*kept, 9]
     assert lost_rows(collector) == 2 * len(lost)
