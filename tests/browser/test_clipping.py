@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests import unusual_log
-from tests.browser.conftest import serve, settle
+from tests.browser.dashboard import serve, settle
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 

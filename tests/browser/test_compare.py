@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.app import compare_log
-from tests.browser.conftest import serve, settle
+from tests.browser.dashboard import serve, settle
 
 # One server and one browser, on one worker.
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]

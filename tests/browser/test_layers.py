@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from collector import Collector, connect
 from lambc.experiments.wide_logs import WideLog, transformer
-from tests.browser.conftest import serve, settle
+from tests.browser.dashboard import serve, settle
 from tests.browser.test_dashboard import heatmap
 from tests.dashboard_log import Training
 

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from collector import connect
-from tests.browser.conftest import serve, settle
+from tests.browser.dashboard import serve, settle
 from tests.browser.dashboard import wait_until
 from tests.dashboard_log import Training
 
