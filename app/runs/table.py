@@ -11,7 +11,6 @@ from app import log as opened
 from app import queries
 from app.runs import rows as run_list
 from app.runs import ticks
-from app.runs.ticks import Drawn
 from app.shell import address
 from app.shell.pages import PAGES
 from app.shell.selection import MOST_CHOSEN, RUNS, Selection
@@ -30,7 +29,6 @@ TEXTS = ("run", "status", "bound", "optimizer", "model", "data", "note")
 
 SORTED_BY = {"accuracies": "last", "hit_rates": "hits"}
 """Small curves are sorted by the number that they lead to."""
-
 
 GUIDE = """
 - **Tick** rows to choose runs: the cards above, the sidebar and all pages show these, and the address keeps them.
@@ -142,8 +140,8 @@ def _table(chosen: Selection, rows: pd.DataFrame) -> None:
     selection: DataframeStateInput = {"selection": {"rows": ticked, "columns": marked, "cells": []}}
     if TABLE not in st.session_state or _reported() != (ticked, marked):
         st.session_state[TABLE] = selection
-    drawn = Drawn(names, frozenset(ticked), tuple(marked), time.monotonic())
-    st.session_state[DRAWN] = ticks.draw(st.session_state.get(DRAWN, []), drawn)
+    drawn = ticks.Drawn(names, frozenset(ticked), tuple(marked), time.monotonic())
+    st.session_state[DRAWN] = ticks.remember(st.session_state.get(DRAWN, []), drawn)
     st.dataframe(
         rows.drop(columns="said"),
         key=TABLE,

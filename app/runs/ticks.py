@@ -25,7 +25,7 @@ class Drawn:
         return replace(self, ticked=frozenset(place for place, name in enumerate(self.names) if name in runs))
 
 
-def draw(orders: Sequence[Drawn], new: Drawn) -> list[Drawn]:
+def remember(orders: Sequence[Drawn], new: Drawn) -> list[Drawn]:
     """What to remember of what was drawn, the newest first: `new`, and the rows as they stood before they moved."""
     if orders and orders[0].names == new.names:
         new = replace(new, at=orders[0].at)

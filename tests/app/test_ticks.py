@@ -5,7 +5,7 @@ import sys
 from streamlit.testing.v1 import AppTest
 
 from app.runs import table
-from app.runs.ticks import LATE, Drawn, draw, meant
+from app.runs.ticks import LATE, Drawn, meant, remember
 from app.shell.selection import RUNS
 
 
@@ -18,15 +18,17 @@ def runs_ticked(orders: list[Drawn], places: set[int], now: float) -> list[str]:
 
 
 def test_a_tick_right_after_a_run_began_may_be_of_the_rows_before():
-    orders = draw([rows("second", "first", ticked=(0, 1))], rows("third", "second", "first", ticked=(1, 2), at=10.0))
+    orders = remember(
+        [rows("second", "first", ticked=(0, 1))], rows("third", "second", "first", ticked=(1, 2), at=10.0)
+    )
     assert runs_ticked(orders, {0}, now=10.0 + LATE / 2) == ["second"]
 
 
 def test_later_it_is_of_the_rows_that_are_there_however_often_they_were_drawn_since():
-    orders = draw([rows("second", "first", ticked=(0,))], rows("third", "second", "first", ticked=(0, 1), at=10.0))
-    assert runs_ticked(orders, {0}, now=10.5) == ["second"]  # as which it may be meant: nothing has changed then
+    orders = remember([rows("second", "first", ticked=(0,))], rows("third", "second", "first", ticked=(0, 1), at=10.0))
+    assert runs_ticked(orders, {0}, now=10.5) == ["second"]  # what the browser reports again of the rows before
     for at in range(11, 20):
-        orders = draw(orders, rows("third", "second", "first", ticked=(0, 1), at=float(at)))
+        orders = remember(orders, rows("third", "second", "first", ticked=(0, 1), at=float(at)))
     assert runs_ticked(orders, {0}, now=19.5) == ["third"]
 
 
@@ -45,13 +47,13 @@ def test_a_tick_counts_at_once_also_where_the_page_is_cut_off_before_it_draws_th
     done = AppTest.from_function(page).run(timeout=600)
     assert not done.exception
     assert done.session_state[RUNS] == ["second"]
-    orders = draw(done.session_state[table.DRAWN], rows("third", "second", "first", ticked=(1,), at=1.0))
+    orders = remember(done.session_state[table.DRAWN], rows("third", "second", "first", ticked=(1,), at=1.0))
     assert runs_ticked(orders, {0, 1}, now=1.5) == ["third", "second"]
 
 
 def test_rows_that_come_back_are_new_again():
     first, other = rows("a", "b", ticked=(0,)), rows("b", "a", ticked=(1,), at=10.0)
-    orders = draw(draw([first], other), rows("a", "b", ticked=(0,), at=20.0))
+    orders = remember(remember([first], other), rows("a", "b", ticked=(0,), at=20.0))
     assert [order.names for order in orders] == [("a", "b"), ("b", "a")]
     assert orders[0].at == 20.0
 
