@@ -13,7 +13,10 @@ IMPORTED = [
 
 
 def context() -> ForkServerContext:
-    """For processes whose environment is that of the first of them: a test worker has one server."""
+    """Returns a context whose processes one server of this test worker forks.
+
+    They have the environment that stood when the first of them was started.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(IMPORTED)
     return context
