@@ -8,8 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from collector import Collector
-from tests.browser.dashboard import serve, settle
-from tests.browser.dashboard import wait_until
+from tests.browser.dashboard import serve, settle, wait_until
 from tests.browser.slow_line import slow_line
 from tests.collector.emitter import Emitter
 from tests.dashboard_log import HOSTILE, Training

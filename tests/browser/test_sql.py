@@ -12,8 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from collector import connect
-from tests.browser.dashboard import serve, settle
-from tests.browser.dashboard import wait_until
+from tests.browser.dashboard import serve, settle, wait_until
 from tests.dashboard_log import Training
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
