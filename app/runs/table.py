@@ -174,7 +174,7 @@ def _choose() -> None:
     if tuple(chosen) != orders[0].columns:
         st.session_state[SORT] = _sorted_next((*chosen, *orders[0].columns)[0])
         return
-    drawn = ticks.meant(orders, places, time.monotonic())
+    drawn, orders = ticks.meant(orders, places, time.monotonic())
     ticked, there = drawn.at_places(places), set(drawn.names)
     kept = [run for run in st.session_state.get(RUNS, []) if run not in there or run in ticked]
     now = kept + [run for run in ticked if run not in kept]
@@ -182,7 +182,7 @@ def _choose() -> None:
         st.toast(f"A page shows at most {MOST_CHOSEN} runs.", icon=":material/filter_list:")
     st.session_state[RUNS] = now[:MOST_CHOSEN]
     # This run of the page may be cut off before it draws the table.
-    st.session_state[DRAWN] = [each.with_ticks(now) for each in orders]
+    st.session_state[DRAWN] = ticks.ticked(orders, drawn, frozenset(now))
     forget_gone()
 
 

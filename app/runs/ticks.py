@@ -9,20 +9,20 @@ LATE = 3
 
 @dataclass(frozen=True)
 class Drawn:
-    """The rows from top to bottom, the places of those that are ticked, the column that sorts them, and since when."""
+    """The rows from top to bottom, the places of those that are ticked, the column that sorts them, and since when.
+
+    still_there: whether the browser's last report was of these rows, though newer ones had been drawn.
+    """
 
     names: tuple[str, ...]
     ticked: frozenset[int]
     columns: tuple[str, ...]
     at: float
+    still_there: bool = False
 
     def at_places(self, places: Iterable[int]) -> list[str]:
         """The runs there."""
         return [self.names[place] for place in places if place < len(self.names)]
-
-    def with_ticks(self, runs: Collection[str]) -> "Drawn":
-        """The same rows once these runs are ticked."""
-        return replace(self, ticked=frozenset(place for place, name in enumerate(self.names) if name in runs))
 
 
 def remember(orders: Sequence[Drawn], new: Drawn) -> list[Drawn]:
@@ -32,8 +32,29 @@ def remember(orders: Sequence[Drawn], new: Drawn) -> list[Drawn]:
     return [new, *[each for each in orders if each.names != new.names][:1]]
 
 
-def meant(orders: Sequence[Drawn], places: Collection[int], now: float) -> Drawn:
-    """The rows of which places were reported: of those that may be on the screen, which have changed the least."""
+def meant(orders: Sequence[Drawn], places: Collection[int], now: float) -> tuple[Drawn, Sequence[Drawn]]:
+    """The rows of which places were reported, and all rows that later reports may be of.
+
+    Of those that may be on the screen it is those that have changed the least; of several, those that the last report
+    found still there, else the newest. Once only the newest fit best the browser has them, and those before are gone.
+    """
     newest, *before = orders
     possible = [newest, *(before if now - newest.at < LATE else [])]
-    return min(possible, key=lambda drawn: len(drawn.ticked.symmetric_difference(places)))
+    changes = [len(drawn.ticked.symmetric_difference(places)) for drawn in possible]
+    nearest = [drawn for drawn, count in zip(possible, changes, strict=True) if count == min(changes)]
+    if nearest == [newest]:
+        return newest, nearest
+    return min(nearest, key=lambda drawn: not drawn.still_there), orders
+
+
+def ticked(orders: Sequence[Drawn], reported: Drawn, runs: Collection[str]) -> list[Drawn]:
+    """What to remember once these runs are ticked, as a report of the rows `reported` had it."""
+    newest = orders[0]
+    return [
+        replace(
+            each,
+            ticked=frozenset(place for place, name in enumerate(each.names) if name in runs),
+            still_there=each is reported is not newest,
+        )
+        for each in orders
+    ]

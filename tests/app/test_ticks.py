@@ -1,11 +1,12 @@
 """What a tick in the table of runs means while the rows move under it."""
 
 import sys
+from collections.abc import Sequence
 
 from streamlit.testing.v1 import AppTest
 
 from app.runs import table
-from app.runs.ticks import LATE, Drawn, meant, remember
+from app.runs.ticks import LATE, Drawn, meant, remember, ticked
 from app.shell.selection import RUNS
 
 
@@ -13,8 +14,15 @@ def rows(*names: str, ticked: tuple[int, ...] = (), at: float = 0.0) -> Drawn:
     return Drawn(names, frozenset(ticked), (), at)
 
 
-def runs_ticked(orders: list[Drawn], places: set[int], now: float) -> list[str]:
-    return meant(orders, places, now).at_places(sorted(places))
+def runs_ticked(orders: Sequence[Drawn], places: set[int], now: float) -> list[str]:
+    return meant(orders, places, now)[0].at_places(sorted(places))
+
+
+def report(orders: Sequence[Drawn], places: set[int], now: float) -> tuple[set[str], list[Drawn]]:
+    """The runs that are ticked after a report, and what is remembered, as the table does it; all runs are in rows."""
+    drawn, orders = meant(orders, places, now)
+    runs = set(drawn.at_places(places))
+    return runs, ticked(orders, drawn, runs)
 
 
 def test_a_tick_right_after_a_run_began_may_be_of_the_rows_before():
@@ -49,6 +57,32 @@ def test_a_tick_counts_at_once_also_where_the_page_is_cut_off_before_it_draws_th
     assert done.session_state[RUNS] == ["second"]
     orders = remember(done.session_state[table.DRAWN], rows("third", "second", "first", ticked=(1,), at=1.0))
     assert runs_ticked(orders, {0, 1}, now=1.5) == ["third", "second"]
+
+
+def test_a_tick_that_only_the_newest_rows_explain_is_the_end_of_those_before():
+    orders = remember([rows("b", "a", ticked=(0,))], rows("c", "b", "a", ticked=(1,), at=10.0))
+    runs, orders = report(orders, {1, 2}, now=10.5)
+    assert runs == {"a", "b"}
+    runs, orders = report(remember(orders, rows("c", "b", "a", ticked=(1, 2), at=10.6)), {0, 1, 2}, now=11.0)
+    assert runs == {"a", "b", "c"}
+    runs, _ = report(remember(orders, rows("c", "b", "a", ticked=(0, 1, 2), at=11.1)), {0, 1}, now=11.5)
+    assert runs == {"b", "c"}
+
+
+def test_a_run_that_a_search_left_is_unticked_and_ticked_again_at_once():
+    orders = remember([rows("b", "a", ticked=(0, 1))], rows("a", ticked=(0,), at=10.0))
+    drawn, orders = meant(orders, set(), now=10.5)
+    assert drawn.names == ("a",)
+    orders = ticked(orders, drawn, {"b"})  # what is searched away stays ticked
+    assert runs_ticked(remember(orders, rows("a", at=10.6)), {0}, now=11.0) == ["a"]
+
+
+def test_where_two_orders_explain_a_tick_as_well_it_is_of_the_one_of_the_last_tick():
+    orders = remember([rows("b", "a", ticked=(0, 1))], rows("c", "b", "a", ticked=(1, 2), at=10.0))
+    runs, orders = report(orders, {0}, now=10.5)  # a is unticked where the browser does not know of c
+    assert runs == {"b"}
+    runs, orders = report(remember(orders, rows("c", "b", "a", ticked=(1,), at=10.6)), {0, 1}, now=11.0)
+    assert runs == {"a", "b"}
 
 
 def test_rows_that_come_back_are_new_again():
