@@ -74,10 +74,12 @@ class Compressed:
 
     def _compress_again(self, key: tuple[str, str], start: Message, body: bytes, file: Path) -> None:
         _, codec = key
-        smaller = _compressed(body, codec, BETTER[codec])
+        smaller = _read(file, body, codec)  # of a server that was started at the same time
+        if not smaller:
+            smaller = _compressed(body, codec, BETTER[codec])
+            with suppress(OSError):  # a home that is full, or may not be written
+                _write(file, smaller)
         self._kept[key] = _answer_of(start, smaller, codec)
-        with suppress(OSError):  # a home that is full, or may not be written
-            _write(file, smaller)
 
     async def _answer(self, scope: Scope, receive: Receive) -> tuple[Message, bytes]:
         messages: list[Message] = []
