@@ -65,7 +65,7 @@ def test_no_damage_to_a_file_of_one_run_is_felt_by_a_question_about_another(root
     path = file_of(root, table)
     whole = path.read_bytes()
     answer = connect(root).sql(OTHERS).fetchall()
-    for damage in damages(whole, seed=1, count=40):
+    for damage in damages(whole, seed=1, count=60):
         path.write_bytes(damage)
         con = connect(root)
         assert con.sql(OTHERS).fetchall() == answer
@@ -76,7 +76,7 @@ def test_the_file_that_only_one_reader_refuses_is_named_by_problems_and_by_check
     path = file_of(root, "trust_ratios")
     whole = path.read_bytes()
     refused = 0
-    for bit in random.Random(2).sample(footer_bits(whole), 60):
+    for bit in random.Random(2).sample(footer_bits(whole), 100):
         path.write_bytes(flipped(whole, bit))
         con = connect(root)
         try:
@@ -87,7 +87,7 @@ def test_the_file_that_only_one_reader_refuses_is_named_by_problems_and_by_check
         refused += 1
         files = [file for (file,) in con.sql("SELECT file FROM problems").fetchall()]
         assert files in ([str(path)], [str(root / "a")])  # the folder, where another run's name stands in the footer
-        if refused % 10 == 1:
+        if refused % 20 == 1:
             assert {file for file, _ in check_run(root / "a")} == set(files)
     assert refused > 10
 

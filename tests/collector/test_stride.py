@@ -47,6 +47,7 @@ def recorded(con: duckdb.DuckDBPyConnection) -> list[int]:
 
 def assert_no_cell_is_empty(con: duckdb.DuckDBPyConnection, first: int, last: int, columns: int) -> int:
     """Each macro gives cells of one width side by side, each with what was recorded in it; gives their width."""
+    steps = pd.Series(recorded(con))
     for macro, layers in (
         (f"heatmap('r', {first}, {last}, {columns}) WHERE layer = 'a'", 1),
         (f"ratio_envelope('r', 'a', {first}, {last}, {columns})", 1),
@@ -57,7 +58,6 @@ def assert_no_cell_is_empty(con: duckdb.DuckDBPyConnection, first: int, last: in
         assert list(of_layer["step"] % width) == [0] * len(of_layer)
         assert set(of_layer["step"].diff().dropna()) <= {width}
         assert len(of_layer) <= columns
-        steps = pd.Series(recorded(con))
         inside = steps[(steps // width).between(first // width, last // width)]
         assert list(of_layer["rows"] // layers) == list(inside.groupby(inside // width).size())
         assert list(of_layer["last_step"]) == list(inside.groupby(inside // width).max())
@@ -69,17 +69,18 @@ def assert_no_cell_is_empty(con: duckdb.DuckDBPyConnection, first: int, last: in
 def test_the_stride_is_that_of_the_steps_whatever_was_noted(tmp_path: Path, every: int, noted: int | str | None):
     write(tmp_path, range(1, STEPS + 1), every)
     note(tmp_path, every if noted == "as it was" else noted)
-    assert connect(tmp_path).sql("SELECT run_stride('r')").fetchall() == [(every,)]
+    con = connect(tmp_path)
+    assert con.sql("SELECT run_stride('r')").fetchall() == [(every,)]
+    assert assert_no_cell_is_empty(con, 1, STEPS, 2000) == every
+    assert assert_no_cell_is_empty(con, 137, 411, 1000) == every
 
 
 @pytest.mark.parametrize("every", [1, 7, 10, 64, 100])
 def test_no_cell_is_narrower_than_the_stride(tmp_path: Path, every: int):
     write(tmp_path, range(1, STEPS + 1), every)
     con = connect(tmp_path)
-    assert assert_no_cell_is_empty(con, 1, STEPS, 2000) == every
     for columns in (300, 60, 11, 3, 2, 1):
         assert assert_no_cell_is_empty(con, 1, STEPS, columns) >= every
-    assert assert_no_cell_is_empty(con, 137, 411, 1000) == every
 
 
 @pytest.mark.parametrize(("first", "last"), [(130, 150), (1, 2), (99, 101), (1000, 1000), (100, 100)])
