@@ -74,7 +74,7 @@ class Compressed:
 
     def _compress_again(self, key: tuple[str, str], start: Message, body: bytes, file: Path) -> None:
         _, codec = key
-        smaller = _read(file, body, codec)  # of a server that was started at the same time
+        smaller = _read(file, body, codec)  # another server may have kept it since
         if not smaller:
             smaller = _compressed(body, codec, BETTER[codec])
             with suppress(OSError):  # a home that is full, or may not be written

@@ -195,7 +195,7 @@ def test_a_later_server_sends_a_large_script_smaller_from_the_first_visitor_on(l
     assert bodies(repeat(large), len(large), b"br", tmp_path, lambda sent: len(sent) == 1) == [smaller]
 
 
-def test_servers_that_were_started_together_compress_a_large_script_again_only_once(large: bytes, tmp_path: Path):
+def test_what_another_server_has_kept_since_the_first_answer_is_sent(large: bytes, tmp_path: Path):
     by_another = packed(large)
 
     def is_sent(sent: list[bytes]) -> bool:
