@@ -133,7 +133,7 @@ def _sorting() -> tuple[str, str]:
 
 def _table(chosen: Selection, rows: pd.DataFrame) -> None:
     names = tuple(rows["run"])
-    ticked = [place for place, ticks in enumerate(rows["run"].isin(chosen.runs["run"])) if ticks]
+    ticked = [place for place, is_chosen in enumerate(rows["run"].isin(chosen.runs["run"])) if is_chosen]
     by, way = _sorting()
     shown = _shown(rows)
     marked = [by] if by in shown else []
