@@ -74,12 +74,12 @@ class Compressed:
 
     def _compress_again(self, key: tuple[str, str], start: Message, body: bytes, file: Path) -> None:
         _, codec = key
-        smaller = _read(file, body, codec)  # another server may have kept it since
-        if not smaller:
-            smaller = _compressed(body, codec, BETTER[codec])
+        kept = _read(file, body, codec)  # another server may have kept it since
+        smaller = kept or _compressed(body, codec, BETTER[codec])
+        self._kept[key] = _answer_of(start, smaller, codec)
+        if not kept:
             with suppress(OSError):  # a home that is full, or may not be written
                 _write(file, smaller)
-        self._kept[key] = _answer_of(start, smaller, codec)
 
     async def _answer(self, scope: Scope, receive: Receive) -> tuple[Message, bytes]:
         messages: list[Message] = []

@@ -7,6 +7,7 @@ import http.client
 import os
 import random
 import re
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -23,7 +24,7 @@ from starlette.types import Message, Receive, Scope, Send
 from app.compressed import Compressed
 from app.first_sight import sentence
 from app.plotly_view import PLOTLY_FILE
-from tests.browser.dashboard import serve
+from tests.browser.dashboard import serve, wait_until
 from tests.dashboard_log import HOSTILE
 
 STATIC = Path(streamlit.__file__).parent / "static"
@@ -122,17 +123,11 @@ def test_scripts_that_many_ask_for_at_once_are_whole(log: Path):
 
 
 def bodies(
-    served: Iterator[bytes],
-    length: int,
-    encoding: bytes,
-    folder: Path,
-    wanted: Callable[[list[bytes]], bool],
-    later: float = 0.0,
+    served: Iterator[bytes], length: int, encoding: bytes, folder: Path, wanted: Callable[[list[bytes]], bool]
 ) -> list[bytes]:
     """What is sent of a script, asked for again until it is `wanted`.
 
-    served: what the app sends for it. folder: where the server keeps what it has compressed. later: so many seconds
-    after the first answer it compresses a large one again.
+    served: what the app sends for it. folder: where the server keeps what it has compressed.
     """
 
     async def serve_script(scope: Scope, receive: Receive, send: Send) -> None:
@@ -147,7 +142,7 @@ def bodies(
             if "body" in message:
                 sent.append(message["body"])
 
-        compressed = Compressed(serve_script, later=later, folder=folder)
+        compressed = Compressed(serve_script, later=0.0, folder=folder)
         scope = {"type": "http", "method": "GET", "path": "/a.js", "headers": [(b"accept-encoding", encoding)]}
         while not wanted(sent):
             await compressed(scope, lambda: asyncio.sleep(0), send)
@@ -192,18 +187,22 @@ def test_a_large_script_is_sent_smaller_once_there_was_time(large: bytes, tmp_pa
 
 def test_a_later_server_sends_a_large_script_smaller_from_the_first_visitor_on(large: bytes, tmp_path: Path):
     *_, smaller = bodies(repeat(large), len(large), b"br", tmp_path, is_smaller)
+    wait_until(lambda: bool(list(tmp_path.glob("*.br"))))  # it is sent before it is on the disk
     assert bodies(repeat(large), len(large), b"br", tmp_path, lambda sent: len(sent) == 1) == [smaller]
 
 
-def test_what_another_server_has_kept_since_the_first_answer_is_sent(large: bytes, tmp_path: Path):
-    by_another = packed(large)
+def test_what_another_server_has_kept_since_the_first_answer_is_sent(large: bytes, tmp_path: Path, monkeypatch):
+    by_another, held = packed(large), []
+    monkeypatch.setattr(threading.Timer, "start", lambda timer: held.append(timer))
 
     def is_sent(sent: list[bytes]) -> bool:
         if len(sent) == 1:
             (tmp_path / f"{hashlib.sha256(large).hexdigest()[:16]}.br").write_bytes(by_another)
-        return is_smaller(sent)
+            (timer,) = held
+            timer.function()
+        return len(sent) == 2
 
-    assert bodies(repeat(large), len(large), b"br", tmp_path, is_sent, later=2.0)[-1] == by_another
+    assert bodies(repeat(large), len(large), b"br", tmp_path, is_sent)[1] == by_another
 
 
 @pytest.mark.parametrize("kept", [b"", b"const", packed(b"another script"), packed(b" " * 2**21), None])
