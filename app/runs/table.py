@@ -138,6 +138,8 @@ def _table(chosen: Selection, rows: pd.DataFrame) -> None:
     shown = _shown(rows)
     marked = [by] if by in shown else []
     selection: DataframeStateInput = {"selection": {"rows": ticked, "columns": marked, "cells": []}}
+    if TABLE not in st.session_state:  # a new table has no rows from before on the screen
+        st.session_state.pop(DRAWN, None)
     if TABLE not in st.session_state or _reported() != (ticked, marked):
         st.session_state[TABLE] = selection
     drawn = ticks.Drawn(names, frozenset(ticked), tuple(marked), time.monotonic())

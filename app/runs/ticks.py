@@ -11,7 +11,7 @@ LATE = 3
 class Drawn:
     """The rows from top to bottom, the places of those that are ticked, the column that sorts them, and since when.
 
-    still_there: whether the browser's last report was of these rows, though newer ones had been drawn.
+    still_there: whether the last tick was taken to be of these rows, though newer ones had been drawn.
     """
 
     names: tuple[str, ...]
@@ -35,11 +35,13 @@ def remember(orders: Sequence[Drawn], new: Drawn) -> list[Drawn]:
 def meant(orders: Sequence[Drawn], places: Collection[int], now: float) -> tuple[Drawn, Sequence[Drawn]]:
     """The rows of which places were reported, and all rows that later reports may be of.
 
-    Of those that may be on the screen it is those that have changed the least; of several, those that the last report
-    found still there, else the newest. Once only the newest fit best the browser has them, and those before are gone.
+    Of those that have such places, and may be on the screen, it is those that have changed the least; of several, those
+    of the last tick if they were still there, else the newest. Where only the newest have changed the least, the
+    browser is taken to have them, and those before are forgotten.
     """
     newest, *before = orders
-    possible = [newest, *(before if now - newest.at < LATE else [])]
+    on_screen = [newest, *(before if now - newest.at < LATE else [])]
+    possible = [drawn for drawn in on_screen if max(places, default=-1) < len(drawn.names)] or [newest]
     changes = [len(drawn.ticked.symmetric_difference(places)) for drawn in possible]
     nearest = [drawn for drawn, count in zip(possible, changes, strict=True) if count == min(changes)]
     if nearest == [newest]:
@@ -48,13 +50,13 @@ def meant(orders: Sequence[Drawn], places: Collection[int], now: float) -> tuple
 
 
 def ticked(orders: Sequence[Drawn], reported: Drawn, runs: Collection[str]) -> list[Drawn]:
-    """What to remember once these runs are ticked, as a report of the rows `reported` had it."""
-    newest = orders[0]
-    return [
-        replace(
-            each,
-            ticked=frozenset(place for place, name in enumerate(each.names) if name in runs),
-            still_there=each is reported is not newest,
-        )
-        for each in orders
-    ]
+    """What to remember once these runs are ticked, as a report of the rows `reported` had it.
+
+    A report that changes nothing is no tick: the browser also says by the way what is ticked, every few seconds.
+    """
+    found = []
+    for each in orders:
+        places = frozenset(place for place, name in enumerate(each.names) if name in runs)
+        still_there = each is reported is not orders[0] and places != each.ticked
+        found.append(replace(each, ticked=places, still_there=still_there))
+    return found

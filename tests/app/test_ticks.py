@@ -1,7 +1,8 @@
 """What a tick in the table of runs means while the rows move under it."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from streamlit.testing.v1 import AppTest
 
@@ -83,6 +84,27 @@ def test_where_two_orders_explain_a_tick_as_well_it_is_of_the_one_of_the_last_ti
     assert runs == {"b"}
     runs, orders = report(remember(orders, rows("c", "b", "a", ticked=(1,), at=10.6)), {0, 1}, now=11.0)
     assert runs == {"a", "b"}
+
+
+def test_what_is_said_again_of_the_rows_before_is_no_tick_of_theirs():
+    orders = remember([rows("b", "a", ticked=(0,))], rows("c", "b", "a", ticked=(1,), at=10.0))
+    runs, orders = report(orders, {0}, now=10.2)
+    assert runs == {"b"}
+    runs, _ = report(remember(orders, rows("c", "b", "a", ticked=(1,), at=10.3)), {0, 1}, now=11.0)
+    assert runs == {"b", "c"}
+
+
+def test_a_tick_of_a_place_that_only_the_rows_before_had_is_of_them():
+    orders = remember([rows("c", "b", "a", ticked=())], rows("a", at=10.0))
+    assert runs_ticked(orders, {1}, now=10.5) == ["b"]
+
+
+def test_a_table_that_is_drawn_anew_has_no_rows_from_before(open_page: Callable[..., AppTest], log: Path):
+    page = open_page("runs", log)
+    page.session_state[table.DRAWN] = [rows("second", "first")]
+    del page.session_state[table.TABLE]  # as Streamlit does where another page was open meanwhile
+    (drawn,) = page.run().session_state[table.DRAWN]
+    assert "second" not in drawn.names
 
 
 def test_rows_that_come_back_are_new_again():
